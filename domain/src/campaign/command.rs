@@ -1,0 +1,49 @@
+use chrono::{DateTime, Utc};
+
+use super::CampaignDetails;
+use crate::MoneyError;
+
+/// What an organiser asks of a campaign.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CampaignCommand {
+    /// Write a draft.
+    Create(CampaignDetails),
+    /// Replace the draft's details.
+    Edit(CampaignDetails),
+    /// Open it for pledges.
+    Publish {
+        /// The instant of the request: a campaign whose end has passed cannot open.
+        now: DateTime<Utc>,
+    },
+    /// Take no more pledges.
+    Close,
+}
+
+/// Which rule a command or a pledge would break.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CampaignError {
+    /// There is no such campaign.
+    #[error("there is no such campaign")]
+    NotFound,
+    /// It exists already.
+    #[error("the campaign exists already")]
+    AlreadyExists,
+    /// Only a draft can be edited.
+    #[error("only a draft can be edited; this campaign is {0}")]
+    NotADraft(super::CampaignStatus),
+    /// A draft is discarded by leaving it; only a published campaign is closed.
+    #[error("only a published campaign can be closed; this one is a draft")]
+    NotPublished,
+    /// A closed campaign stays closed.
+    #[error("the campaign is closed and stays closed")]
+    Closed,
+    /// Its end has passed.
+    #[error("the campaign ended at {0}")]
+    Ended(DateTime<Utc>),
+    /// Drafts take no pledges.
+    #[error("the campaign is not published yet and takes no pledges")]
+    NotOpen,
+    /// The pledge is in another currency.
+    #[error("amount.currency {0}")]
+    Currency(MoneyError),
+}

@@ -1,0 +1,52 @@
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{Money, Text};
+
+/// A campaign's title: at most 120 characters.
+pub type Title = Text<120>;
+
+/// A campaign's description: at most 5,000 characters.
+pub type Description = Text<5_000>;
+
+/// What an organiser says of a campaign.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CampaignDetails {
+    /// The headline.
+    pub title: Title,
+    /// What the money is for.
+    pub description: Option<Description>,
+    /// How much is wanted. Its currency is the campaign's only currency.
+    pub goal: Money,
+    /// From this instant on no pledge is taken, if there is one.
+    pub ends_at: Option<DateTime<Utc>>,
+}
+
+/// What happened to a campaign.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CampaignEvent {
+    /// A draft was written.
+    CampaignCreated(CampaignDetails),
+    /// The draft was rewritten; these are the whole new details.
+    CampaignEdited(CampaignDetails),
+    /// It was opened for pledges.
+    CampaignPublished {},
+    /// It takes no more pledges. Payments of earlier pledges still count.
+    CampaignClosed {},
+}
+
+impl cqrs_es::DomainEvent for CampaignEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::CampaignCreated(_) => "CampaignCreated",
+            Self::CampaignEdited(_) => "CampaignEdited",
+            Self::CampaignPublished {} => "CampaignPublished",
+            Self::CampaignClosed {} => "CampaignClosed",
+        }
+        .to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1".to_owned()
+    }
+}

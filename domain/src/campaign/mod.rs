@@ -1,0 +1,11 @@
+//! A campaign: what is collected for. Draft → published → closed.
+
+mod command;
+mod event;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use command::{CampaignCommand, CampaignError};
+pub use event::{CampaignDetails, CampaignEvent, Description, Title};
+pub use state::{Campaign, CampaignStatus};

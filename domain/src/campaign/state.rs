@@ -1,0 +1,175 @@
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+use super::{CampaignCommand, CampaignDetails, CampaignError, CampaignEvent};
+use crate::{Decide, Money, MoneyError};
+
+/// The state of a campaign, folded from its events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Campaign {
+    /// Nothing has happened under this id.
+    #[default]
+    Absent,
+    /// Written, not yet open.
+    Draft(CampaignDetails),
+    /// Open for pledges.
+    Published(CampaignDetails),
+    /// Takes no more pledges.
+    Closed(CampaignDetails),
+}
+
+/// The name of a campaign's state, as read tables and answers write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CampaignStatus {
+    /// Written, not yet open.
+    Draft,
+    /// Open for pledges.
+    Published,
+    /// Takes no more pledges.
+    Closed,
+}
+
+impl CampaignStatus {
+    /// The name in lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Published => "published",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl fmt::Display for CampaignStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Campaign {
+    /// The status, or none before the campaign exists.
+    pub fn status(&self) -> Option<CampaignStatus> {
+        match self {
+            Self::Absent => None,
+            Self::Draft(_) => Some(CampaignStatus::Draft),
+            Self::Published(_) => Some(CampaignStatus::Published),
+            Self::Closed(_) => Some(CampaignStatus::Closed),
+        }
+    }
+
+    /// The details, or none before the campaign exists.
+    pub fn details(&self) -> Option<&CampaignDetails> {
+        match self {
+            Self::Absent => None,
+            Self::Draft(details) | Self::Published(details) | Self::Closed(details) => Some(details),
+        }
+    }
+
+    /// Whether a pledge of `amount` may be made, or amended to it, at `now`.
+    ///
+    /// # Errors
+    /// The rule that it would break.
+    pub fn accepts(&self, amount: Money, now: DateTime<Utc>) -> Result<(), CampaignError> {
+        let details = match self {
+            Self::Absent => return Err(CampaignError::NotFound),
+            Self::Draft(_) => return Err(CampaignError::NotOpen),
+            Self::Closed(_) => return Err(CampaignError::Closed),
+            Self::Published(details) => details,
+        };
+        not_ended(details, now)?;
+        let (expected, found) = (details.goal.currency(), amount.currency());
+        if expected == found {
+            Ok(())
+        } else {
+            Err(CampaignError::Currency(MoneyError::CurrencyMismatch { expected, found }))
+        }
+    }
+
+    /// The state after `event`.
+    #[must_use]
+    pub fn evolve(self, event: CampaignEvent) -> Self {
+        use CampaignEvent::{CampaignClosed, CampaignCreated, CampaignEdited, CampaignPublished};
+        match (self, event) {
+            (_, CampaignCreated(details) | CampaignEdited(details)) => Self::Draft(details),
+            (Self::Draft(details), CampaignPublished {}) => Self::Published(details),
+            (Self::Published(details), CampaignClosed {}) => Self::Closed(details),
+            (state, CampaignPublished {} | CampaignClosed {}) => state,
+        }
+    }
+
+    /// Whether `event` is an edge of the state machine from here; the auditor's question.
+    pub fn allows(&self, event: &CampaignEvent) -> bool {
+        match event {
+            CampaignEvent::CampaignCreated(_) => matches!(self, Self::Absent),
+            CampaignEvent::CampaignEdited(_) | CampaignEvent::CampaignPublished {} => {
+                matches!(self, Self::Draft(_))
+            }
+            CampaignEvent::CampaignClosed {} => matches!(self, Self::Published(_)),
+        }
+    }
+}
+
+fn not_ended(details: &CampaignDetails, now: DateTime<Utc>) -> Result<(), CampaignError> {
+    match details.ends_at {
+        Some(ends_at) if ends_at <= now => Err(CampaignError::Ended(ends_at)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+impl Decide for Campaign {
+    fn decide(&self, command: &CampaignCommand) -> Result<Vec<CampaignEvent>, CampaignError> {
+        use CampaignCommand::{Close, Create, Edit, Publish};
+        match (self, command) {
+            (Self::Absent, Create(details)) => Ok(vec![CampaignEvent::CampaignCreated(details.clone())]),
+            (Self::Absent, Edit(_) | Publish { .. } | Close) => Err(CampaignError::NotFound),
+
+            (Self::Draft(old), Edit(new)) if old == new => Ok(vec![]),
+            (Self::Draft(_), Edit(new)) => Ok(vec![CampaignEvent::CampaignEdited(new.clone())]),
+            (Self::Draft(details), Publish { now }) => {
+                not_ended(details, *now)?;
+                Ok(vec![CampaignEvent::CampaignPublished {}])
+            }
+            (Self::Draft(_), Close) => Err(CampaignError::NotPublished),
+
+            (Self::Published(_), Publish { .. }) | (Self::Closed(_), Close) => Ok(vec![]),
+            (Self::Published(_), Close) => Ok(vec![CampaignEvent::CampaignClosed {}]),
+            (Self::Published(_), Edit(_)) => Err(CampaignError::NotADraft(CampaignStatus::Published)),
+
+            (Self::Closed(_), Edit(_)) => Err(CampaignError::NotADraft(CampaignStatus::Closed)),
+            (Self::Closed(_), Publish { .. }) => Err(CampaignError::Closed),
+
+            (Self::Draft(_) | Self::Published(_) | Self::Closed(_), Create(_)) => {
+                Err(CampaignError::AlreadyExists)
+            }
+        }
+    }
+}
+
+impl Aggregate for Campaign {
+    const TYPE: &'static str = "campaign";
+    type Command = CampaignCommand;
+    type Event = CampaignEvent;
+    type Error = CampaignError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: CampaignCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), CampaignError> {
+        for event in self.decide(&command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: CampaignEvent) {
+        *self = std::mem::take(self).evolve(event);
+    }
+}

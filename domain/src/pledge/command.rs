@@ -1,0 +1,116 @@
+use super::{FailureReason, PledgeStatus};
+use crate::{CampaignId, DonorId, Money, MoneyError, PaymentId};
+
+/// What is asked of a pledge.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PledgeCommand {
+    /// Make it. Whether the campaign takes it is asked of the campaign, and holds in the same append.
+    Create {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// How much is promised.
+        amount: Money,
+        /// Whether the donor wishes to stay nameless in public.
+        anonymous: bool,
+    },
+    /// Change the amount before paying.
+    Amend {
+        /// The new amount, in the same currency.
+        amount: Money,
+    },
+    /// Withdraw an authorised pledge.
+    Cancel,
+    /// Its time is over.
+    Expire,
+    /// The provider reports something about its payment.
+    Record(PaymentFact),
+}
+
+/// A provider's fact about one payment of a pledge. It is never refused for coming early or late.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PaymentFact {
+    /// The money is reserved.
+    Authorized {
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// How much.
+        amount: Money,
+    },
+    /// The money is taken.
+    Captured {
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// How much.
+        amount: Money,
+    },
+    /// The money has arrived at the charity.
+    Settled {
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// How much was taken from the donor.
+        amount: Money,
+    },
+    /// The payment failed for good; an attempt that can be repeated is no fact.
+    Failed {
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's reason, where it gave one.
+        reason: Option<FailureReason>,
+    },
+}
+
+impl PaymentFact {
+    /// The payment it is about.
+    pub fn payment_id(&self) -> &PaymentId {
+        match self {
+            Self::Authorized { payment_id, .. }
+            | Self::Captured { payment_id, .. }
+            | Self::Settled { payment_id, .. }
+            | Self::Failed { payment_id, .. } => payment_id,
+        }
+    }
+}
+
+/// Which rule a command would break.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PledgeError {
+    /// There is no such pledge.
+    #[error("there is no such pledge")]
+    NotFound,
+    /// It exists already.
+    #[error("the pledge exists already")]
+    AlreadyExists,
+    /// The amount can be changed only while nobody has paid.
+    #[error("only a pending pledge can be amended; this one is {0}")]
+    NotPending(PledgeStatus),
+    /// Only an authorised pledge can be cancelled.
+    #[error("only an authorized pledge can be cancelled; this one is {0}")]
+    NotAuthorized(PledgeStatus),
+    /// The new amount is in another currency.
+    #[error("amount.currency {0}")]
+    Currency(MoneyError),
+    /// The fact contradicts what the ledger holds; a person must look at it.
+    #[error("needs review: {0}")]
+    NeedsReview(Contradiction),
+}
+
+/// How a provider's fact contradicts the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// Reported as failed although its money was taken.
+    #[error("the payment is reported as failed, but the pledge is {0}")]
+    FailedAfterCapture(PledgeStatus),
+    /// In another currency than the pledge.
+    #[error("the payment {0}")]
+    Currency(MoneyError),
+    /// The same payment, reported with two amounts.
+    #[error("the payment was recorded with {recorded}, and is now reported with {reported}")]
+    Amount {
+        /// What the ledger holds.
+        recorded: Money,
+        /// What the provider says now.
+        reported: Money,
+    },
+}

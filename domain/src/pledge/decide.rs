@@ -1,0 +1,211 @@
+//! The table of facts and states.
+
+use super::{
+    Contradiction, FailureReason, Payment, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent,
+    PledgeRecord, PledgeState,
+};
+use crate::{Decide, Money, MoneyError, PaymentId};
+
+type Decision = Result<Vec<PledgeEvent>, PledgeError>;
+
+impl Decide for Pledge {
+    fn decide(&self, command: &PledgeCommand) -> Decision {
+        match (self, command) {
+            (Self::Absent, &PledgeCommand::Create { campaign_id, donor_id, amount, anonymous }) => {
+                Ok(vec![PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous }])
+            }
+            (Self::Absent, _) => Err(PledgeError::NotFound),
+            (Self::Made(_), PledgeCommand::Create { .. }) => Err(PledgeError::AlreadyExists),
+            (Self::Made(pledge), PledgeCommand::Amend { amount }) => pledge.amend(*amount),
+            (Self::Made(pledge), PledgeCommand::Cancel) => pledge.cancel(),
+            (Self::Made(pledge), PledgeCommand::Expire) => Ok(pledge.expire()),
+            (Self::Made(pledge), PledgeCommand::Record(fact)) => pledge.record_fact(fact),
+        }
+    }
+}
+
+impl Pledge {
+    /// Whether the provider must be asked to void the payment of `fact`: it reserved money for a
+    /// pledge that is finished and will not take it.
+    pub fn asks_to_void(&self, fact: &PaymentFact) -> bool {
+        let finished = self.record().is_some_and(|record| match record.state {
+            PledgeState::Failed(_) | PledgeState::Expired | PledgeState::Cancelled => true,
+            PledgeState::Pending
+            | PledgeState::Authorized(_)
+            | PledgeState::Captured(_)
+            | PledgeState::Completed(_) => false,
+        });
+        finished && matches!(fact, PaymentFact::Authorized { .. })
+    }
+}
+
+impl PledgeRecord {
+    fn amend(&self, amount: Money) -> Decision {
+        if self.state != PledgeState::Pending {
+            return Err(PledgeError::NotPending(self.state.status()));
+        }
+        self.require_currency(amount).map_err(PledgeError::Currency)?;
+        if amount == self.amount {
+            return Ok(vec![]);
+        }
+        Ok(vec![PledgeEvent::PledgeAmended { campaign_id: self.campaign_id, amount }])
+    }
+
+    fn cancel(&self) -> Decision {
+        match &self.state {
+            PledgeState::Authorized(payment) => Ok(vec![PledgeEvent::PledgeCancelled {
+                campaign_id: self.campaign_id,
+                payment_id: payment.payment_id.clone(),
+            }]),
+            PledgeState::Cancelled => Ok(vec![]),
+            PledgeState::Pending
+            | PledgeState::Captured(_)
+            | PledgeState::Completed(_)
+            | PledgeState::Failed(_)
+            | PledgeState::Expired => Err(PledgeError::NotAuthorized(self.state.status())),
+        }
+    }
+
+    /// Whoever paid in time is not expired: only a pending pledge has anything new to say.
+    fn expire(&self) -> Vec<PledgeEvent> {
+        match self.state {
+            PledgeState::Pending => vec![PledgeEvent::PledgeExpired { campaign_id: self.campaign_id }],
+            PledgeState::Authorized(_)
+            | PledgeState::Captured(_)
+            | PledgeState::Completed(_)
+            | PledgeState::Failed(_)
+            | PledgeState::Expired
+            | PledgeState::Cancelled => vec![],
+        }
+    }
+
+    fn record_fact(&self, fact: &PaymentFact) -> Decision {
+        match fact {
+            PaymentFact::Authorized { payment_id, amount } => self.authorized(payment_id, *amount),
+            PaymentFact::Captured { payment_id, amount } => self.captured(payment_id, *amount),
+            PaymentFact::Settled { payment_id, amount } => self.settled(payment_id, *amount),
+            PaymentFact::Failed { payment_id, reason } => self.failed(payment_id, reason.as_ref()),
+        }
+    }
+
+    fn authorized(&self, payment_id: &PaymentId, amount: Money) -> Decision {
+        self.require_payment_currency(amount)?;
+        match self.state {
+            PledgeState::Pending => Ok(vec![self.authorized_event(payment_id, amount)]),
+            PledgeState::Authorized(_)
+            | PledgeState::Captured(_)
+            | PledgeState::Completed(_)
+            | PledgeState::Failed(_)
+            | PledgeState::Expired
+            | PledgeState::Cancelled => Ok(vec![]),
+        }
+    }
+
+    fn captured(&self, payment_id: &PaymentId, amount: Money) -> Decision {
+        self.require_payment_currency(amount)?;
+        match &self.state {
+            PledgeState::Pending => {
+                Ok(vec![self.authorized_event(payment_id, amount), self.captured_event(payment_id, amount)])
+            }
+            PledgeState::Authorized(_) => Ok(vec![self.captured_event(payment_id, amount)]),
+            PledgeState::Captured(payment) | PledgeState::Completed(payment)
+                if payment.payment_id == *payment_id =>
+            {
+                require_amount(payment, amount)?;
+                Ok(vec![])
+            }
+            PledgeState::Captured(_)
+            | PledgeState::Completed(_)
+            | PledgeState::Failed(_)
+            | PledgeState::Expired
+            | PledgeState::Cancelled => self.unapplied(payment_id, amount),
+        }
+    }
+
+    /// A settlement implies that the money was taken, so a capture whose own report is late or
+    /// lost is recorded first.
+    fn settled(&self, payment_id: &PaymentId, amount: Money) -> Decision {
+        let mut events = self.captured(payment_id, amount)?;
+        let applies = match &self.state {
+            PledgeState::Pending | PledgeState::Authorized(_) => true,
+            PledgeState::Captured(payment) => payment.payment_id == *payment_id,
+            PledgeState::Completed(_)
+            | PledgeState::Failed(_)
+            | PledgeState::Expired
+            | PledgeState::Cancelled => false,
+        };
+        if applies {
+            events.push(PledgeEvent::PledgeCompleted {
+                campaign_id: self.campaign_id,
+                payment_id: payment_id.clone(),
+            });
+        }
+        Ok(events)
+    }
+
+    fn failed(&self, payment_id: &PaymentId, reason: Option<&FailureReason>) -> Decision {
+        match self.state {
+            PledgeState::Pending | PledgeState::Authorized(_) => Ok(vec![PledgeEvent::PledgeFailed {
+                campaign_id: self.campaign_id,
+                from: self.state.status(),
+                payment_id: payment_id.clone(),
+                reason: reason.cloned(),
+            }]),
+            PledgeState::Captured(_) | PledgeState::Completed(_) => {
+                Err(PledgeError::NeedsReview(Contradiction::FailedAfterCapture(self.state.status())))
+            }
+            PledgeState::Failed(_) | PledgeState::Expired | PledgeState::Cancelled => Ok(vec![]),
+        }
+    }
+
+    /// Holds a payment apart, once however often it is reported.
+    fn unapplied(&self, payment_id: &PaymentId, amount: Money) -> Decision {
+        match self.unapplied.iter().find(|payment| payment.payment_id == *payment_id) {
+            Some(payment) => {
+                require_amount(payment, amount)?;
+                Ok(vec![])
+            }
+            None => Ok(vec![PledgeEvent::PaymentUnapplied {
+                campaign_id: self.campaign_id,
+                donor_id: self.donor_id,
+                payment_id: payment_id.clone(),
+                amount,
+            }]),
+        }
+    }
+
+    fn authorized_event(&self, payment_id: &PaymentId, amount: Money) -> PledgeEvent {
+        PledgeEvent::PledgeAuthorized {
+            campaign_id: self.campaign_id,
+            payment_id: payment_id.clone(),
+            amount,
+        }
+    }
+
+    fn captured_event(&self, payment_id: &PaymentId, amount: Money) -> PledgeEvent {
+        PledgeEvent::PledgeCaptured {
+            campaign_id: self.campaign_id,
+            donor_id: self.donor_id,
+            payment_id: payment_id.clone(),
+            amount,
+        }
+    }
+
+    fn require_payment_currency(&self, amount: Money) -> Result<(), PledgeError> {
+        self.require_currency(amount)
+            .map_err(|error| PledgeError::NeedsReview(Contradiction::Currency(error)))
+    }
+
+    fn require_currency(&self, amount: Money) -> Result<(), MoneyError> {
+        let (expected, found) = (self.amount.currency(), amount.currency());
+        if expected == found { Ok(()) } else { Err(MoneyError::CurrencyMismatch { expected, found }) }
+    }
+}
+
+fn require_amount(payment: &Payment, reported: Money) -> Result<(), PledgeError> {
+    if payment.amount == reported {
+        Ok(())
+    } else {
+        Err(PledgeError::NeedsReview(Contradiction::Amount { recorded: payment.amount, reported }))
+    }
+}

@@ -1,0 +1,149 @@
+use serde::{Deserialize, Serialize};
+
+use super::PledgeStatus;
+use crate::{CampaignId, DonorId, Money, PaymentId, Text};
+
+/// Why a payment failed, in the provider's words: at most 500 characters.
+pub type FailureReason = Text<500>;
+
+/// What happened to a pledge.
+///
+/// Every event carries what a projection needs to fold it without looking anything up: the
+/// campaign always, the donor and the amount where money moves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PledgeEvent {
+    /// A donor pledged. Name, address and message are kept apart from the ledger.
+    PledgeCreated {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// How much was promised.
+        amount: Money,
+        /// Whether the donor wishes to stay nameless in public.
+        anonymous: bool,
+    },
+    /// The donor changed the amount before paying.
+    PledgeAmended {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+        /// The new amount.
+        amount: Money,
+    },
+    /// PENDING → AUTHORIZED: the provider has reserved the money.
+    PledgeAuthorized {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// How much was reserved.
+        amount: Money,
+    },
+    /// AUTHORIZED → CAPTURED: the provider took the money. From here on it is raised.
+    PledgeCaptured {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// How much was taken; this is the amount that counts.
+        amount: Money,
+    },
+    /// CAPTURED → COMPLETED: the money was settled to the charity.
+    PledgeCompleted {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+        /// The provider's payment.
+        payment_id: PaymentId,
+    },
+    /// PENDING or AUTHORIZED → FAILED: the payment failed for good.
+    PledgeFailed {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+        /// The state it failed in, so that a fold of counts needs no memory.
+        from: PledgeStatus,
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's reason, where it gave one.
+        reason: Option<FailureReason>,
+    },
+    /// PENDING → EXPIRED: nobody paid in time.
+    PledgeExpired {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+    },
+    /// AUTHORIZED → CANCELLED: the donor withdrew; the provider is asked to release the money.
+    PledgeCancelled {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+        /// The payment whose authorisation is to be voided.
+        payment_id: PaymentId,
+    },
+    /// No change of state: the provider took money that this pledge cannot use, because it is
+    /// finished or was already paid by another payment. It is held apart from the totals.
+    PaymentUnapplied {
+        /// The campaign the pledge is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// How much is held.
+        amount: Money,
+    },
+}
+
+impl PledgeEvent {
+    /// The campaign that the pledge is for.
+    pub fn campaign_id(&self) -> CampaignId {
+        match self {
+            Self::PledgeCreated { campaign_id, .. }
+            | Self::PledgeAmended { campaign_id, .. }
+            | Self::PledgeAuthorized { campaign_id, .. }
+            | Self::PledgeCaptured { campaign_id, .. }
+            | Self::PledgeCompleted { campaign_id, .. }
+            | Self::PledgeFailed { campaign_id, .. }
+            | Self::PledgeExpired { campaign_id }
+            | Self::PledgeCancelled { campaign_id, .. }
+            | Self::PaymentUnapplied { campaign_id, .. } => *campaign_id,
+        }
+    }
+
+    /// The edge of the state machine that this event is: from where (none for the first event)
+    /// and to where. No edge for events that change no state.
+    pub fn edge(&self) -> Option<(Option<PledgeStatus>, PledgeStatus)> {
+        use PledgeStatus::{Authorized, Cancelled, Captured, Completed, Expired, Failed, Pending};
+        match self {
+            Self::PledgeCreated { .. } => Some((None, Pending)),
+            Self::PledgeAuthorized { .. } => Some((Some(Pending), Authorized)),
+            Self::PledgeCaptured { .. } => Some((Some(Authorized), Captured)),
+            Self::PledgeCompleted { .. } => Some((Some(Captured), Completed)),
+            Self::PledgeFailed { from, .. } => Some((Some(*from), Failed)),
+            Self::PledgeExpired { .. } => Some((Some(Pending), Expired)),
+            Self::PledgeCancelled { .. } => Some((Some(Authorized), Cancelled)),
+            Self::PledgeAmended { .. } | Self::PaymentUnapplied { .. } => None,
+        }
+    }
+}
+
+impl cqrs_es::DomainEvent for PledgeEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::PledgeCreated { .. } => "PledgeCreated",
+            Self::PledgeAmended { .. } => "PledgeAmended",
+            Self::PledgeAuthorized { .. } => "PledgeAuthorized",
+            Self::PledgeCaptured { .. } => "PledgeCaptured",
+            Self::PledgeCompleted { .. } => "PledgeCompleted",
+            Self::PledgeFailed { .. } => "PledgeFailed",
+            Self::PledgeExpired { .. } => "PledgeExpired",
+            Self::PledgeCancelled { .. } => "PledgeCancelled",
+            Self::PaymentUnapplied { .. } => "PaymentUnapplied",
+        }
+        .to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1".to_owned()
+    }
+}

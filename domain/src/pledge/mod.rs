@@ -1,0 +1,12 @@
+//! A pledge: one donor's promise to one campaign, and what became of the money.
+
+mod command;
+mod decide;
+mod event;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use command::{Contradiction, PaymentFact, PledgeCommand, PledgeError};
+pub use event::{FailureReason, PledgeEvent};
+pub use state::{Payment, Pledge, PledgeRecord, PledgeState, PledgeStatus};

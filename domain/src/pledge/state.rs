@@ -1,0 +1,254 @@
+use std::fmt;
+use std::str::FromStr;
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+use super::{FailureReason, PledgeCommand, PledgeError, PledgeEvent};
+use crate::{CampaignId, Decide, DonorId, Money, PaymentId};
+
+/// The state of a pledge, folded from its events.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Pledge {
+    /// Nothing has happened under this id.
+    #[default]
+    Absent,
+    /// It was made.
+    Made(Box<PledgeRecord>),
+}
+
+/// A pledge that was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PledgeRecord {
+    /// The campaign it is for.
+    pub campaign_id: CampaignId,
+    /// The donor's pseudonym.
+    pub donor_id: DonorId,
+    /// How much is promised.
+    pub amount: Money,
+    /// Whether the donor wishes to stay nameless in public.
+    pub anonymous: bool,
+    /// Where it stands.
+    pub state: PledgeState,
+    /// Money the provider took that this pledge cannot use, in the order of arrival.
+    pub unapplied: Vec<Payment>,
+}
+
+/// One payment at the provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Payment {
+    /// The provider's id.
+    pub payment_id: PaymentId,
+    /// How much was reserved or taken.
+    pub amount: Money,
+}
+
+/// Where a pledge stands. Each state carries only its own data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PledgeState {
+    /// Made, not paid.
+    Pending,
+    /// The money is reserved.
+    Authorized(Payment),
+    /// The money is taken.
+    Captured(Payment),
+    /// The money has arrived.
+    Completed(Payment),
+    /// The payment failed for good.
+    Failed(Option<FailureReason>),
+    /// Nobody paid in time.
+    Expired,
+    /// The donor withdrew.
+    Cancelled,
+}
+
+impl PledgeState {
+    /// The name of the state.
+    pub fn status(&self) -> PledgeStatus {
+        match self {
+            Self::Pending => PledgeStatus::Pending,
+            Self::Authorized(_) => PledgeStatus::Authorized,
+            Self::Captured(_) => PledgeStatus::Captured,
+            Self::Completed(_) => PledgeStatus::Completed,
+            Self::Failed(_) => PledgeStatus::Failed,
+            Self::Expired => PledgeStatus::Expired,
+            Self::Cancelled => PledgeStatus::Cancelled,
+        }
+    }
+}
+
+/// The name of a pledge's state, as events, read tables and answers write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PledgeStatus {
+    /// Made, not paid.
+    Pending,
+    /// The money is reserved.
+    Authorized,
+    /// The money is taken.
+    Captured,
+    /// The money has arrived.
+    Completed,
+    /// The payment failed for good.
+    Failed,
+    /// Nobody paid in time.
+    Expired,
+    /// The donor withdrew.
+    Cancelled,
+}
+
+impl PledgeStatus {
+    /// Every status, in the order of a pledge's life.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Authorized,
+        Self::Captured,
+        Self::Completed,
+        Self::Failed,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    /// The edges of the state machine, exactly. Every recorded transition is one of these.
+    pub const EDGES: [(Self, Self); 7] = [
+        (Self::Pending, Self::Authorized),
+        (Self::Pending, Self::Failed),
+        (Self::Pending, Self::Expired),
+        (Self::Authorized, Self::Captured),
+        (Self::Authorized, Self::Failed),
+        (Self::Authorized, Self::Cancelled),
+        (Self::Captured, Self::Completed),
+    ];
+
+    /// The name in lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Authorized => "authorized",
+            Self::Captured => "captured",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for PledgeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for PledgeStatus {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStatus> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(UnknownStatus)
+    }
+}
+
+/// The text names no state of a pledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a state of a pledge")]
+pub struct UnknownStatus;
+
+impl Pledge {
+    /// The pledge, or none before it was made.
+    pub fn record(&self) -> Option<&PledgeRecord> {
+        match self {
+            Self::Absent => None,
+            Self::Made(record) => Some(record),
+        }
+    }
+
+    /// The status, or none before it was made.
+    pub fn status(&self) -> Option<PledgeStatus> {
+        self.record().map(|record| record.state.status())
+    }
+
+    /// Whether `event` may follow here: it is an edge of the state machine from the present
+    /// state, or changes no state of a pledge that exists. The auditor's question.
+    pub fn allows(&self, event: &PledgeEvent) -> bool {
+        match (event.edge(), self.status()) {
+            (Some((None, _)), status) => status.is_none(),
+            (Some((Some(from), to)), status) => {
+                status == Some(from) && PledgeStatus::EDGES.contains(&(from, to))
+            }
+            (None, status) => status.is_some(),
+        }
+    }
+
+    /// The state after `event`.
+    #[must_use]
+    pub fn evolve(self, event: PledgeEvent) -> Self {
+        match (self, event) {
+            (_, PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous }) => {
+                Self::Made(Box::new(PledgeRecord {
+                    campaign_id,
+                    donor_id,
+                    amount,
+                    anonymous,
+                    state: PledgeState::Pending,
+                    unapplied: Vec::new(),
+                }))
+            }
+            (Self::Made(mut record), event) => {
+                record.apply(event);
+                Self::Made(record)
+            }
+            (Self::Absent, _) => Self::Absent,
+        }
+    }
+}
+
+impl PledgeRecord {
+    fn apply(&mut self, event: PledgeEvent) {
+        match event {
+            PledgeEvent::PledgeAmended { amount, .. } => self.amount = amount,
+            PledgeEvent::PledgeAuthorized { payment_id, amount, .. } => {
+                self.state = PledgeState::Authorized(Payment { payment_id, amount });
+            }
+            PledgeEvent::PledgeCaptured { payment_id, amount, .. } => {
+                self.state = PledgeState::Captured(Payment { payment_id, amount });
+            }
+            PledgeEvent::PledgeCompleted { .. } => {
+                if let PledgeState::Captured(payment) = &self.state {
+                    self.state = PledgeState::Completed(payment.clone());
+                }
+            }
+            PledgeEvent::PledgeFailed { reason, .. } => self.state = PledgeState::Failed(reason),
+            PledgeEvent::PledgeExpired { .. } => self.state = PledgeState::Expired,
+            PledgeEvent::PledgeCancelled { .. } => self.state = PledgeState::Cancelled,
+            PledgeEvent::PaymentUnapplied { payment_id, amount, .. } => {
+                self.unapplied.push(Payment { payment_id, amount });
+            }
+            PledgeEvent::PledgeCreated { .. } => {}
+        }
+    }
+}
+
+impl Aggregate for Pledge {
+    const TYPE: &'static str = "pledge";
+    type Command = PledgeCommand;
+    type Event = PledgeEvent;
+    type Error = PledgeError;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: PledgeCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), PledgeError> {
+        for event in self.decide(&command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: PledgeEvent) {
+        *self = std::mem::take(self).evolve(event);
+    }
+}
