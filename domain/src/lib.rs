@@ -4,6 +4,9 @@
 //! to know (the time, an id, what the provider said) arrives in the command. Each aggregate is a
 //! `decide` (command to events) and an `evolve` (event to state), bridged to [`cqrs_es::Aggregate`].
 
+// A new state or event must make every match over it stop compiling.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod campaign;
 mod event;
 mod ids;

@@ -1,1 +1,21 @@
-//! (being written)
+//! The ledger: an event store on Postgres that is its own outbox.
+//!
+//! Positions are contiguous from 1 and become visible in order, so a reader that asks for "after
+//! P" misses nothing. Appends of all concurrent commands in a process share one statement and one
+//! commit ([`GroupCommit`]). Aggregates are read through postgres-es; what it and cqrs-es do not
+//! give (the events and the position of a command, conditions on other streams, a global order)
+//! is given here.
+
+mod append;
+mod group_commit;
+mod ledger;
+mod read;
+mod repository;
+mod wakeup;
+
+pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor};
+pub use group_commit::{BatchWriter, GroupCommit, QueueError};
+pub use ledger::{ExecuteError, Executed, Ledger, Loaded, Metadata};
+pub use read::{ReadError, RecordedEvent, head, read_after, read_stream};
+pub use repository::LedgerRepository;
+pub use wakeup::Wakeup;

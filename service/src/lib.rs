@@ -1,1 +1,18 @@
-//! (being written)
+//! What every service shares, and nothing of the domain: telemetry, problems, limits, auth,
+//! health, serving and shutting down.
+
+pub mod auth;
+pub mod database;
+pub mod health;
+mod http;
+mod json;
+mod problem;
+mod server;
+mod shutdown;
+pub mod telemetry;
+
+pub use http::{Limits, RequestId, harden, read_body};
+pub use json::{Json, parse_json};
+pub use problem::{FieldError, FieldErrors, Problem, ProblemKind};
+pub use server::serve;
+pub use shutdown::{Shutdown, shutdown_on_signal};

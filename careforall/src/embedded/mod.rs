@@ -1,0 +1,132 @@
+//! A Postgres and a Redis of our own, run as child processes in a data folder.
+//!
+//! They serve whoever names no `DATABASE_URL` and `REDIS_URL`: all that is
+//! needed is the server programs, no system service and no configuration.
+//! Nothing but loopback is listened on, and both end when this process ends.
+//!
+//! ```text
+//! DATA_DIR/lock                one careforall at a time
+//! DATA_DIR/postgres/           the database, the only part worth a backup
+//! DATA_DIR/postgres.password   readable only by the user who runs careforall
+//! DATA_DIR/postgres.pid        the running server, to end it after a crash
+//! DATA_DIR/redis...            the same; all in Redis can be rebuilt
+//! DATA_DIR/logs/               what the servers say
+//! ```
+
+mod child;
+mod postgres;
+mod redis;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+pub use postgres::EmbeddedPostgres;
+pub use redis::EmbeddedRedis;
+
+const HOW_TO_GET_SERVICES: &str = "run scripts/install-services.sh or set DATABASE_URL / REDIS_URL";
+
+/// A data folder, locked for this process for as long as the value lives.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the data folder, creating it (mode 0700) if it is missing, and
+    /// locks it against any other careforall.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be created or written to, or another process uses it.
+    pub fn open(path: impl AsRef<Path>) -> anyhow::Result<Self> {
+        let path = path.as_ref();
+        create_private_dir(path)?;
+        let path = fs::canonicalize(path).with_context(|| format!("cannot resolve {}", path.display()))?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The absolute path of the folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Takes the lock and leaves our process id in it for the next one's message.
+fn lock(data_dir: &Path) -> anyhow::Result<File> {
+    let path = data_dir.join("lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot write {}; choose another data folder", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).context("cannot read who holds the data folder")?;
+            bail!(
+                "another careforall (pid {}) is using {}; stop it or choose another folder \
+                 with --data-dir / CAREFORALL_DATA_DIR",
+                holder.trim(),
+                data_dir.display()
+            );
+        }
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+        }
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(file)
+}
+
+/// Creates a folder only its owner can enter; one that exists stays as it is.
+fn create_private_dir(path: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot create the folder {}", path.display()))
+}
+
+/// The password kept in the file `path`, made up when there is none yet.
+fn kept_password(path: &Path) -> anyhow::Result<String> {
+    if !path.exists() {
+        let random: [u8; 16] = rand::random();
+        let password: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        replace_file(path, &password)?;
+    }
+    let password = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(password.trim().to_owned())
+}
+
+/// Writes a small file, mode 0600, so that it is found whole or not at all.
+fn replace_file(path: &Path, content: &str) -> anyhow::Result<()> {
+    let fresh = with_suffix(path, ".new");
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        writeln!(file, "{content}")?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

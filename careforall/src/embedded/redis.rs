@@ -1,0 +1,138 @@
+//! Redis in the data folder. All it holds can be rebuilt from Postgres, so it
+//! writes nothing to disk.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use tokio::task::spawn_blocking;
+
+use super::child::{Child, Launch, ServerDir, Shutdown, end_leftover};
+use super::{HOW_TO_GET_SERVICES, kept_password};
+
+const NAME: &str = "redis";
+
+/// There is nothing to save, so a Redis that does not listen may be killed.
+const SHUTDOWN: Shutdown =
+    &[(Signal::SIGTERM, Duration::from_secs(10)), (Signal::SIGKILL, Duration::from_secs(5))];
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A Redis server of our own, with a folder in the data folder as its home.
+pub struct EmbeddedRedis {
+    child: Child,
+    url: String,
+}
+
+impl EmbeddedRedis {
+    /// Starts an empty Redis and returns when it answers. One that a killed
+    /// process left running is ended first.
+    ///
+    /// # Errors
+    ///
+    /// `redis-server` is not installed, the folder cannot be written, or the
+    /// server does not start: then the error quotes its log.
+    pub async fn start(data_dir: &Path) -> Result<Self> {
+        let folder = data_dir.to_owned();
+        let home = spawn_blocking(move || Home::prepare(&folder))
+            .await
+            .context("preparing Redis was interrupted")??;
+        let launch = Launch { name: NAME, data_dir, shutdown: SHUTDOWN, patience: PATIENCE };
+        let command = |port| {
+            // The settings, among them the password, are read from the pipe.
+            let mut command = home.dir.command(&home.program, Signal::SIGTERM);
+            command.arg("-");
+            (command, home.settings(port))
+        };
+        let password = home.password.clone();
+        let (child, port) = launch.start(command, move |_, port| answers(port, &password)).await?;
+        let url = format!("redis://:{}@127.0.0.1:{port}", home.password);
+        Ok(Self { child, url })
+    }
+
+    /// The address of the server, with its password.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The process id of the server.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Resolves when the server has ended: unasked, since [`Self::stop`]
+    /// consumes it.
+    pub async fn exited(&mut self) -> ExitStatus {
+        self.child.exited().await
+    }
+
+    /// Ends the server and waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The server does not end even when killed.
+    pub async fn stop(self) -> Result<()> {
+        self.child.stop().await.context("cannot stop Redis")
+    }
+}
+
+/// What a start needs, with no server running yet.
+struct Home {
+    program: PathBuf,
+    dir: ServerDir,
+    password: String,
+}
+
+impl Home {
+    fn prepare(data_dir: &Path) -> Result<Self> {
+        end_leftover(data_dir, NAME, SHUTDOWN)?;
+        let program = find_program()?;
+        let password = kept_password(&data_dir.join("redis.password"))?;
+        let dir = ServerDir::open(&data_dir.join(NAME))?;
+        Ok(Self { program, dir, password })
+    }
+
+    fn settings(&self, port: u16) -> String {
+        let (dir, password) = (self.dir.inherited_path(), &self.password);
+        format!(
+            "port {port}\nbind 127.0.0.1\nprotected-mode yes\nrequirepass {password}\ndir {dir}\n\
+             save \"\"\nappendonly no\nmaxmemory-policy noeviction\ndaemonize no\nlogfile \"\"\n"
+        )
+    }
+}
+
+fn find_program() -> Result<PathBuf> {
+    let candidates: Vec<PathBuf> = match std::env::var_os("CAREFORALL_REDIS_SERVER") {
+        Some(program) => vec![program.into()],
+        None => {
+            let search_path = std::env::var_os("PATH").unwrap_or_default();
+            let usual = ["/usr/bin", "/usr/sbin", "/usr/local/bin"].map(PathBuf::from);
+            let folders = std::env::split_paths(&search_path).chain(usual);
+            folders.map(|folder| folder.join("redis-server")).collect()
+        }
+    };
+    let program = candidates.iter().find(|program| program.is_file());
+    program.cloned().with_context(|| {
+        let tried: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        format!("Redis is needed, but there is no {}; {HOW_TO_GET_SERVICES}", tried.join(", no "))
+    })
+}
+
+/// Whether our Redis answers: another program on the port lacks the password.
+fn answers(port: u16, password: &str) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        write!(stream, "AUTH {password}\r\nPING\r\n")?;
+        let mut answer = [0; "+OK\r\n+PONG\r\n".len()];
+        stream.read_exact(&mut answer)?;
+        std::io::Result::Ok(answer)
+    };
+    ask().is_ok_and(|answer| &answer == b"+OK\r\n+PONG\r\n")
+}

@@ -1,0 +1,318 @@
+//! Appending: batches of commands into one call of the SQL function `ledger_append`.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+use crate::group_commit::{BatchWriter, QueueError};
+
+/// How often a batch is tried again when the database goes away, and the first pause.
+const RECONNECT_TRIES: u32 = 5;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+
+/// "I saw this stream at this sequence": the command is refused if the stream has moved on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Condition {
+    /// The aggregate's type.
+    pub aggregate_type: &'static str,
+    /// The aggregate's id.
+    pub aggregate_id: Uuid,
+    /// The sequence of its last event, 0 when it has none.
+    pub sequence: i64,
+}
+
+/// An event that is to be appended.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// The event's name.
+    pub event_type: String,
+    /// The version of its shape.
+    pub event_version: String,
+    /// Its body as JSON text.
+    pub payload: String,
+}
+
+/// The personal data behind a new pledge, stored in the same transaction but not in the ledger.
+#[derive(Clone)]
+pub struct PledgeDonor {
+    /// The pledge.
+    pub pledge_id: Uuid,
+    /// The donor's pseudonym.
+    pub donor_id: Uuid,
+    /// The name to thank by.
+    pub name: Option<String>,
+    /// The normalised address.
+    pub email: String,
+    /// What the donor wishes to say.
+    pub message: Option<String>,
+}
+
+/// One command's events: all of them are appended, or none.
+#[derive(Clone)]
+pub struct Append {
+    /// The command's own id. It stands in the metadata; by it a retry is recognised.
+    pub command_id: Uuid,
+    /// The stream that the events go to, at the sequence that the command saw.
+    pub stream: Condition,
+    /// Other streams that the decision rests on.
+    pub conditions: Vec<Condition>,
+    /// The events, at least one.
+    pub events: Vec<NewEvent>,
+    /// Metadata of every one of the events, as JSON text.
+    pub metadata: String,
+    /// The personal data behind a new pledge.
+    pub donor: Option<PledgeDonor>,
+}
+
+/// Where a command's events stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The position of the last of them.
+    pub position: i64,
+    /// The instant of the append.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// Why a command's events are not in the ledger.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// A stream has moved on: load again and decide anew.
+    #[error("the stream has moved on")]
+    Conflict,
+    /// The database refuses what is in it; trying again would not help.
+    #[error("the ledger refuses the event: {0}")]
+    Refused(String),
+    /// The database is out of reach. Whether the events were appended is unknown until the same
+    /// command is tried again.
+    #[error("the ledger is out of reach: {0}")]
+    Unavailable(String),
+    /// The queue is full or closed: nothing was appended.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// Writes batches of commands.
+pub(crate) struct Appender {
+    pool: PgPool,
+}
+
+impl Appender {
+    pub(crate) fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+impl BatchWriter for Appender {
+    type Item = Append;
+    type Outcome = Result<Appended, AppendError>;
+
+    async fn write(&mut self, batch: Vec<Append>) -> Vec<Self::Outcome> {
+        let started = std::time::Instant::now();
+        let late = conflicts_within(&batch);
+        let (index, first): (Vec<usize>, Vec<&Append>) =
+            batch.iter().enumerate().filter(|(i, _)| !late.contains(i)).unzip();
+        let mut outcomes = vec![Err(AppendError::Conflict); batch.len()];
+        for (i, outcome) in index.into_iter().zip(self.append_bisecting(&first).await) {
+            outcomes[i] = outcome;
+        }
+        record_metrics(&outcomes, &batch, started.elapsed());
+        outcomes
+    }
+}
+
+impl Appender {
+    /// Appends `commands` together; if the database refuses one of them, halves the batch until
+    /// the bad one stands alone, so that it fails none of its neighbours.
+    async fn append_bisecting(&self, commands: &[&Append]) -> Vec<Result<Appended, AppendError>> {
+        if commands.is_empty() {
+            return Vec::new();
+        }
+        match self.append_once_reachable(commands).await {
+            Ok(outcomes) => outcomes,
+            Err(AppendError::Refused(_)) if commands.len() > 1 => {
+                let (left, right) = commands.split_at(commands.len() / 2);
+                let mut outcomes = Box::pin(self.append_bisecting(left)).await;
+                outcomes.extend(Box::pin(self.append_bisecting(right)).await);
+                outcomes
+            }
+            Err(error) => vec![Err(error); commands.len()],
+        }
+    }
+
+    /// Tries again while the database is out of reach. Repeating is safe after a lost reply:
+    /// commands that did get in are found by their ids.
+    async fn append_once_reachable(
+        &self,
+        commands: &[&Append],
+    ) -> Result<Vec<Result<Appended, AppendError>>, AppendError> {
+        let mut pause = RECONNECT_PAUSE;
+        for _ in 1..RECONNECT_TRIES {
+            match self.append(commands).await {
+                Err(error) if is_transient(&error) => {
+                    tracing::warn!(%error, "the ledger is out of reach; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                result => return result.map_err(|error| refused_or_unavailable(&error)),
+            }
+        }
+        self.append(commands).await.map_err(|error| refused_or_unavailable(&error))
+    }
+
+    async fn append(&self, commands: &[&Append]) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
+        let rows = Columns::of(commands).append(&self.pool).await?;
+        let mut outcomes = vec![Err(AppendError::Conflict); commands.len()];
+        for row in rows {
+            if let (Some(position), Some(recorded_at)) = (row.last_position, row.committed_at) {
+                outcomes[row.command as usize - 1] = Ok(Appended { position, recorded_at });
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+/// The commands that rest on a stream which an earlier command of the batch moves on. They would
+/// be decided on a state that no longer holds, so their callers load again.
+fn conflicts_within(batch: &[Append]) -> HashSet<usize> {
+    let mut moved = HashSet::new();
+    let mut late = HashSet::new();
+    for (i, command) in batch.iter().enumerate() {
+        let stands_on = std::iter::once(&command.stream).chain(&command.conditions);
+        if stands_on.into_iter().any(|c| moved.contains(&(c.aggregate_type, c.aggregate_id))) {
+            late.insert(i);
+        } else {
+            moved.insert((command.stream.aggregate_type, command.stream.aggregate_id));
+        }
+    }
+    late
+}
+
+/// Whether the same statement may succeed a moment later: the connection is gone, or the server
+/// is starting, stopping or short of connections. Classes and codes of Postgres's appendix A.
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => database
+            .code()
+            .is_some_and(|code| ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))),
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
+        _ => false,
+    }
+}
+
+fn refused_or_unavailable(error: &sqlx::Error) -> AppendError {
+    match error {
+        sqlx::Error::Database(_) if !is_transient(error) => AppendError::Refused(error.to_string()),
+        _ => AppendError::Unavailable(error.to_string()),
+    }
+}
+
+fn record_metrics(outcomes: &[Result<Appended, AppendError>], batch: &[Append], took: Duration) {
+    let events: usize =
+        outcomes.iter().zip(batch).filter(|(o, _)| o.is_ok()).map(|(_, c)| c.events.len()).sum();
+    let conflicts = outcomes.iter().filter(|o| matches!(o, Err(AppendError::Conflict))).count();
+    metrics::histogram!("ledger_append_duration_seconds").record(took.as_secs_f64());
+    metrics::histogram!("ledger_append_batch_events").record(events as f64);
+    metrics::counter!("ledger_append_conflicts_total").increment(conflicts as u64);
+}
+
+#[derive(FromRow)]
+struct AppendedRow {
+    command: i32,
+    last_position: Option<i64>,
+    committed_at: Option<DateTime<Utc>>,
+}
+
+/// A batch turned into the arrays that `ledger_append` takes, one row per condition, event and
+/// donor; commands are numbered from 1.
+#[derive(Default)]
+struct Columns<'a> {
+    command_ids: Vec<Uuid>,
+    condition_commands: Vec<i32>,
+    condition_types: Vec<&'a str>,
+    condition_ids: Vec<String>,
+    condition_sequences: Vec<i64>,
+    event_commands: Vec<i32>,
+    event_aggregate_types: Vec<&'a str>,
+    event_aggregate_ids: Vec<String>,
+    event_sequences: Vec<i64>,
+    event_types: Vec<&'a str>,
+    event_versions: Vec<&'a str>,
+    event_payloads: Vec<&'a str>,
+    event_metadata: Vec<&'a str>,
+    donor_commands: Vec<i32>,
+    donor_pledge_ids: Vec<Uuid>,
+    donor_ids: Vec<Uuid>,
+    donor_names: Vec<Option<&'a str>>,
+    donor_emails: Vec<&'a str>,
+    donor_messages: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(commands: &[&'a Append]) -> Self {
+        let mut columns = Self::default();
+        for (number, command) in (1..).zip(commands) {
+            columns.push(number, command);
+        }
+        columns
+    }
+
+    fn push(&mut self, number: i32, command: &'a Append) {
+        self.command_ids.push(command.command_id);
+        for condition in std::iter::once(&command.stream).chain(&command.conditions) {
+            self.condition_commands.push(number);
+            self.condition_types.push(condition.aggregate_type);
+            self.condition_ids.push(condition.aggregate_id.to_string());
+            self.condition_sequences.push(condition.sequence);
+        }
+        for (sequence, event) in (command.stream.sequence + 1..).zip(&command.events) {
+            self.event_commands.push(number);
+            self.event_aggregate_types.push(command.stream.aggregate_type);
+            self.event_aggregate_ids.push(command.stream.aggregate_id.to_string());
+            self.event_sequences.push(sequence);
+            self.event_types.push(&event.event_type);
+            self.event_versions.push(&event.event_version);
+            self.event_payloads.push(&event.payload);
+            self.event_metadata.push(&command.metadata);
+        }
+        if let Some(donor) = &command.donor {
+            self.donor_commands.push(number);
+            self.donor_pledge_ids.push(donor.pledge_id);
+            self.donor_ids.push(donor.donor_id);
+            self.donor_names.push(donor.name.as_deref());
+            self.donor_emails.push(&donor.email);
+            self.donor_messages.push(donor.message.as_deref());
+        }
+    }
+
+    /// One statement outside of any transaction block: it commits by itself, in one round trip.
+    async fn append(self, pool: &PgPool) -> Result<Vec<AppendedRow>, sqlx::Error> {
+        sqlx::query_as(
+            "select command, last_position, committed_at from ledger_append(
+                 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+        )
+        .bind(self.command_ids)
+        .bind(self.condition_commands)
+        .bind(self.condition_types)
+        .bind(self.condition_ids)
+        .bind(self.condition_sequences)
+        .bind(self.event_commands)
+        .bind(self.event_aggregate_types)
+        .bind(self.event_aggregate_ids)
+        .bind(self.event_sequences)
+        .bind(self.event_types)
+        .bind(self.event_versions)
+        .bind(self.event_payloads)
+        .bind(self.event_metadata)
+        .bind(self.donor_commands)
+        .bind(self.donor_pledge_ids)
+        .bind(self.donor_ids)
+        .bind(self.donor_names)
+        .bind(self.donor_emails)
+        .bind(self.donor_messages)
+        .fetch_all(pool)
+        .await
+    }
+}

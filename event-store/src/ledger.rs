@@ -1,0 +1,213 @@
+//! Load, decide, append.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::DomainEvent;
+use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
+use domain::Decide;
+use postgres_es::PostgresEventRepository;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::append::{Append, AppendError, Appended, Appender, Condition, NewEvent, PledgeDonor};
+use crate::group_commit::GroupCommit;
+
+/// How many commands may wait for their commit, and how many share one.
+const MAX_WAITING: usize = 8_192;
+const MAX_BATCH: usize = 500;
+
+/// How often a command that met another one is loaded and decided again.
+const MAX_RETRIES: u32 = 3;
+
+/// What is kept beside an event: the command, the request and the webhook it came from.
+pub type Metadata = HashMap<String, String>;
+
+/// The ledger. Clones share one queue of appends.
+#[derive(Clone)]
+pub struct Ledger {
+    pool: PgPool,
+    stored: Arc<PostgresEventRepository>,
+    appends: GroupCommit<Appender>,
+}
+
+/// An aggregate as it stands in the ledger.
+#[derive(Clone, Debug)]
+pub struct Loaded<A> {
+    /// Its state.
+    pub aggregate: A,
+    /// The sequence of its last event, 0 when it has none.
+    pub sequence: i64,
+}
+
+/// What a command did.
+#[derive(Clone, Debug)]
+pub struct Executed<A: Decide> {
+    /// The state after it.
+    pub aggregate: A,
+    /// Its events; none when it had nothing new to say.
+    pub events: Vec<A::Event>,
+    /// The position of the aggregate's last event.
+    pub position: i64,
+    /// When that event was appended.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// Why a command did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError<E: std::error::Error> {
+    /// A rule refuses it.
+    #[error(transparent)]
+    Rule(E),
+    /// It could not be appended.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The aggregate could not be read.
+    #[error("the aggregate cannot be read: {0}")]
+    Load(PersistenceError),
+}
+
+impl Ledger {
+    /// Opens the ledger in `pool`'s database and starts its queue of appends.
+    pub fn start(pool: PgPool) -> Self {
+        Self {
+            stored: Arc::new(PostgresEventRepository::new(pool.clone())),
+            appends: GroupCommit::start(Appender::new(pool.clone()), MAX_WAITING, MAX_BATCH),
+            pool,
+        }
+    }
+
+    /// The database it is in.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub(crate) fn stored(&self) -> &PostgresEventRepository {
+        &self.stored
+    }
+
+    /// Appends one command's events, in one commit with whatever else is waiting.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.appends.submit(append).await?
+    }
+
+    /// Loads an aggregate by folding its events.
+    ///
+    /// # Errors
+    /// [`PersistenceError`] when the database is out of reach or an event cannot be understood.
+    pub async fn load<A: Decide>(&self, id: Uuid) -> Result<Loaded<A>, PersistenceError> {
+        let events = self.stored.get_events::<A>(&id.to_string()).await?;
+        let sequence = events.last().map_or(0, |event| event.sequence as i64);
+        let mut aggregate = A::default();
+        for event in events {
+            aggregate.apply(serde_json::from_value(event.payload)?);
+        }
+        Ok(Loaded { aggregate, sequence })
+    }
+
+    /// Makes an aggregate under a fresh or derived id, without loading it first: if it is there
+    /// already, the append itself says so.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]; [`AppendError::Conflict`] when the id is taken or a condition fails.
+    pub async fn create<A: Decide>(
+        &self,
+        id: Uuid,
+        command: &A::Command,
+        conditions: Vec<Condition>,
+        metadata: Metadata,
+        donor: Option<PledgeDonor>,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let new = Loaded { aggregate: A::default(), sequence: 0 };
+        let events = new.aggregate.decide(command).map_err(ExecuteError::Rule)?;
+        self.append_decided(id, new, events, conditions, metadata, donor).await
+    }
+
+    /// Loads an aggregate, decides, and appends. When another command got in between, it loads
+    /// and decides again, at most three times.
+    ///
+    /// # Errors
+    /// [`ExecuteError`].
+    pub async fn execute<A: Decide>(
+        &self,
+        id: Uuid,
+        command: &A::Command,
+        metadata: Metadata,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let mut retries = 0;
+        loop {
+            let loaded = self.load::<A>(id).await.map_err(ExecuteError::Load)?;
+            let events = loaded.aggregate.decide(command).map_err(ExecuteError::Rule)?;
+            if events.is_empty() {
+                return self.nothing_new(id, loaded.aggregate).await;
+            }
+            let appended = self.append_decided(id, loaded, events, vec![], metadata.clone(), None).await;
+            match appended {
+                Err(ExecuteError::Append(AppendError::Conflict)) if retries < MAX_RETRIES => retries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn append_decided<A: Decide>(
+        &self,
+        id: Uuid,
+        loaded: Loaded<A>,
+        events: Vec<A::Event>,
+        conditions: Vec<Condition>,
+        mut metadata: Metadata,
+        donor: Option<PledgeDonor>,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let command_id = Uuid::now_v7();
+        metadata.insert("command_id".to_owned(), command_id.to_string());
+        let append = Append {
+            command_id,
+            stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence: loaded.sequence },
+            conditions,
+            events: events.iter().map(new_event).collect::<Result<_, _>>().map_err(not_json)?,
+            metadata: serde_json::to_string(&metadata).map_err(not_json)?,
+            donor,
+        };
+        let Appended { position, recorded_at } = self.append(append).await?;
+        let mut aggregate = loaded.aggregate;
+        for event in &events {
+            aggregate.apply(event.clone());
+        }
+        Ok(Executed { aggregate, events, position, recorded_at })
+    }
+
+    /// The answer to a command without events: the aggregate stands where its last event stands.
+    async fn nothing_new<A: Decide>(
+        &self,
+        id: Uuid,
+        aggregate: A,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let (position, recorded_at) = sqlx::query_as(
+            "select position, recorded_at from events
+             where aggregate_type = $1 and aggregate_id = $2 order by sequence desc limit 1",
+        )
+        .bind(A::TYPE)
+        .bind(id.to_string())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(|error| ExecuteError::Load(PersistenceError::ConnectionError(Box::new(error))))?;
+        Ok(Executed { aggregate, events: Vec::new(), position, recorded_at })
+    }
+}
+
+fn new_event<E: DomainEvent>(event: &E) -> Result<NewEvent, serde_json::Error> {
+    Ok(NewEvent {
+        event_type: event.event_type(),
+        event_version: event.event_version(),
+        payload: serde_json::to_string(event)?,
+    })
+}
+
+/// Our own events always serialise; should one not, the ledger refuses it.
+fn not_json(error: serde_json::Error) -> AppendError {
+    AppendError::Refused(error.to_string())
+}

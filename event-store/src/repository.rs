@@ -1,0 +1,102 @@
+//! The ledger as a repository of cqrs-es: reads by postgres-es, writes by group commit.
+
+use std::future::Future;
+
+use cqrs_es::Aggregate;
+use cqrs_es::persist::{
+    PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::append::{Append, AppendError, Condition, NewEvent};
+use crate::ledger::Ledger;
+
+/// Lets `PersistedEventStore`, upcasters and `CqrsFramework` work over a [`Ledger`].
+///
+/// What postgres-es does badly is refused with an error instead of being passed on: snapshots
+/// (they apply events twice and skip some) and streams (they panic inside a task and end as if
+/// complete; there is no global order). A pledge has a handful of events and is simply loaded;
+/// whoever wants all events reads them by position.
+pub struct LedgerRepository {
+    ledger: Ledger,
+}
+
+impl LedgerRepository {
+    /// A repository over `ledger`.
+    pub fn new(ledger: Ledger) -> Self {
+        Self { ledger }
+    }
+}
+
+fn unsupported<T>(what: &str) -> Result<T, PersistenceError> {
+    Err(PersistenceError::UnknownError(format!("the ledger has no {what}").into()))
+}
+
+impl PersistedEventRepository for LedgerRepository {
+    fn get_events<A: Aggregate>(
+        &self,
+        aggregate_id: &str,
+    ) -> impl Future<Output = Result<Vec<SerializedEvent>, PersistenceError>> + Send {
+        self.ledger.stored().get_events::<A>(aggregate_id)
+    }
+
+    fn get_last_events<A: Aggregate>(
+        &self,
+        aggregate_id: &str,
+        last_sequence: usize,
+    ) -> impl Future<Output = Result<Vec<SerializedEvent>, PersistenceError>> + Send {
+        self.ledger.stored().get_last_events::<A>(aggregate_id, last_sequence)
+    }
+
+    async fn get_snapshot<A: Aggregate>(
+        &self,
+        _aggregate_id: &str,
+    ) -> Result<Option<SerializedSnapshot>, PersistenceError> {
+        unsupported("snapshots")
+    }
+
+    async fn persist<A: Aggregate>(
+        &self,
+        events: &[SerializedEvent],
+        snapshot_update: Option<(String, Value, usize)>,
+    ) -> Result<(), PersistenceError> {
+        if snapshot_update.is_some() {
+            return unsupported("snapshots");
+        }
+        let Some(first) = events.first() else { return Ok(()) };
+        let aggregate_id: Uuid =
+            first.aggregate_id.parse().map_err(|e| PersistenceError::UnknownError(Box::new(e)))?;
+        let append = Append {
+            command_id: Uuid::now_v7(),
+            stream: Condition { aggregate_type: A::TYPE, aggregate_id, sequence: first.sequence as i64 - 1 },
+            conditions: Vec::new(),
+            events: events.iter().map(new_event).collect(),
+            metadata: first.metadata.to_string(),
+            donor: None,
+        };
+        self.ledger.append(append).await.map(drop).map_err(|error| match error {
+            AppendError::Conflict => PersistenceError::OptimisticLockError,
+            AppendError::Unavailable(_) => PersistenceError::ConnectionError(Box::new(error)),
+            AppendError::Refused(_) | AppendError::Queue(_) => {
+                PersistenceError::UnknownError(Box::new(error))
+            }
+        })
+    }
+
+    async fn stream_events<A: Aggregate>(&self, _id: &str) -> Result<ReplayStream, PersistenceError> {
+        unsupported("streams; read it by position")
+    }
+
+    async fn stream_all_events<A: Aggregate>(&self) -> Result<ReplayStream, PersistenceError> {
+        unsupported("streams; read it by position")
+    }
+}
+
+fn new_event(event: &SerializedEvent) -> NewEvent {
+    NewEvent {
+        event_type: event.event_type.clone(),
+        event_version: event.event_version.clone(),
+        payload: event.payload.to_string(),
+    }
+}

@@ -1,0 +1,89 @@
+//! The organiser's bearer token.
+
+use std::fmt;
+
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::{Problem, ProblemKind};
+
+/// The token that organisers' routes need. Only its hash is kept.
+#[derive(Clone)]
+pub struct AdminToken([u8; 32]);
+
+impl AdminToken {
+    /// The token to compare with.
+    pub fn new(token: &str) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// Whether `token` is the one; takes the same time whatever it is.
+    pub fn matches(&self, token: &str) -> bool {
+        let given: [u8; 32] = Sha256::digest(token).into();
+        self.0.ct_eq(&given).into()
+    }
+
+    fn is_in(&self, parts: &Parts) -> bool {
+        parts
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .is_some_and(|(scheme, token)| {
+                scheme.eq_ignore_ascii_case("bearer") && self.matches(token.trim())
+            })
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminToken(…)")
+    }
+}
+
+/// Proof that the request carries the token. A handler that takes it is for organisers only.
+#[derive(Clone, Copy, Debug)]
+pub struct Organiser;
+
+impl<S> FromRequestParts<S> for Organiser
+where
+    S: Send + Sync,
+    AdminToken: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if AdminToken::from_ref(state).is_in(parts) {
+            Ok(Self)
+        } else {
+            Err(Problem::new(
+                ProblemKind::Unauthorized,
+                "send the header authorization: Bearer with the value of CAREFORALL_ADMIN_TOKEN",
+            ))
+        }
+    }
+}
+
+/// Who asks, on routes that are open to all but show more to organisers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visitor {
+    /// Carries the token.
+    Organiser,
+    /// Anybody.
+    Public,
+}
+
+impl<S> FromRequestParts<S> for Visitor
+where
+    S: Send + Sync,
+    AdminToken: FromRef<S>,
+{
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        Ok(if AdminToken::from_ref(state).is_in(parts) { Self::Organiser } else { Self::Public })
+    }
+}

@@ -1,0 +1,161 @@
+//! What stands around every router: request ids, limits, metrics, problems instead of plain errors.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::{Problem, ProblemKind};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Past the limit, this much of a body is still read and thrown away, so that a client that is
+/// still sending gets the answer instead of a broken connection.
+const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
+
+/// The limits of one service.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest body, in bytes.
+    pub max_body_bytes: usize,
+    /// Longest time until the answer's head, a slow body included.
+    pub request_timeout: Duration,
+    /// Requests worked on at once; more are answered 503.
+    pub max_in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_body_bytes: 64 * 1024, request_timeout: Duration::from_secs(10), max_in_flight: 2_048 }
+    }
+}
+
+/// The id under which a request appears in the log, in the ledger's metadata and in the answer's
+/// `x-request-id`: the caller's own, where it sent a plausible one.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+#[derive(Clone)]
+struct Guard {
+    limits: Limits,
+    in_flight: Arc<Semaphore>,
+}
+
+/// Puts the limits, request ids, metrics and problem documents around `router`.
+pub fn harden<S: Clone + Send + Sync + 'static>(router: Router<S>, limits: Limits) -> Router<S> {
+    let guard = Guard { limits, in_flight: Arc::new(Semaphore::new(limits.max_in_flight)) };
+    router
+        .fallback(async || Problem::from(ProblemKind::NotFound))
+        .method_not_allowed_fallback(async || Problem::from(ProblemKind::MethodNotAllowed))
+        .layer(middleware::from_fn_with_state(guard, guarded))
+}
+
+async fn guarded(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(&request);
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("(none)".to_owned(), |path| path.as_str().to_owned());
+    request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(guard.limits);
+
+    let span = tracing::info_span!("request", request_id = %id, %method, route);
+    let mut response = async {
+        let response = run_limited(&guard, request, next).await;
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        response
+    }
+    .instrument(span)
+    .await;
+
+    record(&method, route, &response, started.elapsed());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+async fn run_limited(guard: &Guard, request: Request, next: Next) -> Response {
+    let Ok(_permit) = guard.in_flight.try_acquire() else {
+        return Problem::new(ProblemKind::Overloaded, "too many requests at once; try again shortly")
+            .into_response();
+    };
+    let run = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(guard.limits.request_timeout, run).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => Problem::internal("a handler panicked").into_response(),
+        Err(_elapsed) => Problem::new(
+            ProblemKind::Unavailable,
+            "no answer in time; what was asked may still be done, so repeat it with the same idempotency key",
+        )
+        .into_response(),
+    }
+}
+
+fn request_id(request: &Request) -> String {
+    request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| (1..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()))
+        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+fn record(method: &Method, route: String, response: &Response, took: Duration) {
+    // Anything but the usual methods is one label, so that a client cannot make labels up.
+    let method = match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known.to_owned(),
+        _ => "(other)".to_owned(),
+    };
+    metrics::histogram!(
+        "http_server_request_duration_seconds",
+        "method" => method,
+        "route" => route,
+        "status" => response.status().as_u16().to_string(),
+    )
+    .record(took.as_secs_f64());
+}
+
+/// Reads a request's body, up to the service's limit.
+///
+/// # Errors
+/// [`ProblemKind::TooLarge`] above the limit, [`ProblemKind::Malformed`] when the client stops in
+/// the middle.
+pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
+    let max_bytes = request.extensions().get::<Limits>().copied().unwrap_or_default().max_body_bytes;
+    read_limited(request.into_body(), max_bytes).await
+}
+
+async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
+    let mut kept = Vec::new();
+    let mut total_bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::new(ProblemKind::Malformed, error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        total_bytes += data.len();
+        if total_bytes <= max_bytes {
+            kept.extend_from_slice(&data);
+        } else {
+            kept = Vec::new();
+        }
+        if total_bytes > max_bytes + MAX_DISCARDED_BYTES {
+            break;
+        }
+    }
+    if total_bytes > max_bytes {
+        return Err(Problem::new(ProblemKind::TooLarge, format!("at most {max_bytes} bytes are taken")));
+    }
+    Ok(kept.into())
+}

@@ -1,0 +1,59 @@
+//! JSON bodies whose errors say what and where.
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Problem, ProblemKind, read_body};
+
+/// A JSON body, as a request or as a response.
+#[derive(Clone, Copy, Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let is_json = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.split(';').next().is_some_and(|t| t.trim().ends_with("json")));
+        if !is_json {
+            return Err(Problem::new(
+                ProblemKind::UnsupportedMediaType,
+                "send the header content-type: application/json",
+            ));
+        }
+        parse_json(&read_body(request).await?).map(Self)
+    }
+}
+
+/// Parses a body.
+///
+/// # Errors
+/// [`ProblemKind::Malformed`] with the path, the line and the column of what is wrong.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let malformed = |detail: String| Problem::new(ProblemKind::Malformed, detail);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        match path.as_str() {
+            "." => malformed(error.into_inner().to_string()),
+            _ => malformed(format!("{path}: {}", error.into_inner())),
+        }
+    })?;
+    json.end().map_err(|error| malformed(error.to_string()))?;
+    Ok(value)
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+            Err(error) => Problem::internal(error).into_response(),
+        }
+    }
+}

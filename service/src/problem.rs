@@ -1,0 +1,217 @@
+//! Errors as RFC 9457 problem documents.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Every kind of problem there is. Its name makes the stable `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The request cannot be read: broken JSON, a wrong type, a bad id or header.
+    Malformed,
+    /// No or a wrong credential.
+    Unauthorized,
+    /// The webhook's signature, secret or timestamp is not good.
+    BadSignature,
+    /// There is nothing here, or nothing for the caller.
+    NotFound,
+    /// The path exists, but not with this method.
+    MethodNotAllowed,
+    /// Another request changed the same thing at the same time.
+    Conflict,
+    /// The body is larger than the limit.
+    TooLarge,
+    /// The body is not JSON.
+    UnsupportedMediaType,
+    /// Fields that are well-formed but not acceptable; `errors` lists every one.
+    Validation,
+    /// A rule of the campaign or the pledge refuses it.
+    RuleBroken,
+    /// The idempotency key was used for another request.
+    IdempotencyKeyReused,
+    /// Too much is going on; try again after `Retry-After`.
+    Overloaded,
+    /// Something the service depends on is out of reach; try again after `Retry-After`.
+    Unavailable,
+    /// A fault of ours. The log has the details under the request's id.
+    Internal,
+}
+
+impl ProblemKind {
+    /// Every kind, for documents and tests.
+    pub const ALL: [Self; 14] = [
+        Self::Malformed,
+        Self::Unauthorized,
+        Self::BadSignature,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::Validation,
+        Self::RuleBroken,
+        Self::IdempotencyKeyReused,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    /// The last part of the problem's `type`.
+    pub fn slug(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    fn row(self) -> (&'static str, StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Malformed => ("malformed", S::BAD_REQUEST, "The request cannot be read"),
+            Self::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "A valid bearer token is needed"),
+            Self::BadSignature => ("bad-signature", S::UNAUTHORIZED, "The webhook is not genuine"),
+            Self::NotFound => ("not-found", S::NOT_FOUND, "There is nothing here"),
+            Self::MethodNotAllowed => ("method-not-allowed", S::METHOD_NOT_ALLOWED, "Not with this method"),
+            Self::Conflict => ("conflict", S::CONFLICT, "Changed by another request at the same time"),
+            Self::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Self::UnsupportedMediaType => {
+                ("unsupported-media-type", S::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON")
+            }
+            Self::Validation => ("validation", S::UNPROCESSABLE_ENTITY, "Some fields are not acceptable"),
+            Self::RuleBroken => ("rule-broken", S::UNPROCESSABLE_ENTITY, "A rule refuses this"),
+            Self::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                S::UNPROCESSABLE_ENTITY,
+                "The idempotency key was used for another request",
+            ),
+            Self::Overloaded => ("overloaded", S::SERVICE_UNAVAILABLE, "Too much is going on"),
+            Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "Something needed is out of reach"),
+            Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Something went wrong on our side"),
+        }
+    }
+}
+
+/// One field that is not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// The path of the field, such as `amount.currency`.
+    pub field: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// Collects what is wrong with the fields of one request.
+#[derive(Debug, Default)]
+pub struct FieldErrors(Vec<FieldError>);
+
+impl FieldErrors {
+    /// Notes that `field` is not acceptable.
+    pub fn add(&mut self, field: &str, detail: impl ToString) {
+        self.0.push(FieldError { field: field.to_owned(), detail: detail.to_string() });
+    }
+
+    /// The value of `field`, or none after noting what is wrong with it.
+    pub fn take<T, E: ToString>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
+        value.map_err(|error| self.add(field, error)).ok()
+    }
+
+    /// The problem that lists them all, if there are any.
+    pub fn into_problem(self) -> Option<Problem> {
+        (!self.0.is_empty()).then(|| Problem { errors: self.0, ..ProblemKind::Validation.into() })
+    }
+
+    /// The problem that lists them all. For where a value is missing, so that there is at least one.
+    pub fn problem(self) -> Problem {
+        Problem { errors: self.0, ..ProblemKind::Validation.into() }
+    }
+}
+
+/// A problem document, `application/problem+json`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// `urn:careforall:problem:` and the kind's stable name.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:careforall:problem:validation")]
+    kind: String,
+    /// The kind of problem, for people.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong in this case, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// Every field that is not acceptable.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+}
+
+impl From<ProblemKind> for Problem {
+    fn from(kind: ProblemKind) -> Self {
+        let (slug, status, title) = kind.row();
+        Self {
+            kind: format!("urn:careforall:problem:{slug}"),
+            title,
+            status: status.as_u16(),
+            detail: None,
+            errors: Vec::new(),
+        }
+    }
+}
+
+impl Problem {
+    /// A problem of `kind` that says what is wrong in this case.
+    pub fn new(kind: ProblemKind, detail: impl ToString) -> Self {
+        Self { detail: Some(detail.to_string()), ..kind.into() }
+    }
+
+    /// A fault of ours: the cause goes to the log, not to the client.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(%cause, "internal error");
+        ProblemKind::Internal.into()
+    }
+
+    /// A dependency is out of reach: the cause goes to the log.
+    pub fn unavailable(what: &str, cause: impl std::fmt::Display) -> Self {
+        tracing::warn!(%cause, what, "a dependency is out of reach");
+        Self::new(ProblemKind::Unavailable, format!("{what} cannot be reached; try again shortly"))
+    }
+}
+
+/// A database that does not answer is a reason to try again; anything else is a fault of ours.
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(ref database)
+                if !database.code().is_some_and(|c| c.starts_with("57") || c.starts_with("53")) =>
+            {
+                Self::internal(error)
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::Database(_) => Self::unavailable("the database", error),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
