@@ -1,1 +1,84 @@
-//! (being written)
+//! Writes over HTTP: campaigns and pledges.
+//!
+//! A handler reads as four lines: extract, build the command, execute, respond. No handler opens a
+//! transaction; appends go through the ledger's queue, which finishes whatever the client does.
+
+mod campaigns;
+mod input;
+mod open_campaigns;
+mod pay;
+mod pledges;
+mod replies;
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use domain::IdKey;
+use event_store::Ledger;
+use payments::Provider;
+use service::auth::AdminToken;
+use service::health::{Health, PostgresCheck};
+use service::{Limits, Shutdown, harden, serve};
+use tokio::net::TcpListener;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::open_campaigns::OpenCampaigns;
+
+/// What command-api needs.
+#[derive(Clone, FromRef)]
+pub struct Config {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The key that pseudonyms and pledge ids are made with.
+    pub id_key: IdKey,
+    /// The organisers' token.
+    pub admin_token: AdminToken,
+    /// The provider that payments are made with.
+    pub provider: Arc<dyn Provider>,
+    /// The address that donors see, without a slash at the end.
+    pub public_url: PublicUrl,
+}
+
+/// The address that donors see, without a slash at the end.
+#[derive(Clone, Debug)]
+pub struct PublicUrl(pub String);
+
+/// What the handlers share.
+#[derive(Clone, FromRef)]
+pub(crate) struct State {
+    ledger: Ledger,
+    id_key: IdKey,
+    admin_token: AdminToken,
+    provider: Arc<dyn Provider>,
+    public_url: PublicUrl,
+    open_campaigns: OpenCampaigns,
+}
+
+/// The service's routes.
+pub fn router(config: Config) -> OpenApiRouter {
+    let state = State {
+        open_campaigns: OpenCampaigns::new(config.ledger.clone()),
+        ledger: config.ledger,
+        id_key: config.id_key,
+        admin_token: config.admin_token,
+        provider: config.provider,
+        public_url: config.public_url,
+    };
+    OpenApiRouter::new()
+        .merge(campaigns::router())
+        .merge(pledges::router())
+        .merge(pay::router())
+        .with_state(state)
+}
+
+/// What must work for this service to be ready.
+pub fn health(config: &Config) -> Health {
+    Health::default().with(PostgresCheck(config.ledger.pool().clone()))
+}
+
+/// Serves until `shutdown`.
+pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) {
+    let health = health(&config);
+    let (routes, _) = router(config).split_for_parts();
+    serve(listener, harden(routes, Limits::default()).merge(health.router()), shutdown).await;
+}

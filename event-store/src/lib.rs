@@ -8,6 +8,7 @@
 
 mod append;
 mod group_commit;
+mod identity;
 mod ledger;
 mod read;
 mod repository;
@@ -15,6 +16,7 @@ mod wakeup;
 
 pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor};
 pub use group_commit::{BatchWriter, GroupCommit, QueueError};
+pub use identity::load_id_key;
 pub use ledger::{ExecuteError, Executed, Ledger, Loaded, Metadata};
 pub use read::{ReadError, RecordedEvent, head, read_after, read_stream};
 pub use repository::LedgerRepository;

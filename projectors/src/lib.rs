@@ -1,1 +1,85 @@
-//! (being written)
+//! Workers that fold the ledger into Redis totals, read tables and reactions.
+//!
+//! Each projector has a name, a version, a checkpoint and a lease. Rows and checkpoint are
+//! written in one transaction, under the token of the lease, so a row is written exactly once
+//! whatever dies in between. Redis holds absolute values under their position, so it may be
+//! written any number of times.
+
+mod campaigns;
+mod expiry;
+mod mirror;
+mod pledges;
+mod runner;
+mod totals;
+mod voids;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use axum::Router;
+use event_store::{Ledger, Wakeup};
+use payments::Provider;
+use read_model::RedisTotals;
+use service::health::{Check, Health, PostgresCheck};
+use service::{Limits, Shutdown, harden, serve};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// What projectors need.
+#[derive(Clone)]
+pub struct Config {
+    /// Connections for reading the ledger and writing the read tables.
+    pub pool: PgPool,
+    /// The ledger, for reactions that issue commands.
+    pub ledger: Ledger,
+    /// Where totals are mirrored to.
+    pub redis: RedisTotals,
+    /// The provider that is asked to void cancelled pledges.
+    pub provider: Arc<dyn Provider>,
+    /// A pledge that is pending for longer than this expires.
+    pub pledge_ttl: Duration,
+}
+
+/// What must work for the projectors to be ready.
+pub fn health(config: &Config) -> Health {
+    Health::default().with(PostgresCheck(config.pool.clone())).with(RedisCheck(config.redis.clone()))
+}
+
+/// Redis answers.
+struct RedisCheck(RedisTotals);
+
+#[async_trait]
+impl Check for RedisCheck {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn check(&self) -> anyhow::Result<()> {
+        self.0.ping().await.context("no answer to PING")
+    }
+}
+
+/// Runs all projectors and reactions until `shutdown`.
+pub async fn run_workers(config: Config, shutdown: Shutdown) {
+    let wakeup = Wakeup::listen(config.pool.clone(), Wakeup::LEDGER);
+    let mirror = mirror::Mirror::start(config.pool.clone(), config.redis.clone(), shutdown.clone());
+    let mut workers = JoinSet::new();
+    let runner = runner::Runner { pool: config.pool.clone(), wakeup, shutdown: shutdown.clone() };
+    workers.spawn(runner.clone().run(campaigns::Campaigns));
+    workers.spawn(runner.clone().run(pledges::Pledges));
+    workers.spawn(runner.clone().run(totals::CampaignTotals::new(mirror)));
+    workers.spawn(runner.run(voids::VoidCancelled { provider: config.provider.clone() }));
+    workers.spawn(expiry::run(config.pool, config.ledger, config.pledge_ttl, shutdown));
+    workers.join_all().await;
+}
+
+/// Runs the workers, with health and metrics on `listener`, until `shutdown`.
+pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) {
+    let app = harden(Router::new(), Limits::default()).merge(health(&config).router());
+    let workers = tokio::spawn(run_workers(config, shutdown.clone()));
+    serve(listener, app, shutdown).await;
+    let _ = workers.await;
+}

@@ -1,1 +1,12 @@
-//! (being written)
+//! The contract between those who write projections and those who read them: row types, Redis
+//! keys and channels. Nothing here knows how a projection comes about.
+
+mod checkpoint;
+mod redis_totals;
+mod rows;
+mod totals;
+
+pub use checkpoint::{Checkpoint, PROJECTIONS, ledger_id, load_checkpoint};
+pub use redis_totals::{RedisTotals, RedisTotalsError};
+pub use rows::{Campaign, Donation, HistoryEntry, Pledge};
+pub use totals::{PledgeCounts, Totals, load_totals, load_totals_page};

@@ -3,16 +3,18 @@
 
 pub mod auth;
 pub mod database;
+mod extract;
 pub mod health;
 mod http;
-mod json;
+mod page;
 mod problem;
 mod server;
 mod shutdown;
 pub mod telemetry;
 
+pub use extract::{Json, Path, Query, parse_json};
 pub use http::{Limits, RequestId, harden, read_body};
-pub use json::{Json, parse_json};
+pub use page::page;
 pub use problem::{FieldError, FieldErrors, Problem, ProblemKind};
 pub use server::serve;
 pub use shutdown::{Shutdown, shutdown_on_signal};

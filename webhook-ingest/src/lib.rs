@@ -1,1 +1,63 @@
-//! (being written)
+//! Provider webhooks: verify, store durably, acknowledge; a worker turns them into commands.
+//!
+//! Nothing unverified is stored, and nothing is answered with 200 before it is stored. Whether a
+//! message was seen before is decided by the inbox's unique constraint alone.
+
+mod inbox;
+mod receive;
+mod worker;
+
+use axum::extract::FromRef;
+use event_store::{GroupCommit, Ledger};
+use payments::WebhookSecret;
+use service::health::{Health, PostgresCheck};
+use service::{Limits, Shutdown, harden, serve};
+use sqlx::PgPool;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use worker::run_worker;
+
+/// What webhook-ingest needs.
+#[derive(Clone)]
+pub struct Config {
+    /// Connections for the inbox.
+    pub pool: PgPool,
+    /// The ledger that facts go to.
+    pub ledger: Ledger,
+    /// The provider that is asked to void what a finished pledge cannot take.
+    pub provider: Arc<dyn payments::Provider>,
+    /// The live secrets of the sandbox provider; several during a rotation.
+    pub sandbox_secrets: Vec<WebhookSecret>,
+}
+
+/// What the handlers share.
+#[derive(Clone, FromRef)]
+pub(crate) struct State {
+    inbox: GroupCommit<inbox::InboxWriter>,
+    sandbox_secrets: Arc<Vec<WebhookSecret>>,
+}
+
+/// The service's routes.
+pub fn router(config: &Config) -> OpenApiRouter {
+    let state = State {
+        inbox: inbox::start_writer(config.pool.clone()),
+        sandbox_secrets: Arc::new(config.sandbox_secrets.clone()),
+    };
+    receive::router().with_state(state)
+}
+
+/// What must work for this service to be ready.
+pub fn health(config: &Config) -> Health {
+    Health::default().with(PostgresCheck(config.pool.clone()))
+}
+
+/// Serves the webhooks and runs the worker until `shutdown`.
+pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) {
+    let (routes, _) = router(&config).split_for_parts();
+    let app = harden(routes, Limits::default()).merge(health(&config).router());
+    let worker = tokio::spawn(run_worker(config, shutdown.clone()));
+    serve(listener, app, shutdown).await;
+    let _ = worker.await;
+}

@@ -330,7 +330,7 @@ impl Launch<'_> {
                 return Err(log.error(&format!("{} does not start", self.name)));
             }
             tracing::info!(server = self.name, attempt, "starting again");
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(Duration::from_millis(250 << attempt)).await;
         }
         unreachable!("the last attempt returns")
     }

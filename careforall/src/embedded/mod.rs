@@ -3,11 +3,12 @@
 //! They serve whoever names no `DATABASE_URL` and `REDIS_URL`: all that is
 //! needed is the server programs, no system service and no configuration.
 //! Nothing but loopback is listened on, and both end when this process ends.
+//! All this relies on Linux and its `/proc`.
 //!
 //! ```text
 //! DATA_DIR/lock                one careforall at a time
-//! DATA_DIR/postgres/           the database, the only part worth a backup
-//! DATA_DIR/postgres.password   readable only by the user who runs careforall
+//! DATA_DIR/postgres/           the database
+//! DATA_DIR/postgres.password   belongs to it: a backup needs both
 //! DATA_DIR/postgres.pid        the running server, to end it after a crash
 //! DATA_DIR/redis...            the same; all in Redis can be rebuilt
 //! DATA_DIR/logs/               what the servers say
@@ -26,8 +27,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-pub use postgres::EmbeddedPostgres;
-pub use redis::EmbeddedRedis;
+pub use self::postgres::EmbeddedPostgres;
+pub use self::redis::EmbeddedRedis;
 
 const HOW_TO_GET_SERVICES: &str = "run scripts/install-services.sh or set DATABASE_URL / REDIS_URL";
 

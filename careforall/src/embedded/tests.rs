@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::child::{ServerDir, identity};
+use super::child::{ServerDir, Shutdown, end_leftover, identity};
 use super::{DataDir, EmbeddedPostgres, EmbeddedRedis, postgres};
 
 /// A folder of mode 0700, which the servers' account cannot traverse as root.
@@ -116,6 +116,28 @@ async fn a_lock_whose_process_id_was_used_again_does_not_hinder() {
     assert!(identity(process(stranger.id())).is_some(), "an unrelated process was ended");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+}
+
+const SHUTDOWN: Shutdown =
+    &[(Signal::SIGTERM, Duration::from_secs(10)), (Signal::SIGKILL, Duration::from_secs(5))];
+
+#[test]
+fn of_an_earlier_run_only_the_recorded_process_is_ended() {
+    let dir = scratch();
+    let home = ServerDir::open(&dir.path().join("home")).unwrap();
+    let mut process = home.command(Path::new("/bin/sleep"), Signal::SIGKILL).arg("60").spawn().unwrap();
+    let is_alive = |id| identity(Pid::from_raw(id)).is_some();
+    let (id, record) = (process.id().cast_signed(), dir.path().join("sleep.pid"));
+
+    fs::write(&record, format!("{id} (sleep) 1\n")).unwrap();
+    end_leftover(dir.path(), "sleep", SHUTDOWN).unwrap();
+    assert!(is_alive(id), "a process with a used process id was ended");
+    assert!(!record.exists());
+
+    fs::write(&record, identity(Pid::from_raw(id)).unwrap()).unwrap();
+    end_leftover(dir.path(), "sleep", SHUTDOWN).unwrap();
+    assert!(!is_alive(id));
+    process.wait().unwrap();
 }
 
 #[test]

@@ -1,15 +1,15 @@
 use chrono::{DateTime, Utc};
 
-use super::CampaignDetails;
-use crate::MoneyError;
+use super::{CampaignDetails, Description, Title};
+use crate::{Money, MoneyError};
 
 /// What an organiser asks of a campaign.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CampaignCommand {
     /// Write a draft.
     Create(CampaignDetails),
-    /// Replace the draft's details.
-    Edit(CampaignDetails),
+    /// Change some of the draft's details.
+    Edit(CampaignEdit),
     /// Open it for pledges.
     Publish {
         /// The instant of the request: a campaign whose end has passed cannot open.
@@ -17,6 +17,32 @@ pub enum CampaignCommand {
     },
     /// Take no more pledges.
     Close,
+}
+
+/// Which details change: none of a field leaves it as it is, and an inner none clears it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CampaignEdit {
+    /// The new headline.
+    pub title: Option<Title>,
+    /// What the money is for.
+    pub description: Option<Option<Description>>,
+    /// How much is wanted, and in which currency.
+    pub goal: Option<Money>,
+    /// When it ends.
+    pub ends_at: Option<Option<DateTime<Utc>>>,
+}
+
+impl CampaignEdit {
+    /// The details after the edit.
+    #[must_use]
+    pub fn apply_to(&self, details: &CampaignDetails) -> CampaignDetails {
+        CampaignDetails {
+            title: self.title.clone().unwrap_or_else(|| details.title.clone()),
+            description: self.description.clone().unwrap_or_else(|| details.description.clone()),
+            goal: self.goal.unwrap_or(details.goal),
+            ends_at: self.ends_at.unwrap_or(details.ends_at),
+        }
+    }
 }
 
 /// Which rule a command or a pledge would break.

@@ -6,6 +6,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use command::{CampaignCommand, CampaignError};
+pub use command::{CampaignCommand, CampaignEdit, CampaignError};
 pub use event::{CampaignDetails, CampaignEvent, Description, Title};
 pub use state::{Campaign, CampaignStatus};

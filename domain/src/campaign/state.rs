@@ -70,7 +70,7 @@ impl Campaign {
         }
     }
 
-    /// Whether a pledge of `amount` may be made, or amended to it, at `now`.
+    /// Whether a pledge of `amount` may be made at `now`.
     ///
     /// # Errors
     /// The rule that it would break.
@@ -128,8 +128,10 @@ impl Decide for Campaign {
             (Self::Absent, Create(details)) => Ok(vec![CampaignEvent::CampaignCreated(details.clone())]),
             (Self::Absent, Edit(_) | Publish { .. } | Close) => Err(CampaignError::NotFound),
 
-            (Self::Draft(old), Edit(new)) if old == new => Ok(vec![]),
-            (Self::Draft(_), Edit(new)) => Ok(vec![CampaignEvent::CampaignEdited(new.clone())]),
+            (Self::Draft(old), Edit(edit)) => {
+                let new = edit.apply_to(old);
+                Ok(if new == *old { vec![] } else { vec![CampaignEvent::CampaignEdited(new)] })
+            }
             (Self::Draft(details), Publish { now }) => {
                 not_ended(details, *now)?;
                 Ok(vec![CampaignEvent::CampaignPublished {}])

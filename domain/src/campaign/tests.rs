@@ -43,30 +43,41 @@ fn every_command_in_every_state() {
     use CampaignError::{AlreadyExists, NotADraft, NotFound, NotPublished};
     use CampaignEvent::{CampaignClosed, CampaignCreated, CampaignEdited, CampaignPublished};
     let publish = || Publish { now: at(8) };
+    let edit = || Edit(CampaignEdit { goal: Some(details(5).goal), ..CampaignEdit::default() });
 
     let table = [
         (Campaign::Absent, Create(details(100)), Ok(vec![CampaignCreated(details(100))])),
-        (Campaign::Absent, Edit(details(5)), Err(NotFound)),
+        (Campaign::Absent, edit(), Err(NotFound)),
         (Campaign::Absent, publish(), Err(NotFound)),
         (Campaign::Absent, Close, Err(NotFound)),
         (draft(), Create(details(100)), Err(AlreadyExists)),
-        (draft(), Edit(details(5)), Ok(vec![CampaignEdited(details(5))])),
-        (draft(), Edit(details(100)), Ok(vec![])),
+        (draft(), edit(), Ok(vec![CampaignEdited(details(5))])),
+        (draft(), Edit(CampaignEdit::default()), Ok(vec![])),
         (draft(), publish(), Ok(vec![CampaignPublished {}])),
         (draft(), Publish { now: at(12) }, Err(CampaignError::Ended(at(12)))),
         (draft(), Close, Err(NotPublished)),
         (published(), Create(details(100)), Err(AlreadyExists)),
-        (published(), Edit(details(5)), Err(NotADraft(CampaignStatus::Published))),
+        (published(), edit(), Err(NotADraft(CampaignStatus::Published))),
         (published(), publish(), Ok(vec![])),
         (published(), Close, Ok(vec![CampaignClosed {}])),
         (closed(), Create(details(100)), Err(AlreadyExists)),
-        (closed(), Edit(details(5)), Err(NotADraft(CampaignStatus::Closed))),
+        (closed(), edit(), Err(NotADraft(CampaignStatus::Closed))),
         (closed(), publish(), Err(CampaignError::Closed)),
         (closed(), Close, Ok(vec![])),
     ];
     for (state, command, expected) in table {
         assert_eq!(state.decide(&command), expected, "{state:?} {command:?}");
     }
+}
+
+#[test]
+fn an_edit_changes_what_it_names_and_clears_what_it_says_is_gone() {
+    let edit =
+        CampaignEdit { title: Some("New".parse().unwrap()), ends_at: Some(None), ..Default::default() };
+    let edited = edit.apply_to(&details(100));
+    assert_eq!(edited.title.as_str(), "New");
+    assert_eq!(edited.ends_at, None);
+    assert_eq!(edited.goal, details(100).goal);
 }
 
 #[test]

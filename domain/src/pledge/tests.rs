@@ -396,7 +396,10 @@ proptest! {
                 held.push(payment.payment_id.to_string());
             }
             PledgeState::Failed(_) => {}
-            other => prop_assert!(false, "unexpected {other:?}"),
+            other @ (PledgeState::Pending
+            | PledgeState::Authorized(_)
+            | PledgeState::Expired
+            | PledgeState::Cancelled) => prop_assert!(false, "unexpected {other:?}"),
         }
         held.sort();
         prop_assert_eq!(held, vec!["a".to_owned(), "b".to_owned()]);

@@ -1,0 +1,299 @@
+//! Pledges: create, amend while pending, cancel.
+//!
+//! A guest has no account, so the pledge's id is the ticket: it cannot be guessed, is given to
+//! nobody but the donor and the provider, and whoever holds it may change the pledge.
+
+use axum::Extension;
+use axum::extract::State as Shared;
+use chrono::Utc;
+use cqrs_es::Aggregate;
+use domain::{CampaignId, DonorId, Email, IdKey, Money, Pledge, PledgeCommand, PledgeId, PledgeStatus, Text};
+use event_store::{AppendError, ExecuteError, Ledger, Metadata, PledgeDonor};
+use serde::{Deserialize, Serialize};
+use service::{FieldErrors, Json, Path, Problem, ProblemKind, RequestId};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::input::{MoneyInput, RequiredKey};
+use crate::open_campaigns::OpenCampaigns;
+use crate::replies::{Created, append_problem, made_before, metadata, pledge_problem};
+use crate::{PublicUrl, State};
+
+/// How often a pledge whose campaign moved on is tried again.
+const MAX_RETRIES: u32 = 3;
+
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(create_pledge))
+        .routes(routes!(amend_pledge))
+        .routes(routes!(cancel_pledge))
+}
+
+/// A new pledge.
+#[derive(Debug, Deserialize, ToSchema)]
+struct NewPledge {
+    campaign_id: Uuid,
+    /// How much, in the campaign's currency.
+    amount: MoneyInput,
+    donor: DonorInput,
+    /// Whether the donor wishes to stay nameless in public.
+    #[serde(default)]
+    anonymous: bool,
+    /// What the donor wishes to say in public, at most 500 characters.
+    message: Option<String>,
+}
+
+/// Who gives. Kept apart from the ledger.
+#[derive(Debug, Deserialize, ToSchema)]
+struct DonorInput {
+    /// The name to thank by, at most 100 characters.
+    name: Option<String>,
+    /// Where the receipt goes.
+    #[schema(example = "ada@example.org")]
+    email: String,
+}
+
+/// A pledge that may be made.
+struct PledgeRequest {
+    campaign_id: CampaignId,
+    amount: Money,
+    email: Email,
+    name: Option<Text<100>>,
+    anonymous: bool,
+    message: Option<Text<500>>,
+}
+
+impl NewPledge {
+    fn parse(self) -> Result<PledgeRequest, Problem> {
+        let mut errors = FieldErrors::default();
+        let amount = self.amount.parse("amount", &mut errors);
+        let email = errors.take("donor.email", self.donor.email.parse());
+        let name = optional_text("donor.name", self.donor.name.as_deref(), &mut errors);
+        let message = optional_text("message", self.message.as_deref(), &mut errors);
+        match (amount, email, errors.into_problem()) {
+            (Some(amount), Some(email), None) => Ok(PledgeRequest {
+                campaign_id: CampaignId(self.campaign_id),
+                amount,
+                email,
+                name,
+                anonymous: self.anonymous,
+                message,
+            }),
+            (_, _, problem) => Err(problem.unwrap_or_else(|| ProblemKind::Validation.into())),
+        }
+    }
+}
+
+/// Forms send empty fields: nothing but blanks is no text.
+fn optional_text<const MAX: usize>(
+    field: &str,
+    text: Option<&str>,
+    errors: &mut FieldErrors,
+) -> Option<Text<MAX>> {
+    let text = text.filter(|text| !text.trim().is_empty())?;
+    errors.take(field, text.parse())
+}
+
+impl PledgeRequest {
+    fn fingerprint(&self, id_key: &IdKey) -> String {
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        id_key.fingerprint(&[
+            &self.campaign_id.to_string(),
+            &self.amount.amount_minor().to_string(),
+            self.amount.currency().code(),
+            &self.anonymous.to_string(),
+            &text(self.name.as_ref().map(Text::as_str)),
+            &text(self.message.as_ref().map(Text::as_str)),
+        ])
+    }
+
+    fn command(&self, donor_id: DonorId) -> PledgeCommand {
+        PledgeCommand::Create {
+            campaign_id: self.campaign_id,
+            donor_id,
+            amount: self.amount,
+            anonymous: self.anonymous,
+        }
+    }
+
+    fn donor(&self, pledge_id: PledgeId, donor_id: DonorId) -> PledgeDonor {
+        PledgeDonor {
+            pledge_id: pledge_id.0,
+            donor_id: donor_id.0,
+            name: self.name.as_ref().map(ToString::to_string),
+            email: self.email.as_str().to_owned(),
+            message: self.message.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+/// A pledge that was made.
+#[derive(Serialize, ToSchema)]
+struct PledgeMade {
+    pledge_id: Uuid,
+    /// `pending`.
+    #[schema(value_type = String)]
+    status: PledgeStatus,
+    /// Where the donor pays.
+    payment_url: String,
+    /// The position of the pledge's first event in the ledger.
+    position: i64,
+}
+
+/// A pledge after a command.
+#[derive(Serialize, ToSchema)]
+struct PledgeReply {
+    pledge_id: Uuid,
+    /// `pending`, `authorized`, `captured`, `completed`, `failed`, `expired` or `cancelled`.
+    #[schema(value_type = String)]
+    status: PledgeStatus,
+    /// The position of the pledge's last event in the ledger.
+    position: i64,
+}
+
+/// Make a pledge
+///
+/// A retry with the same `Idempotency-Key` and body gets the first answer again, with the header
+/// `Idempotency-Hit: true`; with another body it gets 422.
+#[utoipa::path(
+    post, path = "/api/pledges", tag = "pledges",
+    params(("idempotency-key" = String, Header, description = "Your own name for this request")),
+    request_body = NewPledge,
+    responses(
+        (status = 201, body = PledgeMade), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+async fn create_pledge(
+    Shared(state): Shared<State>,
+    Extension(request_id): Extension<RequestId>,
+    RequiredKey(key): RequiredKey,
+    Json(body): Json<NewPledge>,
+) -> Result<Created<PledgeMade>, Problem> {
+    let request = body.parse()?;
+    let donor_id = state.id_key.donor_id(&request.email);
+    let pledge_id = state.id_key.pledge_id(donor_id, &key);
+    let fingerprint = request.fingerprint(&state.id_key);
+    let metadata = metadata(request_id, Some(&fingerprint));
+    let (position, hit) = match make(&state, pledge_id, donor_id, &request, metadata).await {
+        Ok(position) => (position, false),
+        // The key may have made this pledge before, even if it could not be made any more.
+        Err(problem) => match made_before(&state.ledger, Pledge::TYPE, pledge_id.0, &fingerprint).await? {
+            Some(position) => (position, true),
+            None => return Err(problem),
+        },
+    };
+    let payment_url = payment_url(&state.public_url, pledge_id);
+    let body = PledgeMade { pledge_id: pledge_id.0, status: PledgeStatus::Pending, payment_url, position };
+    Ok(Created { body, hit })
+}
+
+/// Appends the pledge's first event, under the condition that its campaign is still open.
+async fn make(
+    state: &State,
+    pledge_id: PledgeId,
+    donor_id: DonorId,
+    request: &PledgeRequest,
+    metadata: Metadata,
+) -> Result<i64, Problem> {
+    let open: &OpenCampaigns = &state.open_campaigns;
+    let command = request.command(donor_id);
+    for _ in 0..=MAX_RETRIES {
+        let condition = open.condition_for(request.campaign_id, request.amount, Utc::now()).await?;
+        let donor = request.donor(pledge_id, donor_id);
+        let made = state
+            .ledger
+            .create::<Pledge>(pledge_id.0, &command, vec![condition], metadata.clone(), Some(donor))
+            .await;
+        match made {
+            Ok(executed) => return Ok(executed.position),
+            Err(ExecuteError::Append(AppendError::Conflict)) => {
+                if state.exists(pledge_id).await? {
+                    break;
+                }
+                open.forget(request.campaign_id);
+            }
+            Err(error) => return Err(pledge_problem(error)),
+        }
+    }
+    Err(append_problem(AppendError::Conflict))
+}
+
+impl State {
+    async fn exists(&self, pledge_id: PledgeId) -> Result<bool, Problem> {
+        let found: bool = sqlx::query_scalar(
+            "select exists (select from events where aggregate_type = $1 and aggregate_id = $2)",
+        )
+        .bind(Pledge::TYPE)
+        .bind(pledge_id.to_string())
+        .fetch_one(self.ledger.pool())
+        .await?;
+        Ok(found)
+    }
+}
+
+/// The page where a pledge is paid.
+pub(crate) fn payment_url(public_url: &PublicUrl, pledge_id: PledgeId) -> String {
+    format!("{}/pay/{pledge_id}", public_url.0)
+}
+
+/// What changes.
+#[derive(Debug, Deserialize, ToSchema)]
+struct PledgeChanges {
+    /// The new amount, in the same currency.
+    amount: MoneyInput,
+}
+
+/// Amend a pending pledge
+#[utoipa::path(
+    put, path = "/api/pledges/{id}", tag = "pledges",
+    params(("id" = Uuid, Path)),
+    request_body = PledgeChanges,
+    responses(
+        (status = 200, body = PledgeReply), (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem),
+    ),
+)]
+async fn amend_pledge(
+    Shared(ledger): Shared<Ledger>,
+    Extension(request_id): Extension<RequestId>,
+    Path(id): Path<Uuid>,
+    Json(changes): Json<PledgeChanges>,
+) -> Result<Json<PledgeReply>, Problem> {
+    let mut errors = FieldErrors::default();
+    let Some(amount) = changes.amount.parse("amount", &mut errors) else { return Err(errors.problem()) };
+    execute(&ledger, id, PledgeCommand::Amend { amount }, request_id).await
+}
+
+/// Cancel an authorised pledge
+///
+/// The provider is asked to release the money.
+#[utoipa::path(
+    post, path = "/api/pledges/{id}/cancel", tag = "pledges",
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = PledgeReply), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem),
+    ),
+)]
+async fn cancel_pledge(
+    Shared(ledger): Shared<Ledger>,
+    Extension(request_id): Extension<RequestId>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<PledgeReply>, Problem> {
+    execute(&ledger, id, PledgeCommand::Cancel, request_id).await
+}
+
+async fn execute(
+    ledger: &Ledger,
+    id: Uuid,
+    command: PledgeCommand,
+    request_id: RequestId,
+) -> Result<Json<PledgeReply>, Problem> {
+    let executed =
+        ledger.execute::<Pledge>(id, &command, metadata(request_id, None)).await.map_err(pledge_problem)?;
+    let status = executed.aggregate.status().ok_or(ProblemKind::NotFound)?;
+    Ok(Json(PledgeReply { pledge_id: id, status, position: executed.position }))
+}

@@ -1,0 +1,86 @@
+//! The read table `campaigns`.
+
+use async_trait::async_trait;
+use domain::campaign::CampaignDetails;
+use domain::{CampaignEvent, CampaignId, Event};
+use event_store::RecordedEvent;
+use sqlx::PgConnection;
+
+use crate::runner::{ProjectError, Projector};
+
+pub(crate) struct Campaigns;
+
+#[async_trait]
+impl Projector for Campaigns {
+    const NAME: &'static str = "campaigns";
+
+    /// One statement per event: campaigns are few, and change a handful of times.
+    async fn fold(
+        &mut self,
+        connection: &mut PgConnection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ProjectError> {
+        for recorded in events {
+            let Event::Campaign(id, event) = &recorded.event else { continue };
+            match event {
+                CampaignEvent::CampaignCreated(details) => {
+                    write_details(connection, *id, details, recorded).await?;
+                }
+                CampaignEvent::CampaignEdited(details) => {
+                    write_details(connection, *id, details, recorded).await?;
+                }
+                CampaignEvent::CampaignPublished {} => {
+                    sqlx::query(
+                        "update campaigns set status = 'published', published_at = $2, position = $3
+                         where campaign_id = $1",
+                    )
+                    .bind(id.0)
+                    .bind(recorded.recorded_at)
+                    .bind(recorded.position)
+                    .execute(&mut *connection)
+                    .await?;
+                }
+                CampaignEvent::CampaignClosed {} => {
+                    sqlx::query(
+                        "update campaigns set status = 'closed', closed_at = $2, position = $3
+                         where campaign_id = $1",
+                    )
+                    .bind(id.0)
+                    .bind(recorded.recorded_at)
+                    .bind(recorded.position)
+                    .execute(&mut *connection)
+                    .await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a draft; an edit keeps the instant of its creation.
+async fn write_details(
+    connection: &mut PgConnection,
+    id: CampaignId,
+    details: &CampaignDetails,
+    recorded: &RecordedEvent,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into campaigns (campaign_id, status, title, description, goal_minor, currency, ends_at,
+             created_at, position)
+         values ($1, 'draft', $2, $3, $4, $5, $6, $7, $8)
+         on conflict (campaign_id) do update set title = excluded.title,
+             description = excluded.description, goal_minor = excluded.goal_minor,
+             currency = excluded.currency, ends_at = excluded.ends_at, position = excluded.position",
+    )
+    .bind(id.0)
+    .bind(details.title.as_str())
+    .bind(details.description.as_ref().map(|text| text.as_str()))
+    .bind(details.goal.amount_minor())
+    .bind(details.goal.currency().code())
+    .bind(details.ends_at)
+    .bind(recorded.recorded_at)
+    .bind(recorded.position)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

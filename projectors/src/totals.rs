@@ -1,0 +1,227 @@
+//! The read tables `campaign_totals` and `campaign_donors`, and their mirror in Redis.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::{CampaignEvent, Event, PledgeEvent, PledgeStatus};
+use event_store::RecordedEvent;
+use read_model::Totals;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::mirror::Mirror;
+use crate::runner::{ProjectError, Projector};
+
+pub(crate) struct CampaignTotals {
+    mirror: Mirror,
+    /// What the last fold changed, until it is committed.
+    changed: Vec<Totals>,
+}
+
+impl CampaignTotals {
+    pub(crate) fn new(mirror: Mirror) -> Self {
+        Self { mirror, changed: Vec::new() }
+    }
+}
+
+#[async_trait]
+impl Projector for CampaignTotals {
+    const NAME: &'static str = "campaign_totals";
+
+    fn lease_taken(&mut self) {
+        self.mirror.write_all();
+    }
+
+    async fn fold(
+        &mut self,
+        connection: &mut PgConnection,
+        events: &[RecordedEvent],
+    ) -> Result<(), ProjectError> {
+        let batch = Batch::of(events);
+        write_goals(connection, &batch).await?;
+        let new_donors = count_new_donors(connection, &batch).await?;
+        self.changed = add_deltas(connection, &batch, &new_donors).await?;
+        Ok(())
+    }
+
+    fn committed(&mut self, position: i64) {
+        self.mirror.write(std::mem::take(&mut self.changed), position);
+    }
+}
+
+/// What a batch of events changes, summed up per campaign.
+#[derive(Default)]
+struct Batch {
+    goals: BTreeMap<Uuid, Goal>,
+    deltas: BTreeMap<Uuid, Delta>,
+    /// Captured pledges per campaign and donor.
+    captures: BTreeMap<(Uuid, Uuid), i64>,
+}
+
+struct Goal {
+    currency: &'static str,
+    goal_minor: i64,
+}
+
+#[derive(Default)]
+struct Delta {
+    raised_minor: i64,
+    unapplied_minor: i64,
+    /// In the order of [`PledgeStatus::ALL`].
+    pledges: [i64; PledgeStatus::ALL.len()],
+    position: i64,
+    as_of: DateTime<Utc>,
+}
+
+impl Batch {
+    fn of(events: &[RecordedEvent]) -> Self {
+        let mut batch = Self::default();
+        for recorded in events {
+            let campaign_id = match &recorded.event {
+                Event::Campaign(id, event) => {
+                    batch.add_campaign_event(id.0, event);
+                    id.0
+                }
+                Event::Pledge(_, event) => {
+                    batch.add_pledge_event(event);
+                    event.campaign_id().0
+                }
+            };
+            let delta = batch.deltas.entry(campaign_id).or_default();
+            delta.position = recorded.position;
+            delta.as_of = recorded.recorded_at;
+        }
+        batch
+    }
+
+    fn add_campaign_event(&mut self, campaign_id: Uuid, event: &CampaignEvent) {
+        match event {
+            CampaignEvent::CampaignCreated(details) | CampaignEvent::CampaignEdited(details) => {
+                let goal = Goal {
+                    currency: details.goal.currency().code(),
+                    goal_minor: details.goal.amount_minor(),
+                };
+                self.goals.insert(campaign_id, goal);
+            }
+            CampaignEvent::CampaignPublished {} | CampaignEvent::CampaignClosed {} => {}
+        }
+    }
+
+    fn add_pledge_event(&mut self, event: &PledgeEvent) {
+        let campaign_id = event.campaign_id().0;
+        let delta = self.deltas.entry(campaign_id).or_default();
+        if let Some((from, to)) = event.edge() {
+            if let Some(from) = from {
+                delta.pledges[from as usize] -= 1;
+            }
+            delta.pledges[to as usize] += 1;
+        }
+        match event {
+            PledgeEvent::PledgeCaptured { donor_id, amount, .. } => {
+                delta.raised_minor += amount.amount_minor();
+                *self.captures.entry((campaign_id, donor_id.0)).or_default() += 1;
+            }
+            PledgeEvent::PaymentUnapplied { amount, .. } => {
+                delta.unapplied_minor += amount.amount_minor();
+            }
+            PledgeEvent::PledgeCreated { .. }
+            | PledgeEvent::PledgeAmended { .. }
+            | PledgeEvent::PledgeAuthorized { .. }
+            | PledgeEvent::PledgeCompleted { .. }
+            | PledgeEvent::PledgeFailed { .. }
+            | PledgeEvent::PledgeExpired { .. }
+            | PledgeEvent::PledgeCancelled { .. } => {}
+        }
+    }
+}
+
+async fn write_goals(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+    if batch.goals.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into campaign_totals (campaign_id, currency, goal_minor, position, as_of)
+         select id, currency, goal_minor, 0, 'epoch'
+         from unnest($1::uuid[], $2::text[], $3::bigint[]) as g (id, currency, goal_minor)
+         on conflict (campaign_id)
+             do update set currency = excluded.currency, goal_minor = excluded.goal_minor",
+    )
+    .bind(batch.goals.keys().copied().collect::<Vec<_>>())
+    .bind(batch.goals.values().map(|goal| goal.currency).collect::<Vec<_>>())
+    .bind(batch.goals.values().map(|goal| goal.goal_minor).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Counts captures per donor, and says how many donors of each campaign are new.
+async fn count_new_donors(
+    connection: &mut PgConnection,
+    batch: &Batch,
+) -> Result<BTreeMap<Uuid, i64>, sqlx::Error> {
+    if batch.captures.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let (campaigns, donors): (Vec<Uuid>, Vec<Uuid>) = batch.captures.keys().copied().unzip();
+    // A row that was not there before has just these captures.
+    let new: Vec<(Uuid, i64)> = sqlx::query_as(
+        "with counted as (
+             insert into campaign_donors as d (campaign_id, donor_id, captured_pledges)
+             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[])
+             on conflict (campaign_id, donor_id)
+                 do update set captured_pledges = d.captured_pledges + excluded.captured_pledges
+             returning campaign_id, xmax = 0 as is_new
+         )
+         select campaign_id, count(*) from counted where is_new group by campaign_id",
+    )
+    .bind(campaigns)
+    .bind(donors)
+    .bind(batch.captures.values().copied().collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    Ok(new.into_iter().collect())
+}
+
+/// Adds the sums to the rows and returns the rows as they are now.
+async fn add_deltas(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    new_donors: &BTreeMap<Uuid, i64>,
+) -> Result<Vec<Totals>, sqlx::Error> {
+    let ids: Vec<Uuid> = batch.deltas.keys().copied().collect();
+    let column = |of: &dyn Fn(&Delta) -> i64| batch.deltas.values().map(of).collect::<Vec<_>>();
+    let count = |status: PledgeStatus| column(&|delta| delta.pledges[status as usize]);
+    sqlx::query_as(
+        "update campaign_totals t
+         set raised_minor = t.raised_minor + d.raised_minor,
+             unapplied_minor = t.unapplied_minor + d.unapplied_minor,
+             donors = t.donors + d.donors, pending = t.pending + d.pending,
+             authorized = t.authorized + d.authorized, captured = t.captured + d.captured,
+             completed = t.completed + d.completed, failed = t.failed + d.failed,
+             expired = t.expired + d.expired, cancelled = t.cancelled + d.cancelled,
+             position = d.position, as_of = d.as_of
+         from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                 $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
+                 $13::timestamptz[])
+             as d (campaign_id, raised_minor, unapplied_minor, donors, pending, authorized, captured,
+                 completed, failed, expired, cancelled, position, as_of)
+         where t.campaign_id = d.campaign_id
+         returning t.*",
+    )
+    .bind(&ids)
+    .bind(column(&|delta| delta.raised_minor))
+    .bind(column(&|delta| delta.unapplied_minor))
+    .bind(ids.iter().map(|id| new_donors.get(id).copied().unwrap_or(0)).collect::<Vec<_>>())
+    .bind(count(PledgeStatus::Pending))
+    .bind(count(PledgeStatus::Authorized))
+    .bind(count(PledgeStatus::Captured))
+    .bind(count(PledgeStatus::Completed))
+    .bind(count(PledgeStatus::Failed))
+    .bind(count(PledgeStatus::Expired))
+    .bind(count(PledgeStatus::Cancelled))
+    .bind(column(&|delta| delta.position))
+    .bind(batch.deltas.values().map(|delta| delta.as_of).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await
+}

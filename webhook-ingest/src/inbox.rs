@@ -1,0 +1,77 @@
+//! Storing verified messages, many in one commit.
+
+use event_store::{BatchWriter, GroupCommit};
+use service::Problem;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+const MAX_WAITING: usize = 4_096;
+const MAX_BATCH: usize = 500;
+
+/// A verified message.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    pub(crate) provider: &'static str,
+    pub(crate) webhook_id: String,
+    pub(crate) event_type: String,
+    /// None when it is of a type that means nothing to the ledger.
+    pub(crate) pledge_id: Option<Uuid>,
+    pub(crate) body: String,
+}
+
+pub(crate) struct InboxWriter {
+    pool: PgPool,
+}
+
+pub(crate) fn start_writer(pool: PgPool) -> GroupCommit<InboxWriter> {
+    GroupCommit::start(InboxWriter { pool }, MAX_WAITING, MAX_BATCH)
+}
+
+impl BatchWriter for InboxWriter {
+    type Item = Delivery;
+    /// Whether the message is new.
+    type Outcome = Result<bool, Problem>;
+
+    async fn write(&mut self, batch: Vec<Delivery>) -> Vec<Self::Outcome> {
+        match insert(&self.pool, &batch).await {
+            Ok(new) => new.into_iter().map(Ok).collect(),
+            Err(error) => {
+                let problem = Problem::from(error);
+                batch.iter().map(|_| Err(problem.clone())).collect()
+            }
+        }
+    }
+}
+
+/// Inserts what is new, and says of each message whether it was. Of two equal messages in one
+/// batch the first is new.
+async fn insert(pool: &PgPool, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
+    let new: Vec<(i64,)> = sqlx::query_as(
+        "with given as (
+             select * from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[])
+                 with ordinality as g (provider, webhook_id, event_type, pledge_id, body, ordinal)
+         ), inserted as (
+             insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
+             select provider, webhook_id, event_type, pledge_id, body::json,
+                 case when pledge_id is null then 'ignored' else 'pending' end,
+                 case when pledge_id is null then now() end
+             from given order by ordinal
+             on conflict on constraint webhook_inbox_is_idempotent do nothing
+             returning provider, webhook_id
+         )
+         select min(ordinal) from given join inserted using (provider, webhook_id)
+         group by provider, webhook_id",
+    )
+    .bind(batch.iter().map(|d| d.provider).collect::<Vec<_>>())
+    .bind(batch.iter().map(|d| d.webhook_id.as_str()).collect::<Vec<_>>())
+    .bind(batch.iter().map(|d| d.event_type.as_str()).collect::<Vec<_>>())
+    .bind(batch.iter().map(|d| d.pledge_id).collect::<Vec<_>>())
+    .bind(batch.iter().map(|d| d.body.as_str()).collect::<Vec<_>>())
+    .fetch_all(pool)
+    .await?;
+    let mut is_new = vec![false; batch.len()];
+    for (ordinal,) in new {
+        is_new[ordinal as usize - 1] = true;
+    }
+    Ok(is_new)
+}
