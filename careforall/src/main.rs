@@ -1,2 +1,92 @@
-//! (being written)
-fn main() {}
+//! `careforall`: see `careforall --help`.
+
+use std::process::ExitCode;
+
+use careforall::{DatabaseSettings, Role, Settings, Up, migrate, run_role};
+use clap::{Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use service::telemetry::{self, LogFormat};
+use service::{Shutdown, database, shutdown_on_signal};
+
+/// A donation ledger that never loses, doubles or misplaces a gift.
+///
+/// `careforall up` runs everything in one process, with a Postgres and a Redis of its own where
+/// none are set. The other commands run one service each, for a system of several machines.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything behind one address.
+    Up(Settings),
+    #[command(flatten)]
+    One(Role),
+    /// Bring the schema up to date.
+    Migrate(DatabaseSettings),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("careforall: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    raise_file_limit();
+    match cli.command {
+        Command::Up(settings) => {
+            telemetry::init_logs(settings.log_format);
+            up(settings, shutdown_on_signal()?).await
+        }
+        Command::One(role) => {
+            telemetry::init_logs(log_format(&role));
+            run_role(role, shutdown_on_signal()?).await
+        }
+        Command::Migrate(settings) => {
+            telemetry::init_logs(LogFormat::Auto);
+            let timeout = std::time::Duration::from_secs(300);
+            let pool = database::connect(&settings.database_url()?, "migrate", 1, timeout).await?;
+            migrate(&pool).await
+        }
+    }
+}
+
+async fn up(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
+    let up = tokio::select! {
+        up = Up::start(settings, shutdown.clone()) => up?,
+        // Ctrl-C while starting: what was started is tied to this process and ends with it.
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    println!("{}", up.banner());
+    up.finish().await
+}
+
+fn log_format(role: &Role) -> LogFormat {
+    match role {
+        Role::CommandApi(settings)
+        | Role::WebhookIngest(settings)
+        | Role::Projectors(settings)
+        | Role::QueryApi(settings)
+        | Role::PaymentSandbox(settings) => settings.log_format,
+    }
+}
+
+/// Watchers hold a connection each, and the usual limit of open files is low.
+fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err()
+    {
+        tracing::debug!("the limit of open files stays as it is");
+    }
+}

@@ -20,12 +20,13 @@ use service::auth::AdminToken;
 use service::health::{Health, PostgresCheck};
 use service::{Limits, Shutdown, harden, serve};
 use tokio::net::TcpListener;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::open_campaigns::OpenCampaigns;
 
 /// What command-api needs.
-#[derive(Clone, FromRef)]
+#[derive(Clone)]
 pub struct Config {
     /// The ledger.
     pub ledger: Ledger,
@@ -54,6 +55,15 @@ pub(crate) struct State {
     open_campaigns: OpenCampaigns,
 }
 
+fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().merge(campaigns::router()).merge(pledges::router()).merge(pay::router())
+}
+
+/// The description of this service's routes.
+pub fn api() -> OpenApi {
+    routes().into_openapi()
+}
+
 /// The service's routes.
 pub fn router(config: Config) -> OpenApiRouter {
     let state = State {
@@ -64,11 +74,7 @@ pub fn router(config: Config) -> OpenApiRouter {
         provider: config.provider,
         public_url: config.public_url,
     };
-    OpenApiRouter::new()
-        .merge(campaigns::router())
-        .merge(pledges::router())
-        .merge(pay::router())
-        .with_state(state)
+    routes().with_state(state)
 }
 
 /// What must work for this service to be ready.

@@ -1,1 +1,84 @@
-//! (being written)
+//! A stand-in payment provider: a payment page, signed webhooks, and books of its own.
+//!
+//! It is somebody else's system in miniature. The merchant opens sessions over its API, visitors
+//! approve or decline on its page, and it reports by webhooks until it gets a 2xx.
+
+mod api;
+mod deliver;
+mod pages;
+
+use std::time::Duration;
+
+use axum::extract::FromRef;
+use payments::WebhookSecret;
+use service::auth::AdminToken;
+use service::health::{Health, PostgresCheck};
+use service::{Limits, Shutdown, harden, serve};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use deliver::run_deliveries;
+
+/// What the sandbox needs.
+#[derive(Clone)]
+pub struct Config {
+    /// Connections for its books.
+    pub pool: PgPool,
+    /// The key that the merchant's requests carry.
+    pub api_key: String,
+    /// What webhooks are signed with.
+    pub webhook_secret: WebhookSecret,
+    /// Where webhooks go.
+    pub webhook_url: String,
+    /// The address of this service that visitors see, without a slash at the end.
+    pub public_url: String,
+    /// How long after the capture the settlement is confirmed.
+    pub settle_after: Duration,
+}
+
+/// What the handlers share.
+#[derive(Clone, FromRef)]
+pub(crate) struct State {
+    pool: PgPool,
+    api_key: AdminToken,
+    public_url: PublicUrl,
+    settle_after: Duration,
+}
+
+#[derive(Clone)]
+pub(crate) struct PublicUrl(String);
+
+fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().merge(api::router()).merge(pages::router())
+}
+
+/// The description of this service's routes.
+pub fn api() -> OpenApi {
+    routes().into_openapi()
+}
+
+/// The service's routes.
+pub fn router(config: &Config) -> OpenApiRouter {
+    routes().with_state(State {
+        pool: config.pool.clone(),
+        api_key: AdminToken::new(&config.api_key),
+        public_url: PublicUrl(config.public_url.clone()),
+        settle_after: config.settle_after,
+    })
+}
+
+/// What must work for this service to be ready.
+pub fn health(config: &Config) -> Health {
+    Health::default().with(PostgresCheck(config.pool.clone()))
+}
+
+/// Serves the pages and sends webhooks until `shutdown`.
+pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) {
+    let (routes, _) = router(&config).split_for_parts();
+    let app = harden(routes, Limits::default()).merge(health(&config).router());
+    let deliveries = tokio::spawn(run_deliveries(config, shutdown.clone()));
+    serve(listener, app, shutdown).await;
+    let _ = deliveries.await;
+}

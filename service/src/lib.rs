@@ -9,6 +9,7 @@ mod http;
 mod page;
 mod problem;
 mod server;
+mod services_file;
 mod shutdown;
 pub mod telemetry;
 
@@ -17,4 +18,5 @@ pub use http::{Limits, RequestId, harden, read_body};
 pub use page::page;
 pub use problem::{FieldError, FieldErrors, Problem, ProblemKind};
 pub use server::serve;
+pub use services_file::ServicesFile;
 pub use shutdown::{Shutdown, shutdown_on_signal};

@@ -15,6 +15,7 @@ use service::{Limits, Shutdown, harden, serve};
 use sqlx::PgPool;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use worker::run_worker;
@@ -37,6 +38,11 @@ pub struct Config {
 pub(crate) struct State {
     inbox: GroupCommit<inbox::InboxWriter>,
     sandbox_secrets: Arc<Vec<WebhookSecret>>,
+}
+
+/// The description of this service's routes.
+pub fn api() -> OpenApi {
+    receive::router().into_openapi()
 }
 
 /// The service's routes.

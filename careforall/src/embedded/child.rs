@@ -303,7 +303,7 @@ pub(super) struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Starts the server on a free port and waits until `ready(pid, port)`.
+    /// Starts the server on its last port or a free one, and waits until `ready(pid, port)`.
     /// `command` gives, for a port, what to run and what it reads.
     pub(super) async fn start<C, R>(&self, command: C, ready: R) -> Result<(Child, u16)>
     where
@@ -311,13 +311,14 @@ impl Launch<'_> {
         R: Fn(u32, u16) -> bool + Clone + Send + 'static,
     {
         for attempt in 1.. {
-            let port = free_port()?;
+            let port = self.port(attempt)?;
             let log = Log::open(self.data_dir, self.name)?;
             let (mut command, input) = command(port);
             log.capture(&mut command)?;
             let record = process_record(self.data_dir, self.name);
             let mut child = Child::spawn(command, input, self.shutdown, record).await?;
             if self.became_ready(&mut child, port, ready.clone()).await? {
+                replace_file(&self.port_record(), &port.to_string())?;
                 return Ok((child, port));
             }
             let said = log.text();
@@ -333,6 +334,20 @@ impl Launch<'_> {
             tokio::time::sleep(Duration::from_millis(250 << attempt)).await;
         }
         unreachable!("the last attempt returns")
+    }
+
+    /// The port of the last run if it is free, so that a server which is started again is found
+    /// where it was; otherwise any free one.
+    fn port(&self, attempt: u32) -> Result<u16> {
+        let last = fs::read_to_string(self.port_record()).ok().and_then(|port| port.trim().parse().ok());
+        match last {
+            Some(port) if attempt == 1 && TcpListener::bind(("127.0.0.1", port)).is_ok() => Ok(port),
+            Some(_) | None => free_port(),
+        }
+    }
+
+    fn port_record(&self) -> PathBuf {
+        self.data_dir.join(format!("{}.port", self.name))
     }
 
     /// Whether the server serves; it does not if it ended or took too long.

@@ -10,6 +10,7 @@
 //! DATA_DIR/postgres/           the database
 //! DATA_DIR/postgres.password   belongs to it: a backup needs both
 //! DATA_DIR/postgres.pid        the running server, to end it after a crash
+//! DATA_DIR/postgres.port       where it listened last, and will again if it can
 //! DATA_DIR/redis...            the same; all in Redis can be rebuilt
 //! DATA_DIR/logs/               what the servers say
 //! ```
@@ -105,13 +106,23 @@ fn create_private_dir(path: &Path) -> anyhow::Result<()> {
 
 /// The password kept in the file `path`, made up when there is none yet.
 fn kept_password(path: &Path) -> anyhow::Result<String> {
+    kept_secret(path, || random_bytes::<16>().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The secret kept in the file `path` (mode 0600), made by `make` when there is none yet.
+pub(crate) fn kept_secret(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
     if !path.exists() {
-        let random: [u8; 16] = rand::random();
-        let password: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        replace_file(path, &password)?;
+        replace_file(path, &make())?;
     }
-    let password = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(password.trim().to_owned())
+    let secret = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(secret.trim().to_owned())
+}
+
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N]
+where
+    rand::distr::StandardUniform: rand::distr::Distribution<[u8; N]>,
+{
+    rand::random()
 }
 
 /// Writes a small file, mode 0600, so that it is found whole or not at all.

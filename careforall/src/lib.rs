@@ -1,0 +1,16 @@
+//! The one program: it composes the services and decides nothing.
+
+pub mod embedded;
+mod migrate;
+mod parts;
+mod roles;
+mod secrets;
+mod settings;
+mod supervise;
+mod up;
+
+pub use migrate::migrate;
+pub use parts::api_description;
+pub use roles::{Role, run_role};
+pub use settings::{DatabaseSettings, Settings};
+pub use up::Up;

@@ -1,0 +1,157 @@
+//! What each service is given, made from the settings in one place: `up` and the services that
+//! run alone differ only in where the values come from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use event_store::{Ledger, load_id_key};
+use payments::{Provider, WebhookSecret, sandbox::Sandbox};
+use read_model::RedisTotals;
+use service::auth::AdminToken;
+use service::database;
+use sqlx::PgPool;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Components, InfoBuilder, OpenApi, OpenApiBuilder};
+
+use crate::settings::Settings;
+
+/// No statement of a service runs longer than this.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Projectors write large batches, and migrations rewrite tables.
+const LONG_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Addresses and secrets, whoever chose them.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) settings: Settings,
+    pub(crate) database_url: String,
+    pub(crate) redis_url: Option<String>,
+    pub(crate) admin_token: Option<String>,
+    pub(crate) sandbox_webhook_secret: Option<String>,
+    /// Where this process is reached from this machine.
+    pub(crate) local_url: String,
+}
+
+impl Parts {
+    async fn pool(&self, service: &str, max_connections: u32) -> anyhow::Result<PgPool> {
+        database::connect(&self.database_url, service, max_connections, STATEMENT_TIMEOUT).await
+    }
+
+    /// The pool for migrations, closed again by whoever asked.
+    pub(crate) async fn migration_pool(database_url: &str) -> anyhow::Result<PgPool> {
+        database::connect(database_url, "migrate", 1, LONG_STATEMENT_TIMEOUT).await
+    }
+
+    /// The ledger, with connections of its own: appends never wait for readers.
+    pub(crate) async fn ledger(&self) -> anyhow::Result<Ledger> {
+        Ok(Ledger::start(self.pool("ledger", 16).await?))
+    }
+
+    fn secrets(&self) -> anyhow::Result<Vec<WebhookSecret>> {
+        let secret = needed(self.sandbox_webhook_secret.as_deref(), "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?;
+        let parsed = secret.parse().map_err(anyhow::Error::msg);
+        Ok(vec![parsed.context("CAREFORALL_SANDBOX_WEBHOOK_SECRET")?])
+    }
+
+    fn admin(&self) -> anyhow::Result<AdminToken> {
+        Ok(AdminToken::new(needed(self.admin_token.as_deref(), "CAREFORALL_ADMIN_TOKEN")?))
+    }
+
+    fn public_url(&self) -> String {
+        let url = self.settings.public_url.as_ref().unwrap_or(&self.local_url);
+        url.trim_end_matches('/').to_owned()
+    }
+
+    fn provider(&self) -> anyhow::Result<Arc<dyn Provider>> {
+        let url = self.settings.sandbox_url.as_ref().unwrap_or(&self.local_url);
+        let key = needed(self.sandbox_webhook_secret.as_deref(), "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?;
+        Ok(Arc::new(Sandbox::new(url.trim_end_matches('/').to_owned(), key.to_owned())?))
+    }
+
+    async fn redis(&self, pool: &PgPool) -> anyhow::Result<RedisTotals> {
+        let url = needed(self.redis_url.as_deref(), "REDIS_URL")?;
+        let client = redis::Client::open(url).context("REDIS_URL must look like redis://host:6379")?;
+        let ledger_id = read_model::ledger_id(pool).await.context("run `careforall migrate` first")?;
+        Ok(RedisTotals::new(client, ledger_id)?)
+    }
+
+    pub(crate) async fn command_api(&self, ledger: &Ledger) -> anyhow::Result<command_api::Config> {
+        Ok(command_api::Config {
+            id_key: load_id_key(ledger.pool()).await.context("run `careforall migrate` first")?,
+            ledger: ledger.clone(),
+            admin_token: self.admin()?,
+            provider: self.provider()?,
+            public_url: command_api::PublicUrl(self.public_url()),
+        })
+    }
+
+    pub(crate) async fn webhook_ingest(&self, ledger: &Ledger) -> anyhow::Result<webhook_ingest::Config> {
+        Ok(webhook_ingest::Config {
+            pool: self.pool("webhook-ingest", 8).await?,
+            ledger: ledger.clone(),
+            provider: self.provider()?,
+            sandbox_secrets: self.secrets()?,
+        })
+    }
+
+    pub(crate) async fn projectors(&self, ledger: &Ledger) -> anyhow::Result<projectors::Config> {
+        let pool = database::connect(&self.database_url, "projectors", 10, LONG_STATEMENT_TIMEOUT).await?;
+        Ok(projectors::Config {
+            redis: self.redis(&pool).await?,
+            pool,
+            ledger: ledger.clone(),
+            provider: self.provider()?,
+            pledge_ttl: self.settings.pledge_ttl,
+        })
+    }
+
+    pub(crate) async fn query_api(&self) -> anyhow::Result<query_api::Config> {
+        let pool = self.pool("query-api", 16).await?;
+        Ok(query_api::Config {
+            redis: self.redis(&pool).await?,
+            pool,
+            admin_token: self.admin()?,
+            openapi: api_description(),
+        })
+    }
+
+    pub(crate) async fn payment_sandbox(&self) -> anyhow::Result<payment_sandbox::Config> {
+        let secret = needed(self.sandbox_webhook_secret.as_deref(), "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?;
+        let webhook_url = self.settings.sandbox_webhook_url.clone();
+        Ok(payment_sandbox::Config {
+            pool: self.pool("payment-sandbox", 4).await?,
+            api_key: secret.to_owned(),
+            webhook_secret: secret.parse().map_err(anyhow::Error::msg)?,
+            webhook_url: webhook_url.unwrap_or_else(|| format!("{}/webhooks/sandbox", self.local_url)),
+            public_url: self.public_url(),
+            settle_after: self.settings.sandbox_settle_after,
+        })
+    }
+}
+
+fn needed<'a>(value: Option<&'a str>, variable: &str) -> anyhow::Result<&'a str> {
+    value.with_context(|| format!("{variable} is not set, and this service cannot do without it"))
+}
+
+/// The description of the whole API, put together from the services' own.
+pub fn api_description() -> OpenApi {
+    let bearer = || SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    let mut components = Components::new();
+    components.add_security_scheme("admin_token", bearer());
+    components.add_security_scheme("sandbox_key", bearer());
+    let info = InfoBuilder::new()
+        .title("CareForAll")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Campaigns, pledges and their payments. Money is whole minor units of an ISO 4217 currency, \
+             times are RFC 3339 in UTC, errors are RFC 9457 problem documents.",
+        ))
+        .build();
+    let services = [command_api::api(), query_api::api(), webhook_ingest::api(), payment_sandbox::api()];
+    let mut whole = OpenApiBuilder::new().info(info).components(Some(components)).build();
+    for service in services {
+        whole.merge(service);
+    }
+    whole
+}

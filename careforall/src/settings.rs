@@ -1,0 +1,140 @@
+//! Settings: by flag or by environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::Args;
+use payments::WebhookSecret;
+use service::ServicesFile;
+use service::telemetry::LogFormat;
+
+/// The settings of every service. Each has a flag and an environment variable.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Address to listen on.
+    #[arg(long, env = "CAREFORALL_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Folder for everything that is kept: Postgres, secrets, services.json.
+    #[arg(long, env = "CAREFORALL_DATA_DIR", default_value = ".careforall")]
+    pub data_dir: PathBuf,
+
+    /// Postgres to use, such as postgres://user:password@host:5432/database.
+    /// `up` starts its own where none is set.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// Redis to use, such as redis://host:6379. `up` starts its own where none is set.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+
+    /// Bearer token of the organisers' routes. `up` makes and prints one where none is set.
+    #[arg(long, env = "CAREFORALL_ADMIN_TOKEN", hide_env_values = true, value_parser = parse_token)]
+    pub admin_token: Option<String>,
+
+    /// Secret that the sandbox provider signs webhooks with: whsec_ and base64.
+    /// `up` makes one where none is set.
+    #[arg(long, env = "CAREFORALL_SANDBOX_WEBHOOK_SECRET", hide_env_values = true, value_parser = parse_secret)]
+    pub sandbox_webhook_secret: Option<String>,
+
+    /// Pledges that stay pending for longer expire: 30m, 90s, 2h, or a number of seconds.
+    #[arg(long, env = "CAREFORALL_PLEDGE_TTL", default_value = "30m", value_parser = parse_duration)]
+    pub pledge_ttl: Duration,
+
+    /// Address of the site that donors see. [default: http:// and the address listened on]
+    #[arg(long, env = "CAREFORALL_PUBLIC_URL")]
+    pub public_url: Option<String>,
+
+    /// Address of the sandbox provider's API. [default: this process]
+    #[arg(long, env = "CAREFORALL_SANDBOX_URL")]
+    pub sandbox_url: Option<String>,
+
+    /// Address that the sandbox provider sends webhooks to. [default: this process]
+    #[arg(long, env = "CAREFORALL_SANDBOX_WEBHOOK_URL")]
+    pub sandbox_webhook_url: Option<String>,
+
+    /// How long after a capture the sandbox provider settles: 10s, 5m, or a number of seconds.
+    #[arg(long, env = "CAREFORALL_SANDBOX_SETTLE_AFTER", default_value = "10s", value_parser = parse_duration)]
+    pub sandbox_settle_after: Duration,
+
+    /// Log lines for people (pretty) or programs (json); auto looks for a terminal.
+    #[arg(long, env = "CAREFORALL_LOG_FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+/// Where the database is, for commands that need nothing else.
+#[derive(Args, Clone, Debug)]
+pub struct DatabaseSettings {
+    /// Postgres to use. [default: the one of a running `up` on the data folder]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// Data folder of a running `up`.
+    #[arg(long, env = "CAREFORALL_DATA_DIR", default_value = ".careforall")]
+    pub data_dir: PathBuf,
+}
+
+impl DatabaseSettings {
+    /// The database's address.
+    ///
+    /// # Errors
+    /// None is set, and nothing runs on the data folder.
+    pub fn database_url(&self) -> anyhow::Result<String> {
+        match &self.database_url {
+            Some(url) => Ok(url.clone()),
+            None => Ok(ServicesFile::read(&self.data_dir)?.database_url),
+        }
+    }
+}
+
+/// An empty variable is as good as none; whoever sets a token sets one worth having.
+fn parse_token(text: &str) -> Result<String, String> {
+    match text.len() {
+        0..8 => Err("must have at least 8 characters".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn parse_secret(text: &str) -> Result<String, String> {
+    text.parse::<WebhookSecret>().map(|_| text.to_owned())
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+    };
+    if duration.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(duration) }
+}
+
+/// The address under which `listen` is reached from this machine.
+pub(crate) fn local_url(listen: SocketAddr) -> String {
+    if listen.ip().is_unspecified() {
+        format!("http://127.0.0.1:{}", listen.port())
+    } else {
+        format!("http://{listen}")
+    }
+}
+
+/// A value that a service that runs alone cannot do without.
+pub(crate) fn required(value: Option<String>, variable: &str) -> anyhow::Result<String> {
+    match value {
+        Some(value) => Ok(value),
+        None => bail!("set {variable}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_for_people_and_programs() {
+        assert_eq!(parse_duration("30m"), Ok(Duration::from_secs(1800)));
+        assert_eq!(parse_duration("30 min"), Ok(Duration::from_secs(1800)));
+        assert_eq!(parse_duration("2"), Ok(Duration::from_secs(2)));
+        assert!(parse_duration("0").is_err() && parse_duration("soon").is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! `careforall up`: everything in one process behind one address.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use axum::Router;
+use service::{Limits, ServicesFile, Shutdown, harden, serve, telemetry};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::embedded::{DataDir, EmbeddedPostgres, EmbeddedRedis};
+use crate::migrate::migrate;
+use crate::parts::Parts;
+use crate::secrets::Secrets;
+use crate::settings::{Settings, local_url};
+use crate::supervise::{Server, supervise};
+
+/// A running system.
+pub struct Up {
+    address: SocketAddr,
+    admin_token: String,
+    admin_token_is_ours: bool,
+    data_dir: DataDir,
+    services: JoinHandle<()>,
+    redis: Option<Embedded>,
+    postgres: Option<Embedded>,
+}
+
+/// A supervised server, and the token that stops it.
+struct Embedded {
+    task: JoinHandle<anyhow::Result<()>>,
+    shutdown: Shutdown,
+}
+
+impl Embedded {
+    async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        self.task.await?
+    }
+}
+
+impl Up {
+    /// Starts Postgres and Redis where none are set, migrates, and starts all services. They run
+    /// until `shutdown`; then [`Up::finish`] cleans up.
+    ///
+    /// # Errors
+    /// Something cannot be started; the message says what to do.
+    pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
+        telemetry::init_metrics()?;
+        let listener = TcpListener::bind(settings.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}; choose another address with --listen / CAREFORALL_LISTEN",
+                settings.listen
+            )
+        })?;
+        let address = listener.local_addr()?;
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        let secrets = Secrets::load_or_make(&settings, data_dir.path())?;
+        let (postgres, redis) = tokio::try_join!(
+            server::<EmbeddedPostgres>(settings.database_url.clone(), data_dir.path(), &shutdown),
+            server::<EmbeddedRedis>(settings.redis_url.clone(), data_dir.path(), &shutdown),
+        )?;
+        let parts = Parts {
+            database_url: postgres.0,
+            redis_url: Some(redis.0),
+            admin_token: Some(secrets.admin_token.clone()),
+            sandbox_webhook_secret: Some(secrets.sandbox_webhook_secret),
+            local_url: local_url(address),
+            settings,
+        };
+        let services = start_services(&parts, listener, &shutdown).await?;
+        ServicesFile {
+            listen: address.to_string(),
+            database_url: parts.database_url,
+            redis_url: parts.redis_url.unwrap_or_default(),
+            pid: std::process::id(),
+        }
+        .write(data_dir.path())?;
+        Ok(Self {
+            address,
+            admin_token: secrets.admin_token,
+            admin_token_is_ours: secrets.admin_token_is_ours,
+            data_dir,
+            services,
+            redis: redis.1,
+            postgres: postgres.1,
+        })
+    }
+
+    /// The address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The organisers' token.
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
+    /// What to tell whoever started it.
+    pub fn banner(&self) -> String {
+        let mut lines = format!(
+            "\nCareForAll is up at {}\n  API     {0}/api/openapi.json\n  data    {}\n",
+            local_url(self.address),
+            self.data_dir.path().display(),
+        );
+        if self.admin_token_is_ours {
+            lines += &format!("  token   {} (CAREFORALL_ADMIN_TOKEN)\n", self.admin_token);
+        }
+        lines + "Ctrl-C stops it.\n"
+    }
+
+    /// Waits for the end of the services after `shutdown`, then stops Redis and Postgres.
+    ///
+    /// # Errors
+    /// A server does not stop, or could not be kept running.
+    pub async fn finish(self) -> anyhow::Result<()> {
+        self.services.await.context("the services ended badly")?;
+        ServicesFile::remove(self.data_dir.path());
+        for server in [self.redis, self.postgres].into_iter().flatten() {
+            server.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The address of a server: the one that is set, or that of one started here.
+async fn server<S: Server>(
+    url: Option<String>,
+    data_dir: &Path,
+    services: &Shutdown,
+) -> anyhow::Result<(String, Option<Embedded>)> {
+    if let Some(url) = url {
+        return Ok((url, None));
+    }
+    let server = S::start(data_dir).await?;
+    let url = server.url().to_owned();
+    let (shutdown, services) = (Shutdown::new(), services.clone());
+    let (stop, data_dir): (_, PathBuf) = (shutdown.clone(), data_dir.to_owned());
+    let task = tokio::spawn(async move {
+        let ended = supervise(server, data_dir, stop).await;
+        if let Err(error) = &ended {
+            tracing::error!(server = S::NAME, error = %format!("{error:#}"), "gone for good; stopping");
+            services.cancel();
+        }
+        ended
+    });
+    Ok((url, Some(Embedded { task, shutdown })))
+}
+
+/// Migrates, and runs all services behind one router.
+async fn start_services(
+    parts: &Parts,
+    listener: TcpListener,
+    shutdown: &Shutdown,
+) -> anyhow::Result<JoinHandle<()>> {
+    let pool = Parts::migration_pool(&parts.database_url).await?;
+    migrate(&pool).await?;
+    pool.close().await;
+
+    let ledger = parts.ledger().await?;
+    let command_api = parts.command_api(&ledger).await?;
+    let webhook_ingest = parts.webhook_ingest(&ledger).await?;
+    let projectors = parts.projectors(&ledger).await?;
+    let query_api = parts.query_api().await?;
+    let payment_sandbox = parts.payment_sandbox().await?;
+
+    let health = command_api::health(&command_api)
+        .merge(webhook_ingest::health(&webhook_ingest))
+        .merge(projectors::health(&projectors))
+        .merge(query_api::health(&query_api))
+        .merge(payment_sandbox::health(&payment_sandbox));
+    let routes: Router = command_api::router(command_api)
+        .merge(webhook_ingest::router(&webhook_ingest))
+        .merge(query_api::router(query_api, shutdown.clone()))
+        .merge(payment_sandbox::router(&payment_sandbox))
+        .split_for_parts()
+        .0;
+    let app = harden(routes, Limits::default()).merge(health.router());
+
+    let shutdown = shutdown.clone();
+    Ok(tokio::spawn(async move {
+        tokio::join!(
+            webhook_ingest::run_worker(webhook_ingest, shutdown.clone()),
+            projectors::run_workers(projectors, shutdown.clone()),
+            payment_sandbox::run_deliveries(payment_sandbox, shutdown.clone()),
+            serve(listener, app, shutdown),
+        );
+    }))
+}

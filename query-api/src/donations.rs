@@ -1,0 +1,87 @@
+//! The donation wall. It shows neither pledges nor donors' pseudonyms.
+
+use axum::extract::State as Shared;
+use chrono::{DateTime, Utc};
+use read_model::Donation;
+use serde::Serialize;
+use service::{Json, Path, Problem, ProblemKind, Query};
+use sqlx::PgPool;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::State;
+use crate::campaigns::MoneyReply;
+use crate::paging::{Page, PageQuery};
+
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(list_donations))
+}
+
+/// A gift.
+#[derive(Debug, Serialize, ToSchema)]
+struct DonationReply {
+    /// The position of the capture in the ledger.
+    position: i64,
+    amount: MoneyReply,
+    /// None where the donor wishes to stay nameless or gave no name.
+    donor_name: Option<String>,
+    anonymous: bool,
+    message: Option<String>,
+    captured_at: DateTime<Utc>,
+}
+
+impl From<Donation> for DonationReply {
+    fn from(row: Donation) -> Self {
+        Self {
+            position: row.position,
+            amount: MoneyReply { amount_minor: row.amount_minor, currency: row.currency },
+            donor_name: row.donor_name,
+            anonymous: row.anonymous,
+            message: row.message,
+            captured_at: row.captured_at,
+        }
+    }
+}
+
+/// List a campaign's gifts
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/api/campaigns/{id}/donations", tag = "campaigns",
+    params(("id" = Uuid, Path), PageQuery),
+    responses((status = 200, body = Page<DonationReply>), (status = 400, body = Problem), (status = 404, body = Problem)),
+)]
+async fn list_donations(
+    Shared(pool): Shared<PgPool>,
+    Path(id): Path<Uuid>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<DonationReply>>, Problem> {
+    let limit = page.limit()?;
+    let after = page.after::<i64>()?;
+    let rows: Vec<Donation> = sqlx::query_as(
+        "select d.position, d.amount_minor, d.currency, d.anonymous, d.captured_at, g.message,
+             case when not d.anonymous then g.name end as donor_name
+         from donations d left join pledge_donors g using (pledge_id)
+         where d.campaign_id = $1 and ($2::bigint is null or d.position < $2)
+         order by d.position desc
+         limit $3",
+    )
+    .bind(id)
+    .bind(after)
+    .bind(limit + 1)
+    .fetch_all(&pool)
+    .await?;
+    if rows.is_empty() && !exists(&pool, id).await? {
+        return Err(Problem::new(ProblemKind::NotFound, "there is no such campaign"));
+    }
+    Page::of(rows, limit, |row| row.position, DonationReply::from).map(Json)
+}
+
+async fn exists(pool: &PgPool, campaign_id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from campaigns where campaign_id = $1 and status <> 'draft')")
+        .bind(campaign_id)
+        .fetch_one(pool)
+        .await
+}

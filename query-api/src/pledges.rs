@@ -1,0 +1,125 @@
+//! One pledge and its history, for whoever holds its id.
+
+use axum::extract::State as Shared;
+use chrono::{DateTime, Utc};
+use read_model::{HistoryEntry, Pledge};
+use serde::Serialize;
+use service::{Json, Path, Problem, ProblemKind};
+use sqlx::PgPool;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::State;
+use crate::campaigns::MoneyReply;
+
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(get_pledge)).routes(routes!(get_history))
+}
+
+/// A pledge.
+#[derive(Debug, Serialize, ToSchema)]
+struct PledgeReply {
+    pledge_id: Uuid,
+    campaign_id: Uuid,
+    /// `pending`, `authorized`, `captured`, `completed`, `failed`, `expired` or `cancelled`.
+    status: String,
+    /// How much is promised.
+    amount: MoneyReply,
+    /// How much was taken, in minor units, once it was.
+    captured_minor: Option<i64>,
+    anonymous: bool,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    /// The position of the pledge's last event in the ledger.
+    position: i64,
+}
+
+impl From<Pledge> for PledgeReply {
+    fn from(row: Pledge) -> Self {
+        Self {
+            pledge_id: row.pledge_id,
+            campaign_id: row.campaign_id,
+            status: row.status,
+            amount: MoneyReply { amount_minor: row.amount_minor, currency: row.currency },
+            captured_minor: row.captured_minor,
+            anonymous: row.anonymous,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            position: row.position,
+        }
+    }
+}
+
+/// Show a pledge
+#[utoipa::path(
+    get, path = "/api/pledges/{id}", tag = "pledges", params(("id" = Uuid, Path)),
+    responses((status = 200, body = PledgeReply), (status = 404, body = Problem)),
+)]
+async fn get_pledge(
+    Shared(pool): Shared<PgPool>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<PledgeReply>, Problem> {
+    let row: Option<Pledge> =
+        sqlx::query_as("select * from pledges where pledge_id = $1").bind(id).fetch_optional(&pool).await?;
+    row.map(|row| Json(row.into())).ok_or_else(no_such_pledge)
+}
+
+fn no_such_pledge() -> Problem {
+    Problem::new(ProblemKind::NotFound, "there is no such pledge")
+}
+
+/// What happened to a pledge.
+#[derive(Debug, Serialize, ToSchema)]
+struct HistoryReply {
+    pledge_id: Uuid,
+    /// In the order in which it happened.
+    items: Vec<HistoryItem>,
+}
+
+/// One thing that happened.
+#[derive(Debug, Serialize, ToSchema)]
+struct HistoryItem {
+    /// Where it stands in the ledger.
+    position: i64,
+    /// The event's name.
+    event_type: String,
+    /// The state it led to; none where it changed no state.
+    status: Option<String>,
+    /// The amount it is about, in minor units.
+    amount_minor: Option<i64>,
+    recorded_at: DateTime<Utc>,
+}
+
+/// Show a pledge's history
+#[utoipa::path(
+    get, path = "/api/pledges/{id}/history", tag = "pledges", params(("id" = Uuid, Path)),
+    responses((status = 200, body = HistoryReply), (status = 404, body = Problem)),
+)]
+async fn get_history(
+    Shared(pool): Shared<PgPool>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<HistoryReply>, Problem> {
+    let rows: Vec<HistoryEntry> = sqlx::query_as(
+        "select position, event_type, status, amount_minor, recorded_at from pledge_history
+         where pledge_id = $1 order by position",
+    )
+    .bind(id)
+    .fetch_all(&pool)
+    .await?;
+    if rows.is_empty() {
+        return Err(no_such_pledge());
+    }
+    let items = rows
+        .into_iter()
+        .map(|row| HistoryItem {
+            position: row.position,
+            event_type: row.event_type,
+            status: row.status,
+            amount_minor: row.amount_minor,
+            recorded_at: row.recorded_at,
+        })
+        .collect();
+    Ok(Json(HistoryReply { pledge_id: id, items }))
+}
