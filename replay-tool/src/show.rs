@@ -1,0 +1,67 @@
+//! What the ledger holds, for people.
+
+use cqrs_es::Aggregate;
+use domain::{Event, Pledge, PledgeEvent, PledgeId};
+use event_store::{RecordedEvent, read_stream};
+use sqlx::PgPool;
+
+/// Prints the history of a pledge; false when there is none.
+pub(crate) async fn pledge(pool: &PgPool, id: PledgeId) -> anyhow::Result<bool> {
+    let events = read_stream(pool, Pledge::TYPE, &id.to_string()).await?;
+    if events.is_empty() {
+        eprintln!("the ledger holds no pledge {id}");
+        return Ok(false);
+    }
+    println!("pledge {id}");
+    println!("{:>10}  {:<27}  {:<20}  {:<11}  details", "position", "recorded at (UTC)", "event", "state");
+    for recorded in &events {
+        println!("{}", line(recorded));
+    }
+    Ok(true)
+}
+
+fn line(recorded: &RecordedEvent) -> String {
+    let (state, details) = match &recorded.event {
+        Event::Pledge(_, event) => (event.edge().map_or("", |(_, to)| to.as_str()), details(event)),
+        Event::Campaign(..) => ("", String::new()),
+    };
+    let source = recorded
+        .metadata
+        .get("webhook_id")
+        .map(|id| format!("webhook {id}"))
+        .or_else(|| recorded.metadata.get("request_id").map(|id| format!("request {id}")))
+        .or_else(|| recorded.metadata.get("cause").cloned())
+        .unwrap_or_default();
+    let parts = [details, source].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+    format!(
+        "{:>10}  {:<27}  {:<20}  {:<11}  {}",
+        recorded.position,
+        recorded.recorded_at.format("%Y-%m-%dT%H:%M:%S%.6fZ"),
+        recorded.event_type,
+        state,
+        parts.join(", ")
+    )
+}
+
+fn details(event: &PledgeEvent) -> String {
+    match event {
+        PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous } => {
+            let nameless = if *anonymous { ", anonymous" } else { "" };
+            format!("{amount} for campaign {campaign_id} by donor {donor_id}{nameless}")
+        }
+        PledgeEvent::PledgeAmended { amount, .. } => amount.to_string(),
+        PledgeEvent::PledgeAuthorized { payment_id, amount, .. }
+        | PledgeEvent::PledgeCaptured { payment_id, amount, .. }
+        | PledgeEvent::PaymentUnapplied { payment_id, amount, .. } => {
+            format!("{amount} by payment {payment_id}")
+        }
+        PledgeEvent::PledgeCompleted { payment_id, .. } | PledgeEvent::PledgeCancelled { payment_id, .. } => {
+            format!("payment {payment_id}")
+        }
+        PledgeEvent::PledgeFailed { payment_id, reason, .. } => match reason {
+            Some(reason) => format!("payment {payment_id}: {reason}"),
+            None => format!("payment {payment_id}"),
+        },
+        PledgeEvent::PledgeExpired { .. } => String::new(),
+    }
+}
