@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -61,6 +61,9 @@ const COUNTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0,
 /// # Errors
 /// Another recorder is installed.
 pub fn init_metrics() -> anyhow::Result<()> {
+    // One caller installs; the others wait and find it done.
+    static INSTALL: Mutex<()> = Mutex::new(());
+    let _installing = INSTALL.lock().unwrap_or_else(PoisonError::into_inner);
     if METRICS.get().is_some() {
         return Ok(());
     }

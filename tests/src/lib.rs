@@ -1,1 +1,34 @@
-//! (being written)
+//! The test harness: real servers, a database per test, and a client that speaks as donors,
+//! organisers and the payment provider do.
+//!
+//! A harness may panic: a test whose service is missing fails, and says why.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
+
+mod app;
+mod client;
+mod program;
+mod servers;
+
+pub use app::TestApp;
+pub use client::{Client, Totals, answer};
+pub use program::{Program, free_address, program, replay};
+pub use servers::{PrivateRedis, fresh_database, redis_url};
+
+use std::time::{Duration, Instant};
+
+/// Asks until `check` holds and returns what it found; panics with the last answer after `patience`.
+pub async fn eventually<T: std::fmt::Debug>(
+    patience: Duration,
+    mut ask: impl AsyncFnMut() -> T,
+    check: impl Fn(&T) -> bool,
+) -> T {
+    let started = Instant::now();
+    loop {
+        let found = ask().await;
+        if check(&found) {
+            return found;
+        }
+        assert!(started.elapsed() < patience, "not within {patience:?}; the last answer was {found:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,27 @@
+# CareForAll. `make help` lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench services
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: services ## Run the whole system; settings by environment, see README.md
+	cargo run --quiet --package careforall -- up
+
+test: services ## Run all tests, over a real Postgres and Redis of their own
+	cargo test --workspace --all-targets --no-fail-fast
+	cargo test --workspace --doc --no-fail-fast
+
+lint: ## Check format, lints, documentation and shell scripts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	@if command -v shellcheck > /dev/null; then shellcheck scripts/*.sh .ci/run; fi
+
+bench: services ## Measure, on an otherwise idle machine; needs wrk
+	scripts/install-services.sh --test wrk
+	cargo run --release --package bench
+
+# Installs Postgres and Redis where they are missing; silent when all is there.
+services:
+	@scripts/install-services.sh

@@ -1,0 +1,164 @@
+//! Campaigns over HTTP.
+
+use std::time::Duration;
+
+use careforall_tests::{TestApp, answer, eventually};
+use reqwest::Method;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_is_drafted_edited_published_and_closed() {
+    let app = TestApp::start().await;
+    let id = app.draft().await;
+    let path = format!("/api/campaigns/{id}");
+
+    let edit =
+        json!({"title": "Wells for Kitui and Machakos", "goal": {"amount_minor": 5000, "currency": "KES"}});
+    let (status, body) =
+        answer(app.as_organiser(Method::PATCH, &path).json(&edit).send().await.unwrap()).await;
+    assert_eq!((status.as_u16(), &body["position"]), (200, &json!(2)), "{body}");
+    // Saying the same again is nothing new.
+    let (_, body) = answer(app.as_organiser(Method::PATCH, &path).json(&edit).send().await.unwrap()).await;
+    assert_eq!(body["position"], 2);
+
+    let (status, body) = app.organiser_post(&format!("{path}/close")).await;
+    assert_eq!(status, 422, "{body}");
+    let (status, body) = app.organiser_post(&format!("{path}/publish")).await;
+    assert_eq!((status.as_u16(), &body["status"]), (200, &json!("published")));
+    let (status, body) =
+        answer(app.as_organiser(Method::PATCH, &path).json(&edit).send().await.unwrap()).await;
+    assert_eq!(status, 422);
+    assert!(body["detail"].as_str().unwrap().contains("published"), "{body}");
+
+    let shown = eventually(Duration::from_secs(2), async || app.get(&path).await, |(s, _)| *s == 200).await.1;
+    assert_eq!(shown["title"], "Wells for Kitui and Machakos");
+    assert_eq!(shown["goal"], json!({"amount_minor": 5000, "currency": "KES"}));
+
+    let (status, body) = app.organiser_post(&format!("{path}/close")).await;
+    assert_eq!((status.as_u16(), &body["status"]), (200, &json!("closed")));
+    let (status, _) = app.organiser_post(&format!("{path}/publish")).await;
+    assert_eq!(status, 422);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn organisers_routes_need_the_token() {
+    let app = TestApp::start().await;
+    let id = app.draft().await;
+    let head = app.head().await;
+    for (method, path) in [
+        (Method::POST, "/api/campaigns".to_owned()),
+        (Method::PATCH, format!("/api/campaigns/{id}")),
+        (Method::POST, format!("/api/campaigns/{id}/publish")),
+        (Method::POST, format!("/api/campaigns/{id}/close")),
+    ] {
+        for token in [None, Some(""), Some("wrong")] {
+            let mut request = app.request(method.clone(), &path).json(&json!({}));
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            let (status, body) = answer(request.send().await.unwrap()).await;
+            assert_eq!(status, 401, "{method} {path} {token:?}");
+            assert_eq!(body["type"], "urn:careforall:problem:unauthorized");
+        }
+    }
+    assert_eq!(app.head().await, head);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drafts_are_for_organisers() {
+    let app = TestApp::start().await;
+    let draft = app.draft().await;
+    let open = app.campaign().await;
+    let path = format!("/api/campaigns/{draft}");
+    let ask = async || {
+        let list = app.as_organiser(Method::GET, "/api/campaigns").send().await.unwrap();
+        answer(list).await.1["items"].as_array().unwrap().len()
+    };
+    eventually(Duration::from_secs(2), ask, |listed| *listed == 2).await;
+
+    assert_eq!(app.get(&path).await.0, 404);
+    assert_eq!(app.get(&format!("{path}/donations")).await.0, 404);
+    let (_, list) = app.get("/api/campaigns").await;
+    let listed: Vec<_> = list["items"].as_array().unwrap().iter().map(|c| &c["campaign_id"]).collect();
+    assert_eq!(listed, [&json!(open)]);
+    let (status, shown) = answer(app.as_organiser(Method::GET, &path).send().await.unwrap()).await;
+    assert_eq!((status.as_u16(), &shown["status"]), (200, &json!("draft")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_campaigns_are_refused_field_by_field() {
+    let app = TestApp::start().await;
+    let body = json!({
+        "title": "  ", "description": "x".repeat(5_001), "goal": {"amount_minor": 0, "currency": "usd"},
+    });
+    let response = app.as_organiser(Method::POST, "/api/campaigns").json(&body).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let (status, body) = answer(response).await;
+    assert_eq!(status, 422);
+    let fields: Vec<&str> =
+        body["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["title", "description", "goal.currency", "goal.amount_minor"]);
+    assert_eq!(app.head().await, 0);
+
+    let ended = json!({
+        "title": "Late", "goal": {"amount_minor": 1, "currency": "USD"}, "ends_at": "2020-01-01T00:00:00Z",
+    });
+    let created = app.as_organiser(Method::POST, "/api/campaigns").json(&ended).send().await.unwrap();
+    let id = answer(created).await.1["campaign_id"].as_str().unwrap().to_owned();
+    let (status, body) = app.organiser_post(&format!("/api/campaigns/{id}/publish")).await;
+    assert_eq!(status, 422, "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creating_under_one_key_twice_makes_one_campaign() {
+    let app = TestApp::start().await;
+    let create = async |title: &str| {
+        let body = json!({"title": title, "goal": {"amount_minor": 1, "currency": "USD"}});
+        let request = app.as_organiser(Method::POST, "/api/campaigns").header("idempotency-key", "spring");
+        let response = request.json(&body).send().await.unwrap();
+        let hit = response.headers().contains_key("idempotency-hit");
+        (answer(response).await, hit)
+    };
+    let ((status, first), hit) = create("Spring").await;
+    assert_eq!((status.as_u16(), hit), (201, false));
+    let ((status, second), hit) = create("Spring").await;
+    assert_eq!((status.as_u16(), hit), (201, true));
+    assert_eq!(first, second);
+    let ((status, other), _) = create("Summer").await;
+    assert_eq!(status, 422);
+    assert_eq!(other["type"], "urn:careforall:problem:idempotency-key-reused");
+    assert_eq!(app.head().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_is_paged_and_searched() {
+    let app = TestApp::start().await;
+    for title in ["100% water", "100 wells", "A_b", "Axb", "Bread"] {
+        let body = json!({"title": title, "goal": {"amount_minor": 1, "currency": "USD"}});
+        app.as_organiser(Method::POST, "/api/campaigns").json(&body).send().await.unwrap();
+    }
+    let get = async |query: &str| {
+        let request = app.as_organiser(Method::GET, &format!("/api/campaigns?{query}"));
+        answer(request.send().await.unwrap()).await
+    };
+    let titles = |page: &serde_json::Value| -> Vec<String> {
+        page["items"].as_array().unwrap().iter().map(|c| c["title"].as_str().unwrap().to_owned()).collect()
+    };
+    eventually(Duration::from_secs(2), async || titles(&get("").await.1).len(), |n| *n == 5).await;
+
+    let first = get("limit=2").await.1;
+    assert_eq!(titles(&first), ["Bread", "Axb"]);
+    let second = get(&format!("limit=2&cursor={}", first["next_cursor"].as_str().unwrap())).await.1;
+    assert_eq!(titles(&second), ["A_b", "100 wells"]);
+    let third = get(&format!("limit=2&cursor={}", second["next_cursor"].as_str().unwrap())).await.1;
+    assert_eq!(titles(&third), ["100% water"]);
+    assert!(third["next_cursor"].is_null());
+
+    // What people type is text, not a pattern.
+    assert_eq!(titles(&get("q=100%25").await.1), ["100% water"]);
+    assert_eq!(titles(&get("q=a_B").await.1), ["A_b"]);
+    for bad in ["limit=0", "limit=201", "limit=x", "cursor=x"] {
+        assert_eq!(get(bad).await.0, 400, "{bad}");
+    }
+}

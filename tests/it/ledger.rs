@@ -1,0 +1,232 @@
+//! The event store, over real Postgres.
+
+use std::time::Duration;
+
+use careforall_tests::fresh_database;
+use cqrs_es::persist::PersistedEventStore;
+use cqrs_es::{Aggregate, AggregateError, CqrsFramework, EventStore};
+use domain::campaign::CampaignDetails;
+use domain::{Campaign, CampaignCommand, CampaignId, DonorId, Money, Pledge, PledgeCommand};
+use event_store::{
+    Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, Wakeup,
+    read_after, read_stream,
+};
+use futures_util::future::join_all;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+async fn ledger() -> Ledger {
+    Ledger::start(PgPool::connect(&fresh_database().await).await.unwrap())
+}
+
+fn details(title: &str) -> CampaignDetails {
+    CampaignDetails {
+        title: title.parse().unwrap(),
+        description: None,
+        goal: Money::new(100, "USD".parse().unwrap()).unwrap(),
+        ends_at: None,
+    }
+}
+
+fn create_pledge() -> PledgeCommand {
+    PledgeCommand::Create {
+        campaign_id: CampaignId(Uuid::nil()),
+        donor_id: DonorId(Uuid::nil()),
+        amount: Money::new(100, "USD".parse().unwrap()).unwrap(),
+        anonymous: false,
+    }
+}
+
+fn append(id: Uuid, sequence: i64, event_type: &str) -> Append {
+    let command_id = Uuid::new_v4();
+    Append {
+        command_id,
+        stream: Condition { aggregate_type: "thing", aggregate_id: id, sequence },
+        conditions: vec![],
+        events: vec![NewEvent {
+            event_type: event_type.to_owned(),
+            event_version: "1".to_owned(),
+            payload: "{}".to_owned(),
+        }],
+        metadata: format!(r#"{{"command_id":"{command_id}"}}"#),
+        donor: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_are_contiguous_and_seen_in_order_with_several_writers() {
+    let url = fresh_database().await;
+    let mut writers = Vec::new();
+    for _ in 0..4 {
+        writers.push(Ledger::start(PgPool::connect(&url).await.unwrap()));
+    }
+    let pool = PgPool::connect(&url).await.unwrap();
+    const EACH: i64 = 500;
+    let total = EACH * writers.len() as i64;
+    let reader = tokio::spawn(async move {
+        // Reads while others write, and must never see a hole.
+        let mut wakeup = Wakeup::listen(pool.clone(), Wakeup::LEDGER);
+        let mut position = 0;
+        while position < total {
+            for event in read_after(&pool, position, 100).await.unwrap() {
+                assert_eq!(event.position, position + 1);
+                position = event.position;
+            }
+            wakeup.wait(Duration::from_millis(20)).await;
+        }
+    });
+    let writing = writers.iter().map(|ledger| {
+        join_all((0..EACH).map(|_| async {
+            let id = Uuid::new_v4();
+            ledger.create::<Pledge>(id, &create_pledge(), vec![], Metadata::new(), None).await.unwrap()
+        }))
+    });
+    let mut positions: Vec<i64> =
+        join_all(writing).await.into_iter().flatten().map(|executed| executed.position).collect();
+    positions.sort_unstable();
+    assert_eq!(positions, (1..=total).collect::<Vec<_>>());
+    tokio::time::timeout(Duration::from_secs(20), reader).await.expect("the reader sees all").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_row_and_a_conflict_fail_none_of_their_neighbours() {
+    let ledger = ledger().await;
+    let taken = Uuid::new_v4();
+    ledger.append(append(taken, 0, "First")).await.unwrap();
+    let too_long = "x".repeat(101);
+    // All are handed in before any is written, so they share batches.
+    let mut commands: Vec<Append> = (0..40).map(|_| append(Uuid::new_v4(), 0, "Good")).collect();
+    commands.insert(7, append(taken, 0, "Conflict"));
+    commands.insert(20, append(Uuid::new_v4(), 0, &too_long));
+    let outcomes = join_all(commands.into_iter().map(|command| ledger.append(command))).await;
+    for (n, outcome) in outcomes.iter().enumerate() {
+        match n {
+            7 => assert!(matches!(outcome, Err(AppendError::Conflict)), "{outcome:?}"),
+            20 => assert!(matches!(outcome, Err(AppendError::Refused(_))), "{outcome:?}"),
+            _ => assert!(outcome.is_ok(), "{n}: {outcome:?}"),
+        }
+    }
+    assert_eq!(event_store::head(ledger.pool()).await.unwrap(), 41);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_all_or_nothing_and_two_on_one_stream_do_not_both_win() {
+    let ledger = ledger().await;
+    let id = Uuid::new_v4();
+    let mut two_events = append(id, 0, "One");
+    two_events.events.push(two_events.events[0].clone());
+    let appended = ledger.append(two_events).await.unwrap();
+    assert_eq!(appended.position, 2);
+    let rivals = join_all((0..10).map(|_| ledger.append(append(id, 2, "Rival")))).await;
+    assert_eq!(rivals.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    assert_eq!(event_store::head(ledger.pool()).await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_repeated_after_a_lost_reply_learns_that_it_succeeded() {
+    let ledger = ledger().await;
+    let command = append(Uuid::new_v4(), 0, "Once");
+    let first = ledger.append(command.clone()).await.unwrap();
+    ledger.append(append(Uuid::new_v4(), 0, "Between")).await.unwrap();
+    let again = ledger.append(command).await.unwrap();
+    assert_eq!(first, again);
+    assert_eq!(event_store::head(ledger.pool()).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_on_another_stream_holds_in_the_append_itself() {
+    let ledger = ledger().await;
+    let campaign = Uuid::new_v4();
+    let create = CampaignCommand::Create(details("Wells"));
+    ledger.create::<Campaign>(campaign, &create, vec![], Metadata::new(), None).await.unwrap();
+    let seen = Condition { aggregate_type: Campaign::TYPE, aggregate_id: campaign, sequence: 1 };
+    let pledge = async || {
+        let (id, conditions) = (Uuid::new_v4(), vec![seen.clone()]);
+        ledger.create::<Pledge>(id, &create_pledge(), conditions, Metadata::new(), None).await
+    };
+    pledge().await.unwrap();
+    let publish = CampaignCommand::Publish { now: chrono::Utc::now() };
+    ledger.execute::<Campaign>(campaign, &publish, Metadata::new()).await.unwrap();
+    let late = pledge().await;
+    assert!(matches!(late, Err(ExecuteError::Append(AppendError::Conflict))), "{late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_meet_are_decided_again() {
+    let ledger = ledger().await;
+    let id = Uuid::new_v4();
+    ledger.create::<Pledge>(id, &create_pledge(), vec![], Metadata::new(), None).await.unwrap();
+    let amend = |minor| PledgeCommand::Amend { amount: Money::new(minor, "USD".parse().unwrap()).unwrap() };
+    let amended = join_all((0..3).map(|n| {
+        let (ledger, command) = (ledger.clone(), amend(200 + n));
+        async move { ledger.execute::<Pledge>(id, &command, Metadata::new()).await }
+    }))
+    .await;
+    assert!(amended.iter().all(Result::is_ok), "{amended:?}");
+    let events = read_stream(ledger.pool(), Pledge::TYPE, &id.to_string()).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_leave_change_nothing_and_leak_no_transaction() {
+    let ledger = ledger().await;
+    for n in 0..200 {
+        let id = Uuid::new_v4();
+        let command = create_pledge();
+        let call = ledger.create::<Pledge>(id, &command, vec![], Metadata::new(), None);
+        let _ = tokio::time::timeout(Duration::from_micros(n * 10), call).await;
+    }
+    ledger.append(append(Uuid::new_v4(), 0, "Last")).await.unwrap();
+    let open: i64 = sqlx::query_scalar(
+        "select count(*) from pg_stat_activity
+         where datname = current_database() and state like 'idle in transaction%'",
+    )
+    .fetch_one(ledger.pool())
+    .await
+    .unwrap();
+    assert_eq!(open, 0);
+    let (count, last): (i64, i64) =
+        sqlx::query_as("select count(*), max(position) from events").fetch_one(ledger.pool()).await.unwrap();
+    assert_eq!(count, last);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cqrs_es_works_over_the_ledger() {
+    let ledger = ledger().await;
+    let store = PersistedEventStore::<_, Campaign>::new_event_store(LedgerRepository::new(ledger.clone()));
+    let framework = CqrsFramework::new(store, vec![], ());
+    let id = Uuid::new_v4().to_string();
+    framework.execute(&id, CampaignCommand::Create(details("Wells"))).await.unwrap();
+    framework.execute(&id, CampaignCommand::Publish { now: chrono::Utc::now() }).await.unwrap();
+    let refused = framework.execute(&id, CampaignCommand::Create(details("Wells"))).await;
+    assert!(matches!(refused, Err(AggregateError::UserError(_))), "{refused:?}");
+
+    let store = PersistedEventStore::<_, Campaign>::new_event_store(LedgerRepository::new(ledger.clone()));
+    let loaded = store.load_events(&id).await.unwrap();
+    assert_eq!(loaded.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2]);
+    let executed = ledger
+        .execute::<Campaign>(id.parse().unwrap(), &CampaignCommand::Close, Metadata::new())
+        .await
+        .unwrap();
+    assert_eq!((executed.position, executed.events.len()), (3, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_append_only() {
+    let ledger = ledger().await;
+    ledger.append(append(Uuid::new_v4(), 0, "Fact")).await.unwrap();
+    for statement in ["update events set event_type = 'Lie'", "delete from events", "truncate events"] {
+        let refused = sqlx::query(statement).execute(ledger.pool()).await.unwrap_err();
+        assert!(refused.to_string().contains("append-only"), "{statement}: {refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_not_understood_stops_the_reader() {
+    let ledger = ledger().await;
+    ledger.create::<Pledge>(Uuid::new_v4(), &create_pledge(), vec![], Metadata::new(), None).await.unwrap();
+    ledger.append(append(Uuid::new_v4(), 0, "Unknown")).await.unwrap();
+    assert_eq!(read_after(ledger.pool(), 0, 10).await.unwrap().len(), 1);
+    let stopped = read_after(ledger.pool(), 1, 10).await.unwrap_err();
+    assert!(stopped.to_string().contains("position 2"), "{stopped}");
+}

@@ -1,0 +1,211 @@
+//! Provider webhooks: genuine, forged, doubled, early, late and wrong.
+
+use std::time::Duration;
+
+use careforall_tests::{Client, TestApp, answer, eventually};
+use chrono::Utc;
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+async fn inbox_status(app: &TestApp, webhook_id: &str) -> Option<(String, Option<String>)> {
+    sqlx::query_as("select status, reason from webhook_inbox where webhook_id = $1")
+        .bind(webhook_id)
+        .fetch_optional(&app.pool)
+        .await
+        .unwrap()
+}
+
+async fn inbox_with_status(app: &TestApp, webhook_id: &str, status: &str) -> Option<String> {
+    let ask = async || inbox_status(app, webhook_id).await;
+    let found = eventually(Duration::from_secs(5), ask, |row| row.as_ref().is_some_and(|r| r.0 == status));
+    found.await.unwrap().1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorized_then_captured_moves_the_total_within_a_second() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    app.fact("payment.authorized", pledge, "pay_1", 5000).await;
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    let totals = app.totals_with(campaign, "/raised_minor", 5000).await;
+    assert_eq!((&totals["donors"], &totals["pledges"]["captured"]), (&json!(1), &json!(1)));
+    assert_eq!((&totals["source"], &totals["goal_minor"]), (&json!("redis"), &json!(100_000)));
+
+    app.fact("settlement.confirmed", pledge, "pay_1", 5000).await;
+    let totals = app.totals_with(campaign, "/pledges/completed", 1).await;
+    assert_eq!(totals["raised_minor"], 5000);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_webhook_twenty_times_at_once_counts_once() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    let body = Client::money_webhook("payment.captured", pledge, "pay_1", 5000);
+    let answers = join_all((0..20).map(|_| app.webhook("msg_same", &body))).await;
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    assert_eq!(answers.iter().filter(|(_, body)| body["new"] == true).count(), 1);
+    // The provider may also report the same fact under another id.
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    app.totals_with(campaign, "/raised_minor", 5000).await;
+    let open = async || -> i64 {
+        let sql = "select count(*) from webhook_inbox where status = 'pending'";
+        sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
+    };
+    eventually(Duration::from_secs(5), open, |n| *n == 0).await;
+    app.totals_with(campaign, "/raised_minor", 5000).await;
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn captured_before_authorized_counts_at_once() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    app.totals_with(campaign, "/raised_minor", 5000).await;
+    app.fact("payment.authorized", pledge, "pay_1", 5000).await;
+    let (_, history) = app.get(&format!("/api/pledges/{pledge}/history")).await;
+    let states: Vec<&str> =
+        history["items"].as_array().unwrap().iter().map(|e| e["status"].as_str().unwrap()).collect();
+    assert_eq!(states, ["pending", "authorized", "captured"]);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_old_and_malformed_webhooks_change_nothing() {
+    let app = TestApp::start().await;
+    let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;
+    let head = app.head().await;
+    let body = Client::money_webhook("payment.captured", pledge, "pay_1", 5000).to_string();
+    let now = Utc::now().timestamp();
+
+    let genuine = || app.signed_webhook("msg_1", now, body.as_bytes());
+    let altered = genuine().body(body.replace("5000", "9000"));
+    let renamed = genuine().header("webhook-id", "msg_2");
+    let unsigned = app.request(Method::POST, "/webhooks/sandbox").body(body.clone());
+    let old = app.signed_webhook("msg_1", now - 301, body.as_bytes());
+    let early = app.signed_webhook("msg_1", now + 302, body.as_bytes());
+    for (what, request) in
+        [("altered", altered), ("renamed", renamed), ("unsigned", unsigned), ("old", old), ("early", early)]
+    {
+        let (status, problem) = answer(request.send().await.unwrap()).await;
+        assert_eq!(status, 401, "{what}");
+        assert_eq!(problem["type"], "urn:careforall:problem:bad-signature", "{what}");
+    }
+
+    let large = vec![b'x'; 2 * 1024 * 1024];
+    let response = app.signed_webhook("msg_1", now, &large).send().await.unwrap();
+    let (status, problem) = answer(response).await;
+    assert_eq!(status, 413, "{problem}");
+
+    let kind = |data: Value| json!({"type": "payment.captured", "timestamp": Utc::now(), "data": data});
+    let bodies = [
+        (r#"{"type": "payment.captured", "#.to_owned(), "line 1 column"),
+        (r#"{"type": 7}"#.to_owned(), "type: "),
+        (kind(json!({"payment_id": "p"})).to_string(), "pledge_id"),
+        (body.replace("5000", "-5"), "data.amount"),
+        (body.replace("5000", "1e400"), "data.amount"),
+        (body.replace("USD", "usd"), "data.amount.currency"),
+        ("[".repeat(30_000), "recursion"),
+        ("\u{0}".to_owned(), "line 1 column"),
+    ];
+    for (body, expected) in bodies {
+        let response = app.signed_webhook("msg_1", now, body.as_bytes()).send().await.unwrap();
+        let (status, problem) = answer(response).await;
+        let shown: String = body.chars().take(100).collect();
+        assert_eq!(status, 400, "{shown}");
+        assert!(problem["detail"].as_str().unwrap().contains(expected), "{shown}: {problem}");
+    }
+    let stored: i64 =
+        sqlx::query_scalar("select count(*) from webhook_inbox").fetch_one(&app.pool).await.unwrap();
+    assert_eq!((app.head().await, stored), (head, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn genuine_but_unknown_types_are_kept_and_ignored() {
+    let app = TestApp::start().await;
+    let body = json!({"type": "customer.sneezed", "timestamp": Utc::now(), "data": {"tissue": true}});
+    assert_eq!(app.webhook("msg_odd", &body).await.0, 200);
+    assert_eq!(inbox_status(&app, "msg_odd").await.unwrap().0, "ignored");
+    assert_eq!(app.head().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fact_about_a_pledge_we_do_not_know_waits_for_it() {
+    let app = TestApp::start().await;
+    let body = Client::money_webhook("payment.captured", Uuid::new_v4(), "pay_1", 5000);
+    assert_eq!(app.webhook("msg_lost", &body).await.0, 200);
+    let ask = async || -> (i32, String, Option<String>) {
+        let sql = "select attempts, status, reason from webhook_inbox where webhook_id = 'msg_lost'";
+        sqlx::query_as(sql).fetch_one(&app.pool).await.unwrap()
+    };
+    let (_, status, reason) =
+        eventually(Duration::from_secs(6), ask, |row| row.0 >= 2 && row.2.is_some()).await;
+    assert_eq!((status.as_str(), reason.as_deref()), ("pending", Some("there is no such pledge")));
+
+    // After its last try it is a dead letter, with the reason.
+    sqlx::query("update webhook_inbox set attempts = 11, next_attempt_at = now()")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    inbox_with_status(&app, "msg_lost", "dead").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contradictions_are_kept_for_review_and_change_nothing() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    app.totals_with(campaign, "/raised_minor", 5000).await;
+    let head = app.head().await;
+
+    let failed = json!({
+        "type": "payment.failed", "timestamp": Utc::now(),
+        "data": {"pledge_id": pledge, "payment_id": "pay_1", "reason": "card_declined"},
+    });
+    assert_eq!(app.webhook("msg_failed", &failed).await.0, 200);
+    let reason = inbox_with_status(&app, "msg_failed", "review").await.unwrap();
+    assert!(reason.contains("captured"), "{reason}");
+
+    let mut euros = Client::money_webhook("payment.captured", pledge, "pay_2", 5000);
+    euros["data"]["amount"]["currency"] = json!("EUR");
+    assert_eq!(app.webhook("msg_euros", &euros).await.0, 200);
+    let reason = inbox_with_status(&app, "msg_euros", "review").await.unwrap();
+    assert!(reason.contains("EUR"), "{reason}");
+    assert_eq!(app.head().await, head);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_then_captured_is_money_held_apart() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    let failed = json!({
+        "type": "payment.failed", "timestamp": Utc::now(),
+        "data": {"pledge_id": pledge, "payment_id": "pay_1"},
+    });
+    app.webhook("msg_failed", &failed).await;
+    app.pledge_with_status(pledge, "failed").await;
+    let captured = Client::money_webhook("payment.captured", pledge, "pay_1", 5000);
+    app.webhook("msg_late", &captured).await;
+    inbox_with_status(&app, "msg_late", "processed").await;
+    let (_, output) = careforall_tests::replay(&[
+        "--database-url",
+        &app.database_url,
+        "show",
+        "pledge",
+        &pledge.to_string(),
+    ])
+    .await;
+    assert!(output.contains("PaymentUnapplied"), "{output}");
+    app.assert_verified().await;
+    assert_eq!(app.totals(campaign).await.1["raised_minor"], 0);
+}

@@ -1,0 +1,117 @@
+//! The whole system in the test's own process, on a database of its own.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use careforall::{Settings, Up};
+use clap::Parser;
+use service::Shutdown;
+use sqlx::PgPool;
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::servers::{fresh_database, redis_url};
+
+pub(crate) const ADMIN_TOKEN: &str = "a-token-for-tests";
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_dGVzdHMgc2lnbiB3aXRoIHRoaXMgc2VjcmV0";
+
+/// A running system, and a client of it.
+pub struct TestApp {
+    client: Client,
+    pub database_url: String,
+    pub redis_url: String,
+    /// A connection of the test's own, with every right.
+    pub pool: PgPool,
+    up: Option<Up>,
+    shutdown: Shutdown,
+    _data_dir: TempDir,
+}
+
+impl Deref for TestApp {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+#[derive(Parser)]
+struct SettingsOnly {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::start_on(fresh_database().await, redis_url().await, &[]).await
+    }
+
+    pub async fn start_with(flags: &[&str]) -> Self {
+        Self::start_on(fresh_database().await, redis_url().await, flags).await
+    }
+
+    /// A system on a given database and Redis, beside others if there are any.
+    pub async fn start_on(database_url: String, redis_url: String, flags: &[&str]) -> Self {
+        service::telemetry::init_logs(service::telemetry::LogFormat::Pretty);
+        let data_dir = tempfile::tempdir().unwrap();
+        let mut arguments = vec![
+            "up",
+            "--listen=127.0.0.1:0",
+            "--admin-token",
+            ADMIN_TOKEN,
+            "--sandbox-webhook-secret",
+            WEBHOOK_SECRET,
+            "--sandbox-settle-after=1",
+            "--database-url",
+            &database_url,
+            "--redis-url",
+            &redis_url,
+            "--data-dir",
+            data_dir.path().to_str().unwrap(),
+        ];
+        arguments.extend(flags);
+        let settings = SettingsOnly::parse_from(arguments).settings;
+        let shutdown = Shutdown::new();
+        let up = Up::start(settings, shutdown.clone()).await.expect("the system starts");
+        Self {
+            client: Client::new(format!("http://{}", up.address())),
+            pool: PgPool::connect(&database_url).await.unwrap(),
+            database_url,
+            redis_url,
+            up: Some(up),
+            shutdown,
+            _data_dir: data_dir,
+        }
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub async fn stop(&mut self) {
+        self.shutdown.cancel();
+        let up = self.up.take().unwrap();
+        tokio::time::timeout(Duration::from_secs(20), up.finish()).await.expect("it stops").unwrap();
+    }
+
+    /// The last position of the ledger.
+    pub async fn head(&self) -> i64 {
+        event_store::head(&self.pool).await.unwrap()
+    }
+
+    /// Runs `replay verify` on this system: whether all is well, and what it says.
+    pub async fn verify(&self) -> (bool, String) {
+        let (code, output) =
+            crate::replay(&["--database-url", &self.database_url, "--redis-url", &self.redis_url, "verify"])
+                .await;
+        (code == Some(0), output)
+    }
+
+    pub async fn assert_verified(&self) {
+        let (well, said) = self.verify().await;
+        assert!(well, "{said}");
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}

@@ -1,0 +1,152 @@
+//! Speaks to the system as donors, organisers and the payment provider do.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use payments::sign;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::app::{ADMIN_TOKEN, WEBHOOK_SECRET};
+use crate::eventually;
+
+#[derive(Clone)]
+pub struct Client {
+    pub base_url: String,
+    pub http: reqwest::Client,
+}
+
+/// What `/totals` answered: the status and the body.
+pub type Totals = (StatusCode, Value);
+
+impl Client {
+    pub fn new(base_url: String) -> Self {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap();
+        Self { base_url, http }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base_url))
+    }
+
+    pub fn as_organiser(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, path).bearer_auth(ADMIN_TOKEN)
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.request(Method::GET, path).send().await.unwrap()).await
+    }
+
+    /// A draft campaign in US dollars.
+    pub async fn draft(&self) -> Uuid {
+        let body = json!({"title": "Wells for Kitui", "goal": {"amount_minor": 100_000, "currency": "USD"}});
+        let response = self.as_organiser(Method::POST, "/api/campaigns").json(&body).send().await.unwrap();
+        let (status, body) = answer(response).await;
+        assert_eq!(status, 201, "{body}");
+        id(&body, "campaign_id")
+    }
+
+    /// A published campaign in US dollars.
+    pub async fn campaign(&self) -> Uuid {
+        let id = self.draft().await;
+        assert_eq!(self.organiser_post(&format!("/api/campaigns/{id}/publish")).await.0, 200);
+        id
+    }
+
+    pub async fn organiser_post(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.as_organiser(Method::POST, path).send().await.unwrap()).await
+    }
+
+    pub fn pledge_body(campaign_id: Uuid, amount_minor: i64, email: &str) -> Value {
+        json!({
+            "campaign_id": campaign_id,
+            "amount": {"amount_minor": amount_minor, "currency": "USD"},
+            "donor": {"name": "Ada Lovelace", "email": email},
+            "message": "For water",
+        })
+    }
+
+    pub async fn post_pledge(&self, key: &str, body: &Value) -> Response {
+        let request = self.request(Method::POST, "/api/pledges").header("idempotency-key", key);
+        request.json(body).send().await.unwrap()
+    }
+
+    /// A pledge of a donor, under a key of its own.
+    pub async fn pledge(&self, campaign_id: Uuid, amount_minor: i64, email: &str) -> Uuid {
+        let body = Self::pledge_body(campaign_id, amount_minor, email);
+        let (status, body) = answer(self.post_pledge(&Uuid::new_v4().to_string(), &body).await).await;
+        assert_eq!(status, 201, "{body}");
+        id(&body, "pledge_id")
+    }
+
+    /// The body of a webhook about money.
+    pub fn money_webhook(kind: &str, pledge_id: Uuid, payment_id: &str, amount_minor: i64) -> Value {
+        json!({
+            "type": kind,
+            "timestamp": Utc::now(),
+            "data": {
+                "pledge_id": pledge_id,
+                "payment_id": payment_id,
+                "amount": {"amount_minor": amount_minor, "currency": "USD"},
+            },
+        })
+    }
+
+    pub fn signed_webhook(&self, webhook_id: &str, timestamp: i64, body: &[u8]) -> RequestBuilder {
+        let signature = sign(&WEBHOOK_SECRET.parse().unwrap(), webhook_id, timestamp, body);
+        self.request(Method::POST, "/webhooks/sandbox")
+            .header("content-type", "application/json")
+            .header("webhook-id", webhook_id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signature)
+            .body(body.to_vec())
+    }
+
+    /// Sends a genuine webhook.
+    pub async fn webhook(&self, webhook_id: &str, body: &Value) -> (StatusCode, Value) {
+        let bytes = serde_json::to_vec(body).unwrap();
+        let request = self.signed_webhook(webhook_id, Utc::now().timestamp(), &bytes);
+        answer(request.send().await.unwrap()).await
+    }
+
+    /// Sends a genuine webhook about money, under an id of its own, and expects it to be taken.
+    pub async fn fact(&self, kind: &str, pledge_id: Uuid, payment_id: &str, amount_minor: i64) {
+        let body = Self::money_webhook(kind, pledge_id, payment_id, amount_minor);
+        let (status, body) = self.webhook(&format!("msg_{}", Uuid::new_v4()), &body).await;
+        assert_eq!(status, 200, "{body}");
+    }
+
+    pub async fn totals(&self, campaign_id: Uuid) -> Totals {
+        self.get(&format!("/api/campaigns/{campaign_id}/totals")).await
+    }
+
+    /// Waits until a field of the totals has a value, a second at most, and returns the totals.
+    pub async fn totals_with(&self, campaign_id: Uuid, field: &str, value: impl Into<Value>) -> Value {
+        let value = value.into();
+        let holds = |(_, body): &Totals| body.pointer(field) == Some(&value);
+        eventually(Duration::from_secs(1), async || self.totals(campaign_id).await, holds).await.1
+    }
+
+    /// Waits until a pledge has a status.
+    pub async fn pledge_with_status(&self, pledge_id: Uuid, status: &str) -> Value {
+        let path = format!("/api/pledges/{pledge_id}");
+        let holds = |(_, body): &(StatusCode, Value)| body["status"] == status;
+        eventually(Duration::from_secs(5), async || self.get(&path).await, holds).await.1
+    }
+}
+
+/// The status and the JSON of an answer; null where the body is none.
+pub async fn answer(response: Response) -> (StatusCode, Value) {
+    let status = response.status();
+    let body = response.bytes().await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+fn id(body: &Value, field: &str) -> Uuid {
+    body[field].as_str().unwrap().parse().unwrap()
+}

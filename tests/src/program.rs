@@ -1,0 +1,116 @@
+//! The programs as a user starts them.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use service::ServicesFile;
+use tokio::process::{Child, Command};
+use tokio::sync::OnceCell;
+
+use crate::app::{ADMIN_TOKEN, WEBHOOK_SECRET};
+use crate::client::Client;
+use crate::eventually;
+use crate::servers::target_dir;
+
+static BUILT: OnceCell<()> = OnceCell::const_new();
+
+/// The path of one of our programs, built if it is not there or older than its sources.
+pub async fn program(name: &str) -> PathBuf {
+    BUILT
+        .get_or_init(|| async {
+            let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
+                .args(["build", "--quiet", "--bins", "-p", "careforall", "-p", "replay-tool"])
+                .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+                .status()
+                .await
+                .unwrap();
+            assert!(status.success(), "the programs cannot be built");
+        })
+        .await;
+    target_dir().join("debug").join(name)
+}
+
+/// Runs `replay`: its exit code, and what it said.
+pub async fn replay(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(program("replay").await)
+        .args(arguments)
+        .env_remove("DATABASE_URL")
+        .env_remove("REDIS_URL")
+        .output()
+        .await
+        .unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), said)
+}
+
+/// A running `careforall`.
+pub struct Program {
+    pub child: Child,
+    pub client: Client,
+}
+
+impl Program {
+    /// Starts `careforall COMMAND FLAGS` listening on `listen`, with the tests' secrets.
+    pub async fn start(command: &str, listen: &str, flags: &[&str]) -> Self {
+        let child = Command::new(program("careforall").await)
+            .arg(command)
+            .args(["--listen", listen])
+            .args(flags)
+            .env_remove("DATABASE_URL")
+            .env_remove("REDIS_URL")
+            .env("CAREFORALL_ADMIN_TOKEN", ADMIN_TOKEN)
+            .env("CAREFORALL_SANDBOX_WEBHOOK_SECRET", WEBHOOK_SECRET)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { child, client: Client::new(format!("http://{listen}")) }
+    }
+
+    /// Starts `careforall up` with servers of its own below `data_dir`, and waits until it is ready.
+    pub async fn up(listen: &str, data_dir: &Path) -> Self {
+        let flags = ["--data-dir", data_dir.to_str().unwrap(), "--sandbox-settle-after=1"];
+        let up = Self::start("up", listen, &flags).await;
+        up.ready().await;
+        up
+    }
+
+    /// Waits until `/readyz` answers 200.
+    pub async fn ready(&self) {
+        let ask = async || {
+            let answer = self.client.request(reqwest::Method::GET, "/readyz").send().await;
+            answer.map(|response| response.status().as_u16()).unwrap_or_default()
+        };
+        eventually(Duration::from_secs(60), ask, |status| *status == 200).await;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("the program runs");
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Ends it as Ctrl-C does and returns its exit code.
+    pub async fn interrupt(mut self) -> Option<i32> {
+        self.signal(Signal::SIGINT);
+        let exit = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        exit.expect("it ends").unwrap().code()
+    }
+
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    pub fn services(data_dir: &Path) -> ServicesFile {
+        ServicesFile::read(data_dir).unwrap()
+    }
+}
+
+/// An address that nobody listens on.
+pub fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}

@@ -1,0 +1,134 @@
+//! One Postgres and one Redis for all tests of a run, below `target/`.
+
+use std::path::{Path, PathBuf};
+
+use careforall::embedded::{DataDir, EmbeddedPostgres, EmbeddedRedis};
+use sqlx::{Connection, Executor, PgConnection};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+const TEMPLATE: &str = "careforall_template";
+
+struct Servers {
+    postgres: EmbeddedPostgres,
+    redis: EmbeddedRedis,
+    _data_dir: DataDir,
+}
+
+/// Both end with the test process, which they are tied to.
+static SERVERS: OnceCell<Servers> = OnceCell::const_new();
+
+async fn servers() -> &'static Servers {
+    SERVERS
+        .get_or_init(|| async {
+            let data_dir = free_data_dir();
+            let (postgres, redis) = tokio::try_join!(
+                EmbeddedPostgres::start(data_dir.path()),
+                EmbeddedRedis::start(data_dir.path())
+            )
+            .expect("Postgres and Redis are needed; scripts/install-services.sh installs them");
+            make_template(postgres.url()).await;
+            Servers { postgres, redis, _data_dir: data_dir }
+        })
+        .await
+}
+
+/// A folder that no other test run is using; it is kept, so that the next run starts faster.
+fn free_data_dir() -> DataDir {
+    (0..100)
+        .find_map(|n| DataDir::open(target_dir().join(format!("test-services/{n}"))).ok())
+        .expect("a data folder below target/test-services")
+}
+
+pub(crate) fn target_dir() -> PathBuf {
+    // target/debug/deps/it-0123456789abcdef
+    let program = std::env::current_exe().unwrap();
+    program.ancestors().nth(3).unwrap().to_owned()
+}
+
+/// Removes what an earlier run left, and migrates a database that the tests' own are copied from.
+async fn make_template(url: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let old: Vec<String> =
+        sqlx::query_scalar("select datname from pg_database where datname like 'test\\_%' or datname = $1")
+            .bind(TEMPLATE)
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    for name in old {
+        connection.execute(format!("drop database {name} with (force)").as_str()).await.unwrap();
+    }
+    connection.execute(format!("create database {TEMPLATE}").as_str()).await.unwrap();
+    let pool = sqlx::PgPool::connect(&with_database(url, TEMPLATE)).await.unwrap();
+    careforall::migrate(&pool).await.unwrap();
+    pool.close().await;
+}
+
+/// The address of a database of this test's own, with the schema in it.
+pub async fn fresh_database() -> String {
+    let url = servers().await.postgres.url();
+    let name = format!("test_{}", Uuid::new_v4().simple());
+    // Two copies of one template at a time get into each other's way.
+    static COPYING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _copying = COPYING.lock().await;
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    connection.execute(format!("create database {name} template {TEMPLATE}").as_str()).await.unwrap();
+    let url = with_database(url, &name);
+    let mut own = PgConnection::connect(&url).await.unwrap();
+    // A ledger of its own, and so keys of its own in Redis.
+    own.execute("update ledger_identity set ledger_id = gen_random_uuid()").await.unwrap();
+    url
+}
+
+/// The address of the Redis that all tests share.
+pub async fn redis_url() -> String {
+    servers().await.redis.url().to_owned()
+}
+
+fn with_database(url: &str, name: &str) -> String {
+    let (server, _) = url.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
+}
+
+/// A Redis for tests that stop it or wipe it.
+pub struct PrivateRedis {
+    folder: TempDir,
+    server: Option<EmbeddedRedis>,
+    url: String,
+}
+
+impl PrivateRedis {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = start_redis(folder.path()).await;
+        Self { url: server.url().to_owned(), server: Some(server), folder }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn stop(&mut self) {
+        self.server.take().unwrap().stop().await.unwrap();
+    }
+
+    /// Starts it again, empty and where it was.
+    pub async fn start_again(&mut self) {
+        let server = start_redis(self.folder.path()).await;
+        assert_eq!(server.url(), self.url, "Redis came back elsewhere");
+        self.server = Some(server);
+    }
+
+    pub async fn flush_all(&self) {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
+    }
+}
+
+async fn start_redis(folder: &Path) -> EmbeddedRedis {
+    EmbeddedRedis::start(folder)
+        .await
+        .expect("redis-server is needed; scripts/install-services.sh installs it")
+}
