@@ -8,7 +8,8 @@ create table webhook_inbox (
     event_type text not null,
     -- Facts of one pledge are worked on in the order of arrival, one at a time.
     pledge_id uuid,
-    body json not null,
+    -- The bytes that were signed, which are JSON; as text, since nothing here looks inside.
+    body text not null,
     received_at timestamptz not null default now(),
     status text not null default 'pending',
     attempts int not null default 0,

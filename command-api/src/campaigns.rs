@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::State as Shared;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use cqrs_es::Aggregate;
 use domain::campaign::{CampaignDetails, CampaignEdit};
 use domain::{Campaign, CampaignCommand, CampaignId, CampaignStatus, IdKey};
@@ -46,10 +46,9 @@ impl NewCampaign {
         let title = errors.take("title", self.title.parse());
         let description = self.description.as_ref().and_then(|text| errors.take("description", text.parse()));
         let goal = self.goal.parse("goal", &mut errors);
+        let ends_at = self.ends_at.and_then(|at| errors.take("ends_at", calendar_instant(at)));
         match (title, goal, errors.into_problem()) {
-            (Some(title), Some(goal), None) => {
-                Ok(CampaignDetails { title, description, goal, ends_at: self.ends_at })
-            }
+            (Some(title), Some(goal), None) => Ok(CampaignDetails { title, description, goal, ends_at }),
             (_, _, problem) => Err(problem.unwrap_or_else(|| ProblemKind::Validation.into())),
         }
     }
@@ -85,11 +84,18 @@ impl CampaignChanges {
             description.as_ref().and_then(|text| errors.take("description", text.parse()))
         });
         let goal = self.goal.as_ref().and_then(|goal| goal.parse("goal", &mut errors));
+        let ends_at =
+            self.ends_at.map(|ends_at| ends_at.and_then(|at| errors.take("ends_at", calendar_instant(at))));
         match errors.into_problem() {
-            None => Ok(CampaignEdit { title, description, goal, ends_at: self.ends_at }),
+            None => Ok(CampaignEdit { title, description, goal, ends_at }),
             Some(problem) => Err(problem),
         }
     }
+}
+
+/// An instant that every calendar and database can hold.
+fn calendar_instant(at: DateTime<Utc>) -> Result<DateTime<Utc>, &'static str> {
+    if (1970..=9999).contains(&at.year()) { Ok(at) } else { Err("must be in the years 1970 to 9999") }
 }
 
 /// A campaign after a command.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use event_store::{ReadError, RecordedEvent, Wakeup, read_after};
 use service::Shutdown;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 /// Events folded in one transaction.
 const BATCH: i64 = 2_000;
@@ -14,8 +14,10 @@ const BATCH: i64 = 2_000;
 const POLL: Duration = Duration::from_millis(100);
 /// A worker that says nothing for this long has lost its lease.
 const LEASE_SECONDS: f64 = 5.0;
-/// An idle worker renews its lease this often, and one without a lease asks for it this often.
+/// An idle worker renews its lease this often.
 const RENEW: Duration = Duration::from_secs(1);
+/// A worker without a lease asks for it this often.
+const ASK: Duration = Duration::from_millis(250);
 /// The pauses after a failure double from the first to the last of these.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
@@ -70,8 +72,10 @@ pub(crate) struct Runner {
     pub(crate) shutdown: Shutdown,
 }
 
-/// The right to move a checkpoint, and where it stands.
+/// The right to move a checkpoint, and where it stands. All writing goes through the session that
+/// took it: when that session ends, so does the lease.
 struct Lease {
+    session: PgConnection,
     token: i64,
     position: i64,
     renewed: Instant,
@@ -91,7 +95,7 @@ impl Runner {
                     }
                 }
                 Ok(None) => {
-                    self.sleep(RENEW).await;
+                    self.sleep(ASK).await;
                     None
                 }
                 Err(error) => Some(error.into()),
@@ -129,7 +133,7 @@ impl Runner {
                 self.wakeup.wait(POLL).await;
             }
         }
-        self.release::<P>(&lease).await?;
+        self.release::<P>(&mut lease).await?;
         Ok(())
     }
 
@@ -141,7 +145,7 @@ impl Runner {
         events: &[RecordedEvent],
     ) -> Result<(), ProjectError> {
         let position = events.last().map_or(lease.position, |event| event.position);
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = lease.session.begin().await?;
         projector.fold(&mut transaction, events).await?;
         let moved = sqlx::query(
             "update projector_checkpoints
@@ -165,27 +169,54 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes the lease if nobody holds it; the token counts up, which fences off its last holder.
+    /// Takes the lease if its time is over or its holder's session is gone. The token counts up,
+    /// which fences off the last holder.
     async fn acquire<P: Projector>(&self) -> Result<Option<Lease>, sqlx::Error> {
+        // Asked on a shared connection first: a worker that stands by opens no session of its own.
+        if self.is_held::<P>().await? {
+            return Ok(None);
+        }
+        let mut session = self.pool.acquire().await?.detach();
         sqlx::query(
             "insert into projector_checkpoints (name, version) values ($1, $2) on conflict do nothing",
         )
         .bind(P::NAME)
         .bind(P::VERSION)
-        .execute(&self.pool)
+        .execute(&mut session)
         .await?;
         let taken: Option<(i64, i64)> = sqlx::query_as(
-            "update projector_checkpoints
-             set lease_token = lease_token + 1, leased_until = now() + make_interval(secs => $1)
-             where name = $2 and version = $3 and leased_until < now()
-             returning lease_token, position",
+            "update projector_checkpoints c
+             set lease_token = lease_token + 1, leased_until = now() + make_interval(secs => $1),
+                 holder_pid = own.pid, holder_started_at = own.backend_start
+             from pg_stat_activity own
+             where own.pid = pg_backend_pid() and c.name = $2 and c.version = $3
+                 and (c.leased_until < now() or not exists (
+                     select from pg_stat_activity holder
+                     where holder.pid = c.holder_pid and holder.backend_start = c.holder_started_at
+                 ))
+             returning c.lease_token, c.position",
         )
         .bind(LEASE_SECONDS)
         .bind(P::NAME)
         .bind(P::VERSION)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut session)
         .await?;
-        Ok(taken.map(|(token, position)| Lease { token, position, renewed: Instant::now() }))
+        Ok(taken.map(|(token, position)| Lease { session, token, position, renewed: Instant::now() }))
+    }
+
+    async fn is_held<P: Projector>(&self) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar(
+            "select exists (
+                 select from projector_checkpoints c
+                 join pg_stat_activity holder
+                     on holder.pid = c.holder_pid and holder.backend_start = c.holder_started_at
+                 where c.name = $1 and c.version = $2 and c.leased_until >= now()
+             )",
+        )
+        .bind(P::NAME)
+        .bind(P::VERSION)
+        .fetch_one(&self.pool)
+        .await
     }
 
     async fn renew<P: Projector>(&self, lease: &mut Lease) -> Result<(), ProjectError> {
@@ -195,11 +226,11 @@ impl Runner {
     }
 
     /// Gives the lease back, so that another worker need not wait for its end.
-    async fn release<P: Projector>(&self, lease: &Lease) -> Result<(), ProjectError> {
+    async fn release<P: Projector>(&self, lease: &mut Lease) -> Result<(), ProjectError> {
         self.extend::<P>(lease, -1.0).await
     }
 
-    async fn extend<P: Projector>(&self, lease: &Lease, seconds: f64) -> Result<(), ProjectError> {
+    async fn extend<P: Projector>(&self, lease: &mut Lease, seconds: f64) -> Result<(), ProjectError> {
         let extended = sqlx::query(
             "update projector_checkpoints set leased_until = now() + make_interval(secs => $1)
              where name = $2 and version = $3 and lease_token = $4",
@@ -208,7 +239,7 @@ impl Runner {
         .bind(P::NAME)
         .bind(P::VERSION)
         .bind(lease.token)
-        .execute(&self.pool)
+        .execute(&mut lease.session)
         .await?;
         if extended.rows_affected() == 1 { Ok(()) } else { Err(ProjectError::LeaseLost) }
     }

@@ -19,6 +19,8 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list_campaigns)).routes(routes!(get_campaign))
 }
 
+const MAX_SEARCH_BYTES: usize = 200;
+
 /// Money, as answers write it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct MoneyReply {
@@ -85,6 +87,12 @@ async fn list_campaigns(
 ) -> Result<Json<Page<CampaignReply>>, Problem> {
     let limit = page.limit()?;
     let after = page.after::<(DateTime<Utc>, Uuid)>()?;
+    if filter.q.as_ref().is_some_and(|q| q.len() > MAX_SEARCH_BYTES || q.contains('\0')) {
+        return Err(Problem::new(
+            ProblemKind::Malformed,
+            format!("q must be text of at most {MAX_SEARCH_BYTES} bytes"),
+        ));
+    }
     let rows: Vec<Campaign> = sqlx::query_as(
         r"select * from campaigns
           where (status <> 'draft' or $1)

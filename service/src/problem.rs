@@ -184,6 +184,10 @@ impl Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         match error {
+            // Class 22: a value that no column can hold, such as a year beyond the calendar.
+            sqlx::Error::Database(ref database) if database.code().is_some_and(|c| c.starts_with("22")) => {
+                Self::new(ProblemKind::Malformed, "a value is out of range")
+            }
             sqlx::Error::Database(ref database)
                 if !database.code().is_some_and(|c| c.starts_with("57") || c.starts_with("53")) =>
             {

@@ -91,6 +91,7 @@ async fn bad_campaigns_are_refused_field_by_field() {
     let app = TestApp::start().await;
     let body = json!({
         "title": "  ", "description": "x".repeat(5_001), "goal": {"amount_minor": 0, "currency": "usd"},
+        "ends_at": "1066-10-14T09:00:00Z",
     });
     let response = app.as_organiser(Method::POST, "/api/campaigns").json(&body).send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -98,7 +99,7 @@ async fn bad_campaigns_are_refused_field_by_field() {
     assert_eq!(status, 422);
     let fields: Vec<&str> =
         body["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
-    assert_eq!(fields, ["title", "description", "goal.currency", "goal.amount_minor"]);
+    assert_eq!(fields, ["title", "description", "goal.currency", "goal.amount_minor", "ends_at"]);
     assert_eq!(app.head().await, 0);
 
     let ended = json!({
@@ -158,7 +159,10 @@ async fn the_list_is_paged_and_searched() {
     // What people type is text, not a pattern.
     assert_eq!(titles(&get("q=100%25").await.1), ["100% water"]);
     assert_eq!(titles(&get("q=a_B").await.1), ["A_b"]);
-    for bad in ["limit=0", "limit=201", "limit=x", "cursor=x"] {
+    let beyond_the_calendar =
+        "cursor=WyItOTk5OS0wMS0wMVQwMDowMDowMFoiLCIwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDAiXQ";
+    let long = format!("q={}", "x".repeat(201));
+    for bad in ["limit=0", "limit=201", "limit=x", "cursor=x", "q=%00", &long, beyond_the_calendar] {
         assert_eq!(get(bad).await.0, 400, "{bad}");
     }
 }

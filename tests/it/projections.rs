@@ -136,7 +136,7 @@ async fn two_systems_on_one_ledger_count_everything_once() {
     let pledge = two.pledge(campaign, 100, "last@example.org").await;
     two.fact("payment.captured", pledge, "pay_last", 100).await;
     let ask = async || two.totals(campaign).await.1;
-    let totals = eventually(Duration::from_secs(7), ask, |totals| totals["raised_minor"] == 2100).await;
+    let totals = eventually(Duration::from_secs(3), ask, |totals| totals["raised_minor"] == 2100).await;
     assert_eq!(totals["donors"], 21);
     two.assert_verified().await;
 }

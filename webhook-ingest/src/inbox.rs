@@ -52,7 +52,7 @@ async fn insert(pool: &PgPool, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Er
                  with ordinality as g (provider, webhook_id, event_type, pledge_id, body, ordinal)
          ), inserted as (
              insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
-             select provider, webhook_id, event_type, pledge_id, body::json,
+             select provider, webhook_id, event_type, pledge_id, body,
                  case when pledge_id is null then 'ignored' else 'pending' end,
                  case when pledge_id is null then now() end
              from given order by ordinal

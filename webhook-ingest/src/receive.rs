@@ -3,10 +3,12 @@
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::http::HeaderMap;
 use chrono::Utc;
+use domain::Text;
 use event_store::GroupCommit;
 use payments::{Notice, Signed, WebhookSecret, sandbox, verify};
 use serde::Serialize;
 use service::{Json, Problem, ProblemKind, read_body};
+use std::str::FromStr;
 use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -71,9 +73,7 @@ async fn store_sandbox(
     verify(secrets, message, Utc::now()).map_err(|error| Problem::new(ProblemKind::BadSignature, error))?;
     let body = std::str::from_utf8(message.body).map_err(malformed)?;
     let (parsed, notice) = sandbox::parse(message.body).map_err(malformed)?;
-    if parsed.r#type.len() > 200 {
-        return Err(malformed("type: must be at most 200 bytes"));
-    }
+    Text::<200>::from_str(&parsed.r#type).map_err(|error| malformed(format!("type: {error}")))?;
     let delivery = Delivery {
         provider: sandbox::NAME,
         webhook_id: message.id.to_owned(),

@@ -98,7 +98,7 @@ async fn claim(pool: &PgPool) -> Result<Vec<InboxRow>, sqlx::Error> {
          update webhook_inbox w
          set attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => $2)
          from due where w.inbox_id = due.inbox_id
-         returning w.inbox_id, w.webhook_id, w.pledge_id, w.body::text as body, w.attempts",
+         returning w.inbox_id, w.webhook_id, w.pledge_id, w.body, w.attempts",
     )
     .bind(MAX_BATCH)
     .bind(CLAIM_SECONDS)
