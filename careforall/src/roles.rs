@@ -57,6 +57,7 @@ pub async fn run_role(role: Role, shutdown: Shutdown) -> anyhow::Result<()> {
 }
 
 async fn prepare(settings: Settings) -> anyhow::Result<(Parts, TcpListener)> {
+    let settings = settings.without_blanks();
     let listener = TcpListener::bind(settings.listen).await?;
     let local_url = local_url(listener.local_addr()?);
     tracing::info!(address = local_url, "listening");

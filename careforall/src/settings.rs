@@ -31,7 +31,7 @@ pub struct Settings {
     pub redis_url: Option<String>,
 
     /// Bearer token of the organisers' routes. `up` makes and prints one where none is set.
-    #[arg(long, env = "CAREFORALL_ADMIN_TOKEN", hide_env_values = true, value_parser = parse_token)]
+    #[arg(long, env = "CAREFORALL_ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
 
     /// Secret that the sandbox provider signs webhooks with: whsec_ and base64.
@@ -64,6 +64,27 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
+impl Settings {
+    /// A variable that is set to nothing is as good as none.
+    #[must_use]
+    pub(crate) fn without_blanks(mut self) -> Self {
+        for value in [
+            &mut self.database_url,
+            &mut self.redis_url,
+            &mut self.admin_token,
+            &mut self.sandbox_webhook_secret,
+            &mut self.public_url,
+            &mut self.sandbox_url,
+            &mut self.sandbox_webhook_url,
+        ] {
+            if value.as_ref().is_some_and(|text| text.trim().is_empty()) {
+                *value = None;
+            }
+        }
+        self
+    }
+}
+
 /// Where the database is, for commands that need nothing else.
 #[derive(Args, Clone, Debug)]
 pub struct DatabaseSettings {
@@ -82,22 +103,17 @@ impl DatabaseSettings {
     /// # Errors
     /// None is set, and nothing runs on the data folder.
     pub fn database_url(&self) -> anyhow::Result<String> {
-        match &self.database_url {
+        match self.database_url.as_ref().filter(|url| !url.trim().is_empty()) {
             Some(url) => Ok(url.clone()),
             None => Ok(ServicesFile::read(&self.data_dir)?.database_url),
         }
     }
 }
 
-/// An empty variable is as good as none; whoever sets a token sets one worth having.
-fn parse_token(text: &str) -> Result<String, String> {
-    match text.len() {
-        0..8 => Err("must have at least 8 characters".to_owned()),
-        _ => Ok(text.to_owned()),
-    }
-}
-
 fn parse_secret(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Ok(String::new());
+    }
     text.parse::<WebhookSecret>().map(|_| text.to_owned())
 }
 

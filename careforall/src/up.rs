@@ -48,6 +48,7 @@ impl Up {
     /// Something cannot be started; the message says what to do.
     pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         telemetry::init_metrics()?;
+        let settings = settings.without_blanks();
         let listener = TcpListener::bind(settings.listen).await.with_context(|| {
             format!(
                 "cannot listen on {}; choose another address with --listen / CAREFORALL_LISTEN",

@@ -159,3 +159,80 @@ async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem
     }
     Ok(kept.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::{get, post};
+    use tower::ServiceExt;
+
+    fn limits() -> Limits {
+        Limits { max_body_bytes: 10, request_timeout: Duration::from_millis(50), max_in_flight: 1 }
+    }
+
+    fn request(path: &str, body: impl Into<Body>) -> Request {
+        Request::builder().uri(path).method("POST").body(body.into()).unwrap()
+    }
+
+    async fn problem(response: Response) -> (u16, String) {
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice::<serde_json::Value>(&body).unwrap()["type"].to_string())
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_takes_too_long_or_panics_is_a_problem() {
+        let app = harden(
+            Router::new()
+                .route("/slow", post(async || tokio::time::sleep(Duration::from_secs(5)).await))
+                .route("/broken", post(async || -> () { panic!("broken") })),
+            limits(),
+        );
+        let slow = app.clone().oneshot(request("/slow", "")).await.unwrap();
+        assert_eq!(slow.headers()["retry-after"], "1");
+        assert_eq!(problem(slow).await, (503, "\"urn:careforall:problem:unavailable\"".to_owned()));
+        let broken = app.oneshot(request("/broken", "")).await.unwrap();
+        assert_eq!(problem(broken).await, (500, "\"urn:careforall:problem:internal\"".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn more_at_once_than_may_be_are_told_to_come_back() {
+        let (entered, leave) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (enter, left) = (entered.clone(), leave.clone());
+        let wait = async move || {
+            enter.add_permits(1);
+            let _ = left.acquire().await;
+        };
+        let patient = Limits { request_timeout: Duration::from_secs(10), ..limits() };
+        let app = harden(Router::new().route("/", post(wait)), patient);
+        let first = tokio::spawn(app.clone().oneshot(request("/", "")));
+        let _ = entered.acquire().await.unwrap();
+        let second = app.clone().oneshot(request("/", "")).await.unwrap();
+        assert_eq!(second.headers()["retry-after"], "1");
+        assert_eq!(problem(second).await, (503, "\"urn:careforall:problem:overloaded\"".to_owned()));
+        leave.add_permits(2);
+        assert_eq!(first.await.unwrap().unwrap().status(), 200);
+        assert_eq!(app.oneshot(request("/", "")).await.unwrap().status(), 200);
+    }
+
+    #[tokio::test]
+    async fn bodies_are_read_up_to_the_limit() {
+        let length = async |request: Request| -> Result<String, Problem> {
+            Ok(read_body(request).await?.len().to_string())
+        };
+        let app = harden(Router::new().route("/", post(length)), limits());
+        let fits = app.clone().oneshot(request("/", "0123456789")).await.unwrap();
+        assert_eq!(fits.into_body().collect().await.unwrap().to_bytes(), "10");
+        let large = app.oneshot(request("/", "0123456789a")).await.unwrap();
+        assert_eq!(problem(large).await, (413, "\"urn:careforall:problem:too-large\"".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn every_answer_has_an_id_and_unknown_paths_are_problems() {
+        let app = harden(Router::new().route("/", get(async || "here")), limits());
+        let wrong = app.clone().oneshot(request("/", "")).await.unwrap();
+        assert_eq!(wrong.headers()["x-request-id"].len(), 36);
+        assert_eq!(problem(wrong).await.0, 405);
+        assert_eq!(problem(app.oneshot(request("/nowhere", "")).await.unwrap()).await.0, 404);
+    }
+}

@@ -62,11 +62,6 @@ impl ProblemKind {
         self.row().0
     }
 
-    /// The HTTP status.
-    pub fn status(self) -> StatusCode {
-        self.row().1
-    }
-
     fn row(self) -> (&'static str, StatusCode, &'static str) {
         use StatusCode as S;
         match self {
