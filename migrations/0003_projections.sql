@@ -3,15 +3,14 @@
 -- How far each version of a projector has come, and which worker may move it. The checkpoint is
 -- moved in the transaction that writes the rows, under the token of the lease: a worker that lost
 -- its lease changes nothing. The lease ends with the holder's database session, which a killed
--- process loses at once, and with its time, if the holder hangs.
+-- process loses at once (the session holds an advisory lock under the token), and with its time, if
+-- the holder hangs.
 create table projector_checkpoints (
     name text not null,
     version int not null,
     position bigint not null default 0,
-    lease_token bigint not null default 0,
+    lease_token int not null default 0,
     leased_until timestamptz not null default '-infinity',
-    holder_pid int,
-    holder_started_at timestamptz,
     updated_at timestamptz not null default now(),
     primary key (name, version)
 );

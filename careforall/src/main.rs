@@ -6,7 +6,7 @@ use careforall::{DatabaseSettings, Role, Settings, Up, migrate, run_role};
 use clap::{Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use service::telemetry::{self, LogFormat};
-use service::{Shutdown, database, shutdown_on_signal};
+use service::{Shutdown, shutdown_on_signal};
 
 /// A donation ledger that never loses, doubles or misplaces a gift.
 ///
@@ -54,9 +54,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Migrate(settings) => {
             telemetry::init_logs(LogFormat::Auto);
-            let timeout = std::time::Duration::from_secs(300);
-            let pool = database::connect(&settings.database_url()?, "migrate", 1, timeout).await?;
-            migrate(&pool).await
+            migrate(&settings.database_url()?).await
         }
     }
 }

@@ -9,7 +9,7 @@ use event_store::{Ledger, load_id_key};
 use payments::{Provider, WebhookSecret, sandbox::Sandbox};
 use read_model::RedisTotals;
 use service::auth::AdminToken;
-use service::database;
+use service::database::{self, Access};
 use sqlx::PgPool;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, OpenApi, OpenApiBuilder};
@@ -18,8 +18,13 @@ use crate::settings::Settings;
 
 /// No statement of a service runs longer than this.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Projectors write large batches, and migrations rewrite tables.
+/// Projectors write large batches.
 const LONG_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The role of services that append commands.
+pub(crate) const WRITER: &str = "careforall_writer";
+/// The role of projectors.
+pub(crate) const PROJECTOR: &str = "careforall_projector";
 
 /// Addresses and secrets, whoever chose them.
 #[derive(Clone)]
@@ -34,18 +39,21 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    async fn pool(&self, service: &str, max_connections: u32) -> anyhow::Result<PgPool> {
-        database::connect(&self.database_url, service, max_connections, STATEMENT_TIMEOUT).await
+    async fn pool(
+        &self,
+        service: &'static str,
+        role: &'static str,
+        max_connections: u32,
+    ) -> anyhow::Result<PgPool> {
+        let access =
+            Access { service, role: Some(role), max_connections, statement_timeout: STATEMENT_TIMEOUT };
+        database::connect(&self.database_url, access).await
     }
 
-    /// The pool for migrations, closed again by whoever asked.
-    pub(crate) async fn migration_pool(database_url: &str) -> anyhow::Result<PgPool> {
-        database::connect(database_url, "migrate", 1, LONG_STATEMENT_TIMEOUT).await
-    }
-
-    /// The ledger, with connections of its own: appends never wait for readers.
-    pub(crate) async fn ledger(&self) -> anyhow::Result<Ledger> {
-        Ok(Ledger::start(self.pool("ledger", 16).await?))
+    /// The ledger for a service of `role`, with connections of its own: appends never wait for
+    /// readers.
+    pub(crate) async fn ledger(&self, role: &'static str) -> anyhow::Result<Ledger> {
+        Ok(Ledger::start(self.pool("ledger", role, 16).await?))
     }
 
     fn secrets(&self) -> anyhow::Result<Vec<WebhookSecret>> {
@@ -88,7 +96,7 @@ impl Parts {
 
     pub(crate) async fn webhook_ingest(&self, ledger: &Ledger) -> anyhow::Result<webhook_ingest::Config> {
         Ok(webhook_ingest::Config {
-            pool: self.pool("webhook-ingest", 8).await?,
+            pool: self.pool("webhook-ingest", WRITER, 8).await?,
             ledger: ledger.clone(),
             provider: self.provider()?,
             sandbox_secrets: self.secrets()?,
@@ -96,7 +104,13 @@ impl Parts {
     }
 
     pub(crate) async fn projectors(&self, ledger: &Ledger) -> anyhow::Result<projectors::Config> {
-        let pool = database::connect(&self.database_url, "projectors", 10, LONG_STATEMENT_TIMEOUT).await?;
+        let access = Access {
+            service: "projectors",
+            role: Some(PROJECTOR),
+            max_connections: 10,
+            statement_timeout: LONG_STATEMENT_TIMEOUT,
+        };
+        let pool = database::connect(&self.database_url, access).await?;
         Ok(projectors::Config {
             redis: self.redis(&pool).await?,
             pool,
@@ -107,7 +121,7 @@ impl Parts {
     }
 
     pub(crate) async fn query_api(&self) -> anyhow::Result<query_api::Config> {
-        let pool = self.pool("query-api", 16).await?;
+        let pool = self.pool("query-api", "careforall_reader", 16).await?;
         Ok(query_api::Config {
             redis: self.redis(&pool).await?,
             pool,
@@ -120,7 +134,7 @@ impl Parts {
         let secret = needed(self.sandbox_webhook_secret.as_deref(), "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?;
         let webhook_url = self.settings.sandbox_webhook_url.clone();
         Ok(payment_sandbox::Config {
-            pool: self.pool("payment-sandbox", 4).await?,
+            pool: self.pool("payment-sandbox", "careforall_sandbox", 4).await?,
             api_key: secret.to_owned(),
             webhook_secret: secret.parse().map_err(anyhow::Error::msg)?,
             webhook_url: webhook_url.unwrap_or_else(|| format!("{}/webhooks/sandbox", self.local_url)),

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use service::{Shutdown, telemetry};
 use tokio::net::TcpListener;
 
-use crate::parts::Parts;
+use crate::parts::{PROJECTOR, Parts, WRITER};
 use crate::settings::{Settings, local_url, required};
 
 /// Which service.
@@ -31,17 +31,17 @@ pub async fn run_role(role: Role, shutdown: Shutdown) -> anyhow::Result<()> {
     match role {
         Role::CommandApi(settings) => {
             let (parts, listener) = prepare(settings).await?;
-            let config = parts.command_api(&parts.ledger().await?).await?;
+            let config = parts.command_api(&parts.ledger(WRITER).await?).await?;
             command_api::run(config, listener, shutdown).await;
         }
         Role::WebhookIngest(settings) => {
             let (parts, listener) = prepare(settings).await?;
-            let config = parts.webhook_ingest(&parts.ledger().await?).await?;
+            let config = parts.webhook_ingest(&parts.ledger(WRITER).await?).await?;
             webhook_ingest::run(config, listener, shutdown).await;
         }
         Role::Projectors(settings) => {
             let (parts, listener) = prepare(settings).await?;
-            let config = parts.projectors(&parts.ledger().await?).await?;
+            let config = parts.projectors(&parts.ledger(PROJECTOR).await?).await?;
             projectors::run(config, listener, shutdown).await;
         }
         Role::QueryApi(settings) => {

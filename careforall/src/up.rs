@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::embedded::{DataDir, EmbeddedPostgres, EmbeddedRedis};
 use crate::migrate::migrate;
-use crate::parts::Parts;
+use crate::parts::{Parts, WRITER};
 use crate::secrets::Secrets;
 use crate::settings::{Settings, local_url};
 use crate::supervise::{Server, supervise};
@@ -156,11 +156,9 @@ async fn start_services(
     listener: TcpListener,
     shutdown: &Shutdown,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let pool = Parts::migration_pool(&parts.database_url).await?;
-    migrate(&pool).await?;
-    pool.close().await;
-
-    let ledger = parts.ledger().await?;
+    migrate(&parts.database_url).await?;
+    // One ledger, and so one queue of appends, for all services of the process.
+    let ledger = parts.ledger(WRITER).await?;
     let command_api = parts.command_api(&ledger).await?;
     let webhook_ingest = parts.webhook_ingest(&ledger).await?;
     let projectors = parts.projectors(&ledger).await?;

@@ -76,7 +76,7 @@ pub(crate) struct Runner {
 /// took it: when that session ends, so does the lease.
 struct Lease {
     session: PgConnection,
-    token: i64,
+    token: i32,
     position: i64,
     renewed: Instant,
 }
@@ -184,17 +184,21 @@ impl Runner {
         .bind(P::VERSION)
         .execute(&mut session)
         .await?;
-        let taken: Option<(i64, i64)> = sqlx::query_as(
-            "update projector_checkpoints c
-             set lease_token = lease_token + 1, leased_until = now() + make_interval(secs => $1),
-                 holder_pid = own.pid, holder_started_at = own.backend_start
-             from pg_stat_activity own
-             where own.pid = pg_backend_pid() and c.name = $2 and c.version = $3
-                 and (c.leased_until < now() or not exists (
-                     select from pg_stat_activity holder
-                     where holder.pid = c.holder_pid and holder.backend_start = c.holder_started_at
-                 ))
-             returning c.lease_token, c.position",
+        // The advisory lock under the token is what the others see of this session.
+        let taken: Option<(i32, i64)> = sqlx::query_as(
+            "with taken as (
+                 update projector_checkpoints c
+                 set lease_token = lease_token + 1, leased_until = now() + make_interval(secs => $1)
+                 where c.name = $2 and c.version = $3
+                     and (c.leased_until < now() or not exists (
+                         select from pg_locks l
+                         where l.locktype = 'advisory' and l.classid::bigint = hashtext(c.name) & 2147483647
+                             and l.objid::bigint = c.lease_token
+                             and l.database = (select oid from pg_database where datname = current_database())
+                     ))
+                 returning c.name, c.lease_token, c.position
+             )
+             select lease_token, position from taken, lateral pg_advisory_lock(hashtext(name) & 2147483647, lease_token)",
         )
         .bind(LEASE_SECONDS)
         .bind(P::NAME)
@@ -207,9 +211,10 @@ impl Runner {
     async fn is_held<P: Projector>(&self) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar(
             "select exists (
-                 select from projector_checkpoints c
-                 join pg_stat_activity holder
-                     on holder.pid = c.holder_pid and holder.backend_start = c.holder_started_at
+                 select from projector_checkpoints c join pg_locks l
+                     on l.locktype = 'advisory' and l.classid::bigint = hashtext(c.name) & 2147483647
+                         and l.objid::bigint = c.lease_token
+                         and l.database = (select oid from pg_database where datname = current_database())
                  where c.name = $1 and c.version = $2 and c.leased_until >= now()
              )",
         )

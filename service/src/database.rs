@@ -7,29 +7,39 @@ use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-/// Opens a pool of at most `max_connections`, each under the name `service` in
-/// `pg_stat_activity`. No statement runs longer than `statement_timeout`.
+/// How one service uses the database.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// Its name in `pg_stat_activity`.
+    pub service: &'static str,
+    /// The role whose rights it drops to; none for whoever owns the schema.
+    pub role: Option<&'static str>,
+    /// Connections open at once.
+    pub max_connections: u32,
+    /// No statement runs longer than this.
+    pub statement_timeout: Duration,
+}
+
+/// Opens a pool of connections.
 ///
 /// No handler opens a transaction on it: a client that leaves in the middle of `begin` would leave
 /// the transaction open in the pool. What needs several statements runs in a task of its own.
 ///
 /// # Errors
 /// The URL is malformed or the server cannot be reached.
-pub async fn connect(
-    database_url: &str,
-    service: &str,
-    max_connections: u32,
-    statement_timeout: Duration,
-) -> anyhow::Result<PgPool> {
-    let options = PgConnectOptions::from_str(database_url)
+pub async fn connect(database_url: &str, access: Access) -> anyhow::Result<PgPool> {
+    let mut options = PgConnectOptions::from_str(database_url)
         .context("DATABASE_URL must look like postgres://user:password@host:5432/database")?
-        .application_name(&format!("careforall-{service}"))
+        .application_name(&format!("careforall-{}", access.service))
         .options([
-            ("statement_timeout", statement_timeout.as_millis().to_string()),
+            ("statement_timeout", access.statement_timeout.as_millis().to_string()),
             ("idle_in_transaction_session_timeout", "60000".to_owned()),
         ]);
+    if let Some(role) = access.role {
+        options = options.options([("role", role)]);
+    }
     PgPoolOptions::new()
-        .max_connections(max_connections)
+        .max_connections(access.max_connections)
         .acquire_timeout(Duration::from_secs(3))
         .connect_with(options)
         .await

@@ -216,8 +216,49 @@ async fn events_are_append_only() {
     let ledger = ledger().await;
     ledger.append(append(Uuid::new_v4(), 0, "Fact")).await.unwrap();
     for statement in ["update events set event_type = 'Lie'", "delete from events", "truncate events"] {
+        // The owner is refused by the trigger, everybody else for want of the right.
         let refused = sqlx::query(statement).execute(ledger.pool()).await.unwrap_err();
         assert!(refused.to_string().contains("append-only"), "{statement}: {refused}");
+        for role in ["writer", "projector", "reader", "auditor", "sandbox"] {
+            let mut session = ledger.pool().acquire().await.unwrap().detach();
+            sqlx::query(&format!("set role careforall_{role}")).execute(&mut session).await.unwrap();
+            let refused = sqlx::query(statement).execute(&mut session).await.unwrap_err();
+            assert!(refused.to_string().contains("permission denied"), "{role} {statement}: {refused}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_has_the_rights_it_needs_and_no_more() {
+    let pool = PgPool::connect(&fresh_database().await).await.unwrap();
+    let may = async |role: &str, statement: &str| {
+        let mut session = pool.acquire().await.unwrap().detach();
+        sqlx::query(&format!("set role careforall_{role}")).execute(&mut session).await.unwrap();
+        match sqlx::query(statement).execute(&mut session).await {
+            Ok(_) => true,
+            Err(error) if error.to_string().contains("permission denied") => false,
+            Err(error) => panic!("{role}: {statement}: {error}"),
+        }
+    };
+    let insert_event = "insert into events select 1, 't', 'i', 1, 'e', '1', '{}', '{}', now()";
+    let rights = [
+        ("select * from events", ["writer", "projector", "auditor"].as_slice()),
+        (insert_event, &[]),
+        ("update ledger_head set position = 9", &[]),
+        ("select id_key from ledger_identity", &["writer"]),
+        ("select ledger_id from ledger_identity", &["writer", "projector", "reader", "auditor"]),
+        ("select email from pledge_donors", &[]),
+        ("select name from pledge_donors", &["reader"]),
+        ("select * from webhook_inbox", &["writer", "auditor"]),
+        ("delete from webhook_inbox", &[]),
+        ("select * from campaign_totals", &["projector", "reader", "auditor"]),
+        ("update campaign_totals set raised_minor = 9", &["projector"]),
+        ("select * from sandbox.sessions", &["sandbox"]),
+    ];
+    for (statement, allowed) in rights {
+        for role in ["writer", "projector", "reader", "auditor", "sandbox"] {
+            assert_eq!(may(role, statement).await, allowed.contains(&role), "{role}: {statement}");
+        }
     }
 }
 

@@ -60,9 +60,7 @@ async fn make_template(url: &str) {
         connection.execute(format!("drop database {name} with (force)").as_str()).await.unwrap();
     }
     connection.execute(format!("create database {TEMPLATE}").as_str()).await.unwrap();
-    let pool = sqlx::PgPool::connect(&with_database(url, TEMPLATE)).await.unwrap();
-    careforall::migrate(&pool).await.unwrap();
-    pool.close().await;
+    careforall::migrate(&with_database(url, TEMPLATE)).await.unwrap();
 }
 
 /// The address of a database of this test's own, with the schema in it.
