@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
-use domain::Decide;
+use domain::{Decide, decode_value};
 use postgres_es::PostgresEventRepository;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -104,7 +104,9 @@ impl Ledger {
         let sequence = events.last().map_or(0, |event| event.sequence as i64);
         let mut aggregate = A::default();
         for event in events {
-            aggregate.apply(serde_json::from_value(event.payload)?);
+            let decoded = decode_value(&event.event_type, &event.event_version, event.payload)
+                .map_err(|error| PersistenceError::DeserializationError(Box::new(error)))?;
+            aggregate.apply(decoded);
         }
         Ok(Loaded { aggregate, sequence })
     }

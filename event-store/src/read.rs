@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::{DecodeError, Event};
+use domain::{DecodeError, Event, StoredEvent};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{FromRow, PgExecutor, Row};
@@ -48,6 +48,7 @@ struct StoredRow {
     aggregate_id: String,
     sequence: i64,
     event_type: String,
+    event_version: String,
     payload: String,
     metadata: HashMap<String, String>,
     recorded_at: DateTime<Utc>,
@@ -61,6 +62,7 @@ impl FromRow<'_, PgRow> for StoredRow {
             aggregate_id: row.try_get("aggregate_id")?,
             sequence: row.try_get("sequence")?,
             event_type: row.try_get("event_type")?,
+            event_version: row.try_get("event_version")?,
             payload: row.try_get_unchecked("payload")?,
             metadata: row.try_get::<Json<_>, _>("metadata")?.0,
             recorded_at: row.try_get("recorded_at")?,
@@ -72,8 +74,15 @@ impl TryFrom<StoredRow> for RecordedEvent {
     type Error = ReadError;
 
     fn try_from(row: StoredRow) -> Result<Self, ReadError> {
-        let event = Event::decode(&row.aggregate_type, &row.aggregate_id, row.payload.as_bytes())
-            .map_err(|error| ReadError::Decode { position: row.position, error })?;
+        let stored = StoredEvent {
+            aggregate_type: &row.aggregate_type,
+            aggregate_id: &row.aggregate_id,
+            event_type: &row.event_type,
+            event_version: &row.event_version,
+            payload: &row.payload,
+        };
+        let event =
+            Event::decode(stored).map_err(|error| ReadError::Decode { position: row.position, error })?;
         Ok(Self {
             position: row.position,
             sequence: row.sequence,
@@ -97,8 +106,8 @@ pub async fn read_after(
     limit: i64,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let rows: Vec<StoredRow> = sqlx::query_as(
-        "select position, aggregate_type, aggregate_id, sequence, event_type, payload::text as payload,
-                metadata, recorded_at
+        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                payload::text as payload, metadata, recorded_at
          from events where position > $1 order by position limit $2",
     )
     .bind(position)
@@ -126,8 +135,8 @@ pub async fn read_stream(
     aggregate_id: &str,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let rows: Vec<StoredRow> = sqlx::query_as(
-        "select position, aggregate_type, aggregate_id, sequence, event_type, payload::text as payload,
-                metadata, recorded_at
+        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                payload::text as payload, metadata, recorded_at
          from events where aggregate_type = $1 and aggregate_id = $2 order by sequence",
     )
     .bind(aggregate_type)

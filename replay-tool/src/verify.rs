@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use domain::CampaignId;
-use event_store::read_after;
+use event_store::{ReadError, read_after};
 use read_model::{
     Campaign, PROJECTIONS, Pledge, RedisTotals, Totals, load_checkpoint, load_totals, load_totals_page,
 };
@@ -132,7 +132,11 @@ async fn await_projections(pool: &PgPool) -> Result<(), End> {
 async fn fold_up_to(snapshot: &mut PgConnection, fold: &mut LedgerFold, stop: i64) -> Result<(), End> {
     while fold.position < stop {
         let limit = PAGE.min(stop - fold.position);
-        let events = read_after(&mut *snapshot, fold.position, limit).await?;
+        let events = match read_after(&mut *snapshot, fold.position, limit).await {
+            Ok(events) => events,
+            Err(error @ ReadError::Decode { .. }) => return differs(error.to_string()),
+            Err(error) => return Err(error.into()),
+        };
         if events.is_empty() {
             return differs(format!("position {} is missing, and the head is {stop}", fold.position + 1));
         }

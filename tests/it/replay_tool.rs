@@ -64,6 +64,11 @@ async fn a_changed_ledger_is_found() {
         (
             "update events set payload = replace(payload::text, 'PledgeAuthorized', 'PledgeExpired')::json
              where position = 4",
+            "position 4 cannot be understood",
+        ),
+        (
+            "update events set payload = replace(payload::text, 'PledgeAuthorized', 'PledgeExpired')::json,
+                 event_type = 'PledgeExpired' where position = 4",
             "position 5: PledgeCaptured is no edge",
         ),
         (

@@ -47,6 +47,6 @@ impl cqrs_es::DomainEvent for CampaignEvent {
     }
 
     fn event_version(&self) -> String {
-        "1".to_owned()
+        crate::event::CURRENT_VERSION.to_owned()
     }
 }

@@ -144,6 +144,6 @@ impl cqrs_es::DomainEvent for PledgeEvent {
     }
 
     fn event_version(&self) -> String {
-        "1".to_owned()
+        crate::event::CURRENT_VERSION.to_owned()
     }
 }

@@ -312,27 +312,6 @@ fn every_event_of_every_state_is_an_edge_or_none_is_allowed() {
     assert_eq!(edges, expected);
 }
 
-#[test]
-fn a_stored_event_reads_back_as_it_was() {
-    for event in [
-        created(),
-        authorized("a"),
-        captured("a"),
-        completed("a"),
-        failed("a", Authorized),
-        expired(),
-        cancelled("a"),
-        unapplied("b"),
-    ] {
-        let json = serde_json::to_vec(&event).unwrap();
-        let id = crate::PledgeId(Uuid::from_u128(9));
-        let read = crate::Event::decode("pledge", &id.to_string(), &json).unwrap();
-        assert_eq!(read, crate::Event::Pledge(id, event));
-    }
-    assert!(crate::Event::decode("pledge", &Uuid::nil().to_string(), br#"{"PledgeBlessed":{}}"#).is_err());
-    assert!(crate::Event::decode("saint", &Uuid::nil().to_string(), b"{}").is_err());
-}
-
 /// Runs facts through decide and evolve as the worker does; contradictions change nothing.
 fn run(start: Pledge, facts: &[PaymentFact]) -> Pledge {
     facts.iter().fold(start, |state, fact| match state.decide(&PledgeCommand::Record(fact.clone())) {
