@@ -1,6 +1,6 @@
 # CareForAll. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench services
+.PHONY: help run test lint soak bench services
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ lint: ## Check format, lints, documentation and shell scripts
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 	@if command -v shellcheck > /dev/null; then shellcheck scripts/*.sh .ci/run; fi
+
+soak: services ## Run the fault tests at full length; SOAK_SEED=N repeats a run
+	cargo run --quiet --package careforall-tests --bin soak
 
 bench: services ## Measure, on an otherwise idle machine; needs wrk
 	scripts/install-services.sh --test wrk

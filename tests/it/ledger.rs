@@ -1,15 +1,13 @@
 //! The event store, over real Postgres.
 
-use std::time::Duration;
-
 use careforall_tests::fresh_database;
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{Aggregate, AggregateError, CqrsFramework, EventStore};
 use domain::campaign::CampaignDetails;
 use domain::{Campaign, CampaignCommand, CampaignId, DonorId, Money, Pledge, PledgeCommand};
 use event_store::{
-    Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, Wakeup,
-    read_after, read_stream,
+    Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, read_after,
+    read_stream,
 };
 use futures_util::future::join_all;
 use sqlx::PgPool;
@@ -51,41 +49,6 @@ fn append(id: Uuid, sequence: i64, event_type: &str) -> Append {
         metadata: format!(r#"{{"command_id":"{command_id}"}}"#),
         donor: None,
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn positions_are_contiguous_and_seen_in_order_with_several_writers() {
-    let url = fresh_database().await;
-    let mut writers = Vec::new();
-    for _ in 0..4 {
-        writers.push(Ledger::start(PgPool::connect(&url).await.unwrap()));
-    }
-    let pool = PgPool::connect(&url).await.unwrap();
-    const EACH: i64 = 500;
-    let total = EACH * writers.len() as i64;
-    let reader = tokio::spawn(async move {
-        // Reads while others write, and must never see a hole.
-        let mut wakeup = Wakeup::listen(pool.clone(), Wakeup::LEDGER);
-        let mut position = 0;
-        while position < total {
-            for event in read_after(&pool, position, 100).await.unwrap() {
-                assert_eq!(event.position, position + 1);
-                position = event.position;
-            }
-            wakeup.wait(Duration::from_millis(20)).await;
-        }
-    });
-    let writing = writers.iter().map(|ledger| {
-        join_all((0..EACH).map(|_| async {
-            let id = Uuid::new_v4();
-            ledger.create::<Pledge>(id, &create_pledge(), vec![], Metadata::new(), None).await.unwrap()
-        }))
-    });
-    let mut positions: Vec<i64> =
-        join_all(writing).await.into_iter().flatten().map(|executed| executed.position).collect();
-    positions.sort_unstable();
-    assert_eq!(positions, (1..=total).collect::<Vec<_>>());
-    tokio::time::timeout(Duration::from_secs(20), reader).await.expect("the reader sees all").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,29 +128,6 @@ async fn commands_that_meet_are_decided_again() {
     assert!(amended.iter().all(Result::is_ok), "{amended:?}");
     let events = read_stream(ledger.pool(), Pledge::TYPE, &id.to_string()).await.unwrap();
     assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn callers_that_leave_change_nothing_and_leak_no_transaction() {
-    let ledger = ledger().await;
-    for n in 0..200 {
-        let id = Uuid::new_v4();
-        let command = create_pledge();
-        let call = ledger.create::<Pledge>(id, &command, vec![], Metadata::new(), None);
-        let _ = tokio::time::timeout(Duration::from_micros(n * 10), call).await;
-    }
-    ledger.append(append(Uuid::new_v4(), 0, "Last")).await.unwrap();
-    let open: i64 = sqlx::query_scalar(
-        "select count(*) from pg_stat_activity
-         where datname = current_database() and state like 'idle in transaction%'",
-    )
-    .fetch_one(ledger.pool())
-    .await
-    .unwrap();
-    assert_eq!(open, 0);
-    let (count, last): (i64, i64) =
-        sqlx::query_as("select count(*), max(position) from events").fetch_one(ledger.pool()).await.unwrap();
-    assert_eq!(count, last);
 }
 
 #[tokio::test(flavor = "multi_thread")]

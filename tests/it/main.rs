@@ -4,6 +4,7 @@
 mod architecture;
 mod campaigns;
 mod contracts;
+mod faults;
 mod ledger;
 mod limits;
 mod payment_flow;

@@ -6,6 +6,7 @@
 
 mod app;
 mod client;
+pub mod faults;
 mod program;
 mod servers;
 

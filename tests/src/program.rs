@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use crate::app::{ADMIN_TOKEN, WEBHOOK_SECRET};
 use crate::client::Client;
 use crate::eventually;
-use crate::servers::target_dir;
+use crate::servers::build_dir;
 
 static BUILT: OnceCell<()> = OnceCell::const_new();
 
@@ -21,8 +21,10 @@ static BUILT: OnceCell<()> = OnceCell::const_new();
 pub async fn program(name: &str) -> PathBuf {
     BUILT
         .get_or_init(|| async {
+            let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
             let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
-                .args(["build", "--quiet", "--bins", "-p", "careforall", "-p", "replay-tool"])
+                .args(["build", "--quiet", "--bins", "--profile", profile])
+                .args(["-p", "careforall", "-p", "replay-tool", "-p", "careforall-tests"])
                 .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
                 .status()
                 .await
@@ -30,7 +32,7 @@ pub async fn program(name: &str) -> PathBuf {
             assert!(status.success(), "the programs cannot be built");
         })
         .await;
-    target_dir().join("debug").join(name)
+    build_dir().join(name)
 }
 
 /// Runs `replay`: its exit code, and what it said.

@@ -42,9 +42,15 @@ fn free_data_dir() -> DataDir {
 }
 
 pub(crate) fn target_dir() -> PathBuf {
-    // target/debug/deps/it-0123456789abcdef
+    build_dir().parent().unwrap().to_owned()
+}
+
+/// Where cargo put this program and puts the others: `target/debug`.
+pub(crate) fn build_dir() -> PathBuf {
     let program = std::env::current_exe().unwrap();
-    program.ancestors().nth(3).unwrap().to_owned()
+    // Test binaries stand one folder deeper, in `deps`.
+    let folder = program.parent().unwrap();
+    if folder.ends_with("deps") { folder.parent().unwrap().to_owned() } else { folder.to_owned() }
 }
 
 /// Removes what an earlier run left, and migrates a database that the tests' own are copied from.

@@ -1,0 +1,25 @@
+//! What the ledger must survive, short; `make soak` runs the same at full length.
+
+use careforall_tests::{faults, fresh_database};
+
+const SEED: u64 = 1;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_writer_processes_and_a_reader() {
+    faults::writers_and_a_reader(&fresh_database().await, 3, 3_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_killed_at_random_moments() {
+    faults::a_killed_writer(&fresh_database().await, 6, SEED).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_killed_under_load() {
+    faults::a_killed_postgres(2, SEED).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_leave_at_random_moments() {
+    faults::callers_that_leave(&fresh_database().await, 1_000, SEED).await;
+}
