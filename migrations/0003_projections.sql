@@ -34,6 +34,8 @@ create index campaigns_newest on campaigns (created_at desc, campaign_id desc);
 
 create table campaign_totals (
     campaign_id uuid primary key,
+    -- A draft's totals are for organisers.
+    published boolean not null default false,
     currency text not null,
     goal_minor bigint not null,
     raised_minor bigint not null default 0,

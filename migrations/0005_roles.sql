@@ -19,9 +19,7 @@ begin
             null;
         end;
         -- Whoever migrates is also whom the services log in as before they drop to their role.
-        if not pg_has_role(current_user, 'careforall_' || name, 'member') then
-            execute format('grant careforall_%s to %I', name, current_user);
-        end if;
+        execute format('grant careforall_%s to %I', name, current_user);
     end loop;
 end;
 $$;

@@ -98,8 +98,8 @@ impl TryFrom<StoredRow> for RecordedEvent {
 /// visible in order, so this is all a reader needs.
 ///
 /// # Errors
-/// [`ReadError`]; an event that cannot be understood fails the call even where others precede it,
-/// unless it is not the first: then the events before it are returned, and the next call fails.
+/// [`ReadError`]. Events before one that cannot be understood are returned; the call that starts
+/// at that one fails.
 pub async fn read_after(
     executor: impl PgExecutor<'_>,
     position: i64,

@@ -26,7 +26,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 pub(crate) trait Projector: Send + 'static {
     /// Its name in the table of checkpoints and in metrics.
     const NAME: &'static str;
-    /// Counted up when the fold changes: a new version starts from position 1.
+    /// Names its checkpoint. A changed fold needs a new version, and empty tables to fold into.
     const VERSION: i32 = 1;
 
     /// Called when this worker takes over.
@@ -100,11 +100,10 @@ impl Runner {
                 }
                 Err(error) => Some(error.into()),
             };
-            metrics::gauge!("projector_stopped", "projector" => P::NAME)
-                .set(f64::from(u8::from(failed.is_some())));
             match failed {
                 None => pause = PAUSES.0,
                 Some(error) => {
+                    stopped::<P>(true);
                     tracing::error!(projector = P::NAME, %error, "the projector stopped; trying again");
                     self.sleep(pause).await;
                     pause = (pause * 2).min(PAUSES.1);
@@ -124,11 +123,13 @@ impl Runner {
                 projector.react(&events).await?;
                 self.fold(projector, &mut lease, &events).await?;
                 projector.committed(lease.position);
+                stopped::<P>(false);
                 observe::<P>(last.recorded_at, events.len() as i64 == BATCH);
             } else {
                 if lease.renewed.elapsed() >= RENEW {
                     self.renew::<P>(&mut lease).await?;
                     self.observe_lag::<P>(&lease).await?;
+                    stopped::<P>(false);
                 }
                 self.wakeup.wait(POLL).await;
             }
@@ -264,6 +265,11 @@ impl Runner {
             () = self.shutdown.cancelled() => {}
         }
     }
+}
+
+/// Whether the projector stands still because of an error.
+fn stopped<P: Projector>(stopped: bool) {
+    metrics::gauge!("projector_stopped", "projector" => P::NAME).set(f64::from(u8::from(stopped)));
 }
 
 /// How old the last folded event is; nothing, once the end is reached.

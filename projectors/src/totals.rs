@@ -1,6 +1,6 @@
 //! The read tables `campaign_totals` and `campaign_donors`, and their mirror in Redis.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -54,6 +54,7 @@ impl Projector for CampaignTotals {
 #[derive(Default)]
 struct Batch {
     goals: BTreeMap<Uuid, Goal>,
+    published: BTreeSet<Uuid>,
     deltas: BTreeMap<Uuid, Delta>,
     /// Captured pledges per campaign and donor.
     captures: BTreeMap<(Uuid, Uuid), i64>,
@@ -104,7 +105,10 @@ impl Batch {
                 };
                 self.goals.insert(campaign_id, goal);
             }
-            CampaignEvent::CampaignPublished {} | CampaignEvent::CampaignClosed {} => {}
+            CampaignEvent::CampaignPublished {} => {
+                self.published.insert(campaign_id);
+            }
+            CampaignEvent::CampaignClosed {} => {}
         }
     }
 
@@ -200,12 +204,12 @@ async fn add_deltas(
              authorized = t.authorized + d.authorized, captured = t.captured + d.captured,
              completed = t.completed + d.completed, failed = t.failed + d.failed,
              expired = t.expired + d.expired, cancelled = t.cancelled + d.cancelled,
-             position = d.position, as_of = d.as_of
+             published = t.published or d.published, position = d.position, as_of = d.as_of
          from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
                  $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
-                 $13::timestamptz[])
+                 $13::timestamptz[], $14::bool[])
              as d (campaign_id, raised_minor, unapplied_minor, donors, pending, authorized, captured,
-                 completed, failed, expired, cancelled, position, as_of)
+                 completed, failed, expired, cancelled, position, as_of, published)
          where t.campaign_id = d.campaign_id
          returning t.*",
     )
@@ -222,6 +226,7 @@ async fn add_deltas(
     .bind(count(PledgeStatus::Cancelled))
     .bind(column(&|delta| delta.position))
     .bind(batch.deltas.values().map(|delta| delta.as_of).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| batch.published.contains(id)).collect::<Vec<_>>())
     .fetch_all(connection)
     .await
 }

@@ -13,6 +13,7 @@ use axum::extract::State as Shared;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
 use read_model::{RedisTotals, Totals};
+use service::auth::Visitor;
 use service::{Path, Problem, ProblemKind, Shutdown};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_stream::wrappers::WatchStream;
@@ -137,6 +138,7 @@ struct Watcher {
     ),
 )]
 async fn watch_totals(
+    visitor: Visitor,
     Shared(hub): Shared<TotalsHub>,
     Shared(totals): Shared<TotalsReader>,
     Shared(shutdown): Shared<Shutdown>,
@@ -144,7 +146,7 @@ async fn watch_totals(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     // Watching starts before the first read, so that nothing falls in between.
     let Watcher { newest, _place: place } = hub.watch(id)?;
-    let first = Arc::new(totals.read(id).await?);
+    let first = Arc::new(totals.read_for(visitor, id).await?);
     let news = stream::once(async { first })
         .chain(WatchStream::new(newest).filter_map(async |newest| newest))
         .scan(0, |shown, reply| {

@@ -4,6 +4,7 @@ use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
 use read_model::{PledgeCounts, RedisTotals, Totals, load_totals};
 use serde::Serialize;
+use service::auth::Visitor;
 use service::{Json, Path, Problem, ProblemKind};
 use sqlx::PgPool;
 use utoipa::ToSchema;
@@ -45,6 +46,8 @@ pub(crate) struct TotalsReply {
     /// The instant of that event.
     as_of: DateTime<Utc>,
     source: Source,
+    #[serde(skip)]
+    published: bool,
 }
 
 /// How many pledges are in each state.
@@ -81,6 +84,7 @@ impl TotalsReply {
             position: totals.position,
             as_of: totals.as_of,
             source,
+            published: totals.published,
         }
     }
 }
@@ -97,10 +101,22 @@ impl TotalsReader {
         Self { redis, pool }
     }
 
-    /// The totals of a campaign.
+    /// The totals of a campaign, if `visitor` may see it.
     ///
     /// # Errors
-    /// 404 when there is no such campaign, 503 when neither source answers.
+    /// 404 when there is no such campaign for them, 503 when neither source answers.
+    pub(crate) async fn read_for(&self, visitor: Visitor, campaign_id: Uuid) -> Result<TotalsReply, Problem> {
+        let totals = self.read(campaign_id).await?;
+        match visitor {
+            Visitor::Public if !totals.published => Err(no_such_campaign()),
+            Visitor::Public | Visitor::Organiser => Ok(totals),
+        }
+    }
+
+    /// The totals of a campaign, whoever asks.
+    ///
+    /// # Errors
+    /// As [`Self::read_for`].
     pub(crate) async fn read(&self, campaign_id: Uuid) -> Result<TotalsReply, Problem> {
         match self.redis.read(campaign_id).await {
             Ok(Some(totals)) => return Ok(TotalsReply::new(totals, Source::Redis)),
@@ -108,10 +124,12 @@ impl TotalsReader {
             Err(error) => tracing::warn!(%error, "totals cannot be read from Redis; the read table answers"),
         }
         let totals = load_totals(&self.pool, campaign_id).await?;
-        totals
-            .map(|totals| TotalsReply::new(totals, Source::ReadTable))
-            .ok_or_else(|| Problem::new(ProblemKind::NotFound, "there is no such campaign"))
+        totals.map(|totals| TotalsReply::new(totals, Source::ReadTable)).ok_or_else(no_such_campaign)
     }
+}
+
+fn no_such_campaign() -> Problem {
+    Problem::new(ProblemKind::NotFound, "there is no such campaign")
 }
 
 /// Show what a campaign has raised
@@ -120,8 +138,9 @@ impl TotalsReader {
     responses((status = 200, body = TotalsReply), (status = 404, body = Problem), (status = 503, body = Problem)),
 )]
 async fn get_totals(
+    visitor: Visitor,
     Shared(totals): Shared<TotalsReader>,
     Path(id): Path<Uuid>,
 ) -> Result<Json<TotalsReply>, Problem> {
-    totals.read(id).await.map(Json)
+    totals.read_for(visitor, id).await.map(Json)
 }

@@ -146,9 +146,10 @@ impl RedisTotals {
 }
 
 /// The hash's fields other than the position.
-fn to_fields(totals: &Totals) -> [(&'static str, String); 13] {
+fn to_fields(totals: &Totals) -> [(&'static str, String); 14] {
     let counts = &totals.pledges;
     [
+        ("published", totals.published.to_string()),
         ("currency", totals.currency.clone()),
         ("goal_minor", totals.goal_minor.to_string()),
         ("raised_minor", totals.raised_minor.to_string()),
@@ -170,6 +171,7 @@ fn from_fields(campaign_id: Uuid, fields: &HashMap<String, String>) -> Result<To
     let number = |field| text(field)?.parse().map_err(|_| RedisTotalsError::Malformed(field));
     Ok(Totals {
         campaign_id,
+        published: text("published")?.parse().map_err(|_| RedisTotalsError::Malformed("published"))?,
         currency: text("currency")?.clone(),
         goal_minor: number("goal_minor")?,
         raised_minor: number("raised_minor")?,

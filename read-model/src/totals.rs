@@ -29,6 +29,8 @@ pub struct PledgeCounts {
 pub struct Totals {
     /// The campaign.
     pub campaign_id: Uuid,
+    /// Whether it was ever published; a draft's totals are for organisers.
+    pub published: bool,
     /// ISO 4217 code of its only currency.
     pub currency: String,
     /// How much is wanted, in minor units.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use domain::pledge::PledgeState;
-use domain::{Campaign, CampaignId, DonorId, Event, Pledge, PledgeId, PledgeStatus};
+use domain::{Campaign, CampaignId, CampaignStatus, DonorId, Event, Pledge, PledgeId, PledgeStatus};
 use event_store::RecordedEvent;
 use read_model::{PledgeCounts, Totals};
 
@@ -85,6 +85,7 @@ impl LedgerFold {
                 *id,
                 Totals {
                     campaign_id: id.0,
+                    published: campaign.state.status() != Some(CampaignStatus::Draft),
                     currency: details.goal.currency().code().to_owned(),
                     goal_minor: details.goal.amount_minor(),
                     raised_minor: 0,

@@ -78,7 +78,11 @@ async fn drafts_are_for_organisers() {
     eventually(Duration::from_secs(2), ask, |listed| *listed == 2).await;
 
     assert_eq!(app.get(&path).await.0, 404);
-    assert_eq!(app.get(&format!("{path}/donations")).await.0, 404);
+    for part in ["donations", "totals", "totals/stream"] {
+        assert_eq!(app.get(&format!("{path}/{part}")).await.0, 404, "{part}");
+    }
+    let totals = app.as_organiser(Method::GET, &format!("{path}/totals")).send().await.unwrap();
+    assert_eq!(totals.status(), 200);
     let (_, list) = app.get("/api/campaigns").await;
     let listed: Vec<_> = list["items"].as_array().unwrap().iter().map(|c| &c["campaign_id"]).collect();
     assert_eq!(listed, [&json!(open)]);

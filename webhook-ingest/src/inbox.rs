@@ -33,12 +33,24 @@ impl BatchWriter for InboxWriter {
     type Outcome = Result<bool, Problem>;
 
     async fn write(&mut self, batch: Vec<Delivery>) -> Vec<Self::Outcome> {
-        match insert(&self.pool, &batch).await {
-            Ok(new) => new.into_iter().map(Ok).collect(),
-            Err(error) => {
-                let problem = Problem::from(error);
-                batch.iter().map(|_| Err(problem.clone())).collect()
-            }
+        insert_bisecting(&self.pool, &batch).await
+    }
+}
+
+/// Inserts a batch; if the database refuses one of its messages, halves it until that one stands
+/// alone, so that it fails none of its neighbours.
+async fn insert_bisecting(pool: &PgPool, batch: &[Delivery]) -> Vec<Result<bool, Problem>> {
+    match insert(pool, batch).await {
+        Ok(new) => new.into_iter().map(Ok).collect(),
+        Err(sqlx::Error::Database(_)) if batch.len() > 1 => {
+            let (left, right) = batch.split_at(batch.len() / 2);
+            let mut outcomes = Box::pin(insert_bisecting(pool, left)).await;
+            outcomes.extend(Box::pin(insert_bisecting(pool, right)).await);
+            outcomes
+        }
+        Err(error) => {
+            let problem = Problem::from(error);
+            batch.iter().map(|_| Err(problem.clone())).collect()
         }
     }
 }

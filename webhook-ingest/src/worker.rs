@@ -22,7 +22,7 @@ const POLL: Duration = Duration::from_millis(250);
 const CLAIM_SECONDS: f64 = 30.0;
 /// Rows taken at once.
 const MAX_BATCH: i64 = 200;
-/// After this many tries, over about an hour, a message goes to the dead letters.
+/// After this many tries, over about half an hour, a message goes to the dead letters.
 const MAX_ATTEMPTS: i32 = 12;
 /// The pauses between tries double from 1 s up to this.
 const MAX_PAUSE_SECONDS: f64 = 600.0;
@@ -179,18 +179,19 @@ fn pause_seconds(attempts: i32) -> f64 {
 }
 
 async fn record_depth(pool: &PgPool) {
-    let depth: Result<(i64, Option<f64>, i64), _> = sqlx::query_as(
+    let depth: Result<(i64, Option<f64>, i64, i64), _> = sqlx::query_as(
         "select count(*) filter (where status = 'pending'),
              extract(epoch from now() - min(received_at) filter (where status = 'pending'))::float8,
-             count(*) filter (where status = 'dead')
+             count(*) filter (where status = 'dead'), count(*) filter (where status = 'review')
          from webhook_inbox where status in ('pending', 'review', 'dead')",
     )
     .fetch_one(pool)
     .await;
-    if let Ok((pending, oldest_age_seconds, dead)) = depth {
+    if let Ok((pending, oldest_age_seconds, dead, review)) = depth {
         metrics::gauge!("webhook_inbox_depth").set(pending as f64);
         metrics::gauge!("webhook_inbox_oldest_age_seconds").set(oldest_age_seconds.unwrap_or(0.0));
         metrics::gauge!("dead_letters").set(dead as f64);
+        metrics::gauge!("webhooks_in_review").set(review as f64);
     }
 }
 

@@ -143,8 +143,16 @@ impl PledgeRecord {
         Ok(events)
     }
 
+    /// That another payment than the one in use has failed changes nothing: the donor tried twice.
     fn failed(&self, payment_id: &PaymentId, reason: Option<&FailureReason>) -> Decision {
-        match self.state {
+        match &self.state {
+            PledgeState::Authorized(payment)
+            | PledgeState::Captured(payment)
+            | PledgeState::Completed(payment)
+                if payment.payment_id != *payment_id =>
+            {
+                Ok(vec![])
+            }
             PledgeState::Pending | PledgeState::Authorized(_) => Ok(vec![PledgeEvent::PledgeFailed {
                 campaign_id: self.campaign_id,
                 from: self.state.status(),

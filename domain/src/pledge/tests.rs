@@ -190,6 +190,22 @@ fn failed_in_every_state() {
 }
 
 #[test]
+fn the_failure_of_another_payment_than_the_one_in_use_changes_nothing() {
+    row(
+        &is_failed("b"),
+        [
+            Ok(vec![failed("b", Pending)]),
+            Ok(vec![]),
+            Ok(vec![]),
+            Ok(vec![]),
+            Ok(vec![]),
+            Ok(vec![]),
+            Ok(vec![]),
+        ],
+    );
+}
+
+#[test]
 fn only_an_authorization_of_a_finished_pledge_is_voided() {
     for status in PledgeStatus::ALL {
         let pledge = in_status(status);
