@@ -1,0 +1,128 @@
+//! The baseline: pledges over plain postgres-es behind axum, as their documentation shows.
+//!
+//! It takes the same requests, decides by the same rules and stores the same event payloads. It
+//! does less than CareForAll: no idempotency, no conditions on the campaign, no donors' data, no
+//! order over all events, no metrics.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{post, put};
+use axum::{Json, Router};
+use cqrs_es::AggregateError;
+use domain::{CampaignId, DonorId, Money, Pledge, PledgeCommand, PledgeError, PledgeStatus};
+use postgres_es::{PostgresCqrs, postgres_cqrs};
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
+
+use crate::server::serve_plain;
+
+/// As many connections as CareForAll gives its ledger.
+const POOL_SIZE: u32 = 16;
+
+/// The table of postgres-es's documentation (its `db/init.sql`).
+const EVENTS_TABLE: &str = "
+    create table events
+    (
+        aggregate_type text                         not null,
+        aggregate_id   text                         not null,
+        sequence       bigint check (sequence >= 0) not null,
+        event_type     text                         not null,
+        event_version  text                         not null,
+        payload        json                         not null,
+        metadata       json                         not null,
+        primary key (aggregate_type, aggregate_id, sequence)
+    )";
+
+type Cqrs = Arc<PostgresCqrs<Pledge>>;
+
+/// Makes the baseline's table.
+pub(crate) async fn make_table(pool: &PgPool) -> anyhow::Result<()> {
+    sqlx::raw_sql(EVENTS_TABLE).execute(pool).await.context("the baseline's table cannot be made")?;
+    Ok(())
+}
+
+/// Serves until standard input ends.
+pub(crate) async fn serve(database_url: &str) -> anyhow::Result<()> {
+    let pool = PgPoolOptions::new().max_connections(POOL_SIZE).connect(database_url).await?;
+    let cqrs: Cqrs = Arc::new(postgres_cqrs(pool, vec![], ()));
+    let router = Router::new()
+        .route("/api/pledges", post(create_pledge))
+        .route("/api/pledges/{id}", put(amend_pledge))
+        .with_state(cqrs);
+    serve_plain(router).await
+}
+
+/// The same request that CareForAll takes.
+#[derive(Deserialize)]
+struct NewPledge {
+    campaign_id: Uuid,
+    amount: Money,
+    donor: Donor,
+    anonymous: bool,
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Donor {
+    name: Option<String>,
+    email: String,
+}
+
+#[derive(Serialize)]
+struct PledgeReply {
+    pledge_id: Uuid,
+    status: PledgeStatus,
+}
+
+async fn create_pledge(
+    State(cqrs): State<Cqrs>,
+    headers: HeaderMap,
+    Json(body): Json<NewPledge>,
+) -> Result<(StatusCode, Json<PledgeReply>), StatusCode> {
+    // The client's key, which is a fresh UUID, is the pledge's id.
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let pledge_id: Uuid = key.and_then(|key| key.parse().ok()).ok_or(StatusCode::BAD_REQUEST)?;
+    let NewPledge { campaign_id, amount, donor, anonymous, message } = body;
+    // Personal data stays out of the events here as well; this service keeps it nowhere.
+    drop((donor.name, donor.email, message));
+    let command = PledgeCommand::Create {
+        campaign_id: CampaignId(campaign_id),
+        donor_id: DonorId(Uuid::new_v4()),
+        amount,
+        anonymous,
+    };
+    execute(&cqrs, pledge_id, command).await?;
+    Ok((StatusCode::CREATED, Json(PledgeReply { pledge_id, status: PledgeStatus::Pending })))
+}
+
+#[derive(Deserialize)]
+struct PledgeChanges {
+    amount: Money,
+}
+
+async fn amend_pledge(
+    State(cqrs): State<Cqrs>,
+    Path(pledge_id): Path<Uuid>,
+    Json(PledgeChanges { amount }): Json<PledgeChanges>,
+) -> Result<Json<PledgeReply>, StatusCode> {
+    execute(&cqrs, pledge_id, PledgeCommand::Amend { amount }).await?;
+    Ok(Json(PledgeReply { pledge_id, status: PledgeStatus::Pending }))
+}
+
+/// One `execute` per request; whoever meets another command is told so and may try again.
+async fn execute(cqrs: &Cqrs, pledge_id: Uuid, command: PledgeCommand) -> Result<(), StatusCode> {
+    cqrs.execute(&pledge_id.to_string(), command).await.map_err(|error: AggregateError<PledgeError>| {
+        match error {
+            AggregateError::AggregateConflict => StatusCode::CONFLICT,
+            AggregateError::UserError(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            AggregateError::DatabaseConnectionError(_)
+            | AggregateError::DeserializationError(_)
+            | AggregateError::UnexpectedError(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    })
+}

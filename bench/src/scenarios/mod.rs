@@ -1,0 +1,76 @@
+//! What is measured.
+
+mod append;
+mod create;
+mod growth;
+mod hot;
+mod mixed;
+mod read;
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+use crate::Options;
+use crate::report::Entry;
+use crate::stage::Stage;
+
+/// One comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// POST /api/pledges on 64 connections, against axum answering the same request with a constant
+    #[value(name = "create_route_64")]
+    CreateRoute64,
+    /// Durable creates on 64 connections, against a plain postgres-es service
+    #[value(name = "create_pledge_64")]
+    CreatePledge64,
+    /// Durable creates on 256 connections, against a plain postgres-es service
+    #[value(name = "create_pledge_256")]
+    CreatePledge256,
+    /// Appends by many tasks of one process, against one session inserting batches of 500
+    #[value(name = "append_limit")]
+    AppendLimit,
+    /// 64 connections amending one pledge, against a plain postgres-es service
+    #[value(name = "hot_aggregate")]
+    HotAggregate,
+    /// Whole lives of pledges, from the request to completed in the read table
+    #[value(name = "mixed")]
+    Mixed,
+    /// Durable creates with many events in the ledger, against an empty ledger
+    #[value(name = "growth")]
+    Growth,
+    /// Reading the whole ledger by position, against COPY TO STDOUT
+    #[value(name = "read_after")]
+    ReadAfter,
+}
+
+impl Scenario {
+    /// Those that are asked for, in the order of the list; all when none is.
+    pub(crate) fn chosen(only: &[Self]) -> impl Iterator<Item = Self> {
+        Self::value_variants().iter().copied().filter(|scenario| only.is_empty() || only.contains(scenario))
+    }
+
+    /// Measures it.
+    pub(crate) async fn run(self, stage: &Stage, options: &Options) -> anyhow::Result<Entry> {
+        match self {
+            Self::CreateRoute64 => create::route(stage, options, self).await,
+            Self::CreatePledge64 => create::pledge(stage, options, self, 64).await,
+            Self::CreatePledge256 => create::pledge(stage, options, self, 256).await,
+            Self::AppendLimit => append::run(stage, options, self).await,
+            Self::HotAggregate => hot::run(stage, options, self).await,
+            Self::Mixed => mixed::run(stage, options, self).await,
+            Self::Growth => growth::run(stage, options, self).await,
+            Self::ReadAfter => read::run(stage, options, self).await,
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// Connections get opened, statements prepared and pages read before anything is counted.
+const WARM_UP_SECONDS: u64 = 1;
