@@ -17,8 +17,13 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(3600);
 /// # Errors
 /// Postgres cannot be reached, a migration fails, or the database was migrated by a newer version of the program.
 pub async fn migrate(database_url: &str) -> anyhow::Result<()> {
-    let access =
-        Access { service: "migrate", role: None, max_connections: 1, statement_timeout: STATEMENT_TIMEOUT };
+    let access = Access {
+        service: "migrate",
+        role: None,
+        max_connections: 1,
+        statement_timeout: STATEMENT_TIMEOUT,
+        durable: true,
+    };
     let pool = database::connect(database_url, access).await?;
     let migrated = MIGRATOR.run(&pool).await.context("the schema cannot be brought up to date");
     pool.close().await;

@@ -45,8 +45,13 @@ impl Parts {
         role: &'static str,
         max_connections: u32,
     ) -> anyhow::Result<PgPool> {
-        let access =
-            Access { service, role: Some(role), max_connections, statement_timeout: STATEMENT_TIMEOUT };
+        let access = Access {
+            service,
+            role: Some(role),
+            max_connections,
+            statement_timeout: STATEMENT_TIMEOUT,
+            durable: true,
+        };
         database::connect(&self.database_url, access).await
     }
 
@@ -109,6 +114,8 @@ impl Parts {
             role: Some(PROJECTOR),
             max_connections: 10,
             statement_timeout: LONG_STATEMENT_TIMEOUT,
+            // Rows and checkpoint are lost together or not at all, and then folded again.
+            durable: false,
         };
         let pool = database::connect(&self.database_url, access).await?;
         Ok(projectors::Config {

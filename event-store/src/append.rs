@@ -1,6 +1,6 @@
 //! Appending: batches of commands into one call of the SQL function `ledger_append`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -226,14 +226,15 @@ struct AppendedRow {
 }
 
 /// A batch turned into the arrays that `ledger_append` takes, one row per condition, event and
-/// donor; commands are numbered from 1.
+/// donor; commands and conditions are numbered from 1.
 #[derive(Default)]
 struct Columns<'a> {
     command_ids: Vec<Uuid>,
-    condition_commands: Vec<i32>,
     condition_types: Vec<&'a str>,
     condition_ids: Vec<String>,
     condition_sequences: Vec<i64>,
+    resting_commands: Vec<i32>,
+    resting_conditions: Vec<i32>,
     event_commands: Vec<i32>,
     event_aggregate_types: Vec<&'a str>,
     event_aggregate_ids: Vec<String>,
@@ -253,20 +254,31 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(commands: &[&'a Append]) -> Self {
         let mut columns = Self::default();
+        let mut known = HashMap::new();
         for (number, command) in (1..).zip(commands) {
+            columns.push_conditions(number, command, &mut known);
             columns.push(number, command);
         }
         columns
     }
 
+    /// Many commands rest on the same streams (pledges on their campaign), which are listed once.
+    fn push_conditions(&mut self, number: i32, command: &'a Append, known: &mut HashMap<&'a Condition, i32>) {
+        for condition in std::iter::once(&command.stream).chain(&command.conditions) {
+            let next = known.len() as i32 + 1;
+            let condition_number = *known.entry(condition).or_insert(next);
+            if condition_number == next {
+                self.condition_types.push(condition.aggregate_type);
+                self.condition_ids.push(condition.aggregate_id.to_string());
+                self.condition_sequences.push(condition.sequence);
+            }
+            self.resting_commands.push(number);
+            self.resting_conditions.push(condition_number);
+        }
+    }
+
     fn push(&mut self, number: i32, command: &'a Append) {
         self.command_ids.push(command.command_id);
-        for condition in std::iter::once(&command.stream).chain(&command.conditions) {
-            self.condition_commands.push(number);
-            self.condition_types.push(condition.aggregate_type);
-            self.condition_ids.push(condition.aggregate_id.to_string());
-            self.condition_sequences.push(condition.sequence);
-        }
         for (sequence, event) in (command.stream.sequence + 1..).zip(&command.events) {
             self.event_commands.push(number);
             self.event_aggregate_types.push(command.stream.aggregate_type);
@@ -291,13 +303,14 @@ impl<'a> Columns<'a> {
     async fn append(self, pool: &PgPool) -> Result<Vec<AppendedRow>, sqlx::Error> {
         sqlx::query_as(
             "select command, last_position, committed_at from ledger_append(
-                 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+                 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
         )
         .bind(self.command_ids)
-        .bind(self.condition_commands)
         .bind(self.condition_types)
         .bind(self.condition_ids)
         .bind(self.condition_sequences)
+        .bind(self.resting_commands)
+        .bind(self.resting_conditions)
         .bind(self.event_commands)
         .bind(self.event_aggregate_types)
         .bind(self.event_aggregate_ids)

@@ -12,6 +12,9 @@ use sqlx::{Connection, PgConnection, PgPool};
 const BATCH: i64 = 2_000;
 /// An idle projector looks again after this, even if nothing woke it.
 const POLL: Duration = Duration::from_millis(100);
+/// Under load a projector folds this often at most: events that come meanwhile share one
+/// transaction, which leaves the machine to the writers. After a pause the first is folded at once.
+const GATHER: Duration = Duration::from_millis(10);
 /// A worker that says nothing for this long has lost its lease.
 const LEASE_SECONDS: f64 = 5.0;
 /// An idle worker renews its lease this often.
@@ -118,13 +121,18 @@ impl Runner {
         mut lease: Lease,
     ) -> Result<(), ProjectError> {
         while !self.shutdown.is_cancelled() {
+            let started = Instant::now();
             let events = read_after(&self.pool, lease.position, BATCH).await?;
             if let Some(last) = events.last() {
                 projector.react(&events).await?;
                 self.fold(projector, &mut lease, &events).await?;
                 projector.committed(lease.position);
                 stopped::<P>(false);
-                observe::<P>(last.recorded_at, events.len() as i64 == BATCH);
+                let more_follow = events.len() as i64 == BATCH;
+                observe::<P>(last.recorded_at, more_follow);
+                if !more_follow {
+                    tokio::time::sleep(GATHER.saturating_sub(started.elapsed())).await;
+                }
             } else {
                 if lease.renewed.elapsed() >= RENEW {
                     self.renew::<P>(&mut lease).await?;

@@ -18,6 +18,8 @@ pub struct Access {
     pub max_connections: u32,
     /// No statement runs longer than this.
     pub statement_timeout: Duration,
+    /// Whether a commit waits for the disk. Not needed for what can be made again from the ledger.
+    pub durable: bool,
 }
 
 /// Opens a pool of connections.
@@ -34,6 +36,9 @@ pub async fn connect(database_url: &str, access: Access) -> anyhow::Result<PgPoo
         .options([
             ("statement_timeout", access.statement_timeout.as_millis().to_string()),
             ("idle_in_transaction_session_timeout", "60000".to_owned()),
+            ("synchronous_commit", if access.durable { "on" } else { "off" }.to_owned()),
+            // Compiling a plan takes longer than any statement of ours runs.
+            ("jit", "off".to_owned()),
         ]);
     if let Some(role) = access.role {
         options = options.options([("role", role)]);
