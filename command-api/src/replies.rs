@@ -53,7 +53,7 @@ pub(crate) async fn made_before(
         .await
         .map_err(|error| Problem::unavailable("the ledger", error))?;
     let Some(first) = events.first() else { return Ok(None) };
-    if first.metadata.get(FINGERPRINT).is_some_and(|known| known == fingerprint) {
+    if first.metadata().get(FINGERPRINT).is_some_and(|known| known == fingerprint) {
         Ok(Some(first.position))
     } else {
         Err(Problem::new(

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::group_commit::{BatchWriter, QueueError};
@@ -94,14 +94,17 @@ pub enum AppendError {
     Queue(#[from] QueueError),
 }
 
-/// Writes batches of commands.
+/// Writes batches of commands, all on one connection: its server process keeps the plans and the
+/// pages that the next batch needs.
 pub(crate) struct Appender {
     pool: PgPool,
+    /// None before the first batch, and after an error until the next try.
+    connection: Option<PgConnection>,
 }
 
 impl Appender {
     pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, connection: None }
     }
 }
 
@@ -126,7 +129,7 @@ impl BatchWriter for Appender {
 impl Appender {
     /// Appends `commands` together; if the database refuses one of them, halves the batch until
     /// the bad one stands alone, so that it fails none of its neighbours.
-    async fn append_bisecting(&self, commands: &[&Append]) -> Vec<Result<Appended, AppendError>> {
+    async fn append_bisecting(&mut self, commands: &[&Append]) -> Vec<Result<Appended, AppendError>> {
         if commands.is_empty() {
             return Vec::new();
         }
@@ -145,7 +148,7 @@ impl Appender {
     /// Tries again while the database is out of reach. Repeating is safe after a lost reply:
     /// commands that did get in are found by their ids.
     async fn append_once_reachable(
-        &self,
+        &mut self,
         commands: &[&Append],
     ) -> Result<Vec<Result<Appended, AppendError>>, AppendError> {
         let mut pause = RECONNECT_PAUSE;
@@ -162,8 +165,19 @@ impl Appender {
         self.append(commands).await.map_err(|error| refused_or_unavailable(&error))
     }
 
-    async fn append(&self, commands: &[&Append]) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
-        let rows = Columns::of(commands).append(&self.pool).await?;
+    async fn append(
+        &mut self,
+        commands: &[&Append],
+    ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?.detach(),
+        };
+        let appended = Columns::of(commands).append(&mut connection).await;
+        if !appended.as_ref().is_err_and(is_transient) {
+            self.connection = Some(connection);
+        }
+        let rows = appended?;
         let mut outcomes = vec![Err(AppendError::Conflict); commands.len()];
         for row in rows {
             if let (Some(position), Some(recorded_at)) = (row.last_position, row.committed_at) {
@@ -300,7 +314,7 @@ impl<'a> Columns<'a> {
     }
 
     /// One statement outside of any transaction block: it commits by itself, in one round trip.
-    async fn append(self, pool: &PgPool) -> Result<Vec<AppendedRow>, sqlx::Error> {
+    async fn append(self, connection: &mut PgConnection) -> Result<Vec<AppendedRow>, sqlx::Error> {
         sqlx::query_as(
             "select command, last_position, committed_at from ledger_append(
                  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
@@ -325,7 +339,7 @@ impl<'a> Columns<'a> {
         .bind(self.donor_names)
         .bind(self.donor_emails)
         .bind(self.donor_messages)
-        .fetch_all(pool)
+        .fetch_all(connection)
         .await
     }
 }

@@ -1,12 +1,11 @@
 //! Reading the ledger in its one global order.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use domain::{DecodeError, Event, StoredEvent};
 use sqlx::postgres::PgRow;
-use sqlx::types::Json;
-use sqlx::{FromRow, PgExecutor, Row};
+use sqlx::{PgExecutor, Row};
+
+use crate::ledger::Metadata;
 
 /// An event as it stands in the ledger.
 #[derive(Clone, Debug)]
@@ -19,8 +18,8 @@ pub struct RecordedEvent {
     pub event_type: String,
     /// When it was appended. Never runs backwards along the positions.
     pub recorded_at: DateTime<Utc>,
-    /// The command, the request and the webhook it came from.
-    pub metadata: HashMap<String, String>,
+    /// What is kept beside the event, as it stands there; [`Self::metadata`] reads it.
+    pub metadata_json: String,
     /// What happened, to which aggregate.
     pub event: Event,
 }
@@ -41,55 +40,30 @@ pub enum ReadError {
     },
 }
 
-/// A row before its payload is understood.
-struct StoredRow {
-    position: i64,
-    aggregate_type: String,
-    aggregate_id: String,
-    sequence: i64,
-    event_type: String,
-    event_version: String,
-    payload: String,
-    metadata: HashMap<String, String>,
-    recorded_at: DateTime<Utc>,
-}
+impl RecordedEvent {
+    /// The command, the request and the webhook it came from, as far as they are known.
+    pub fn metadata(&self) -> Metadata {
+        serde_json::from_str(&self.metadata_json).unwrap_or_default()
+    }
 
-impl FromRow<'_, PgRow> for StoredRow {
-    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            position: row.try_get("position")?,
+    /// Decodes a row, borrowing from it whatever is not kept.
+    fn from_row(row: &PgRow) -> Result<Self, ReadError> {
+        let position = row.try_get("position")?;
+        let event_type: &str = row.try_get("event_type")?;
+        let stored = StoredEvent {
             aggregate_type: row.try_get("aggregate_type")?,
             aggregate_id: row.try_get("aggregate_id")?,
-            sequence: row.try_get("sequence")?,
-            event_type: row.try_get("event_type")?,
+            event_type,
             event_version: row.try_get("event_version")?,
-            payload: row.try_get_unchecked("payload")?,
-            metadata: row.try_get::<Json<_>, _>("metadata")?.0,
-            recorded_at: row.try_get("recorded_at")?,
-        })
-    }
-}
-
-impl TryFrom<StoredRow> for RecordedEvent {
-    type Error = ReadError;
-
-    fn try_from(row: StoredRow) -> Result<Self, ReadError> {
-        let stored = StoredEvent {
-            aggregate_type: &row.aggregate_type,
-            aggregate_id: &row.aggregate_id,
-            event_type: &row.event_type,
-            event_version: &row.event_version,
-            payload: &row.payload,
+            payload: row.try_get("payload")?,
         };
-        let event =
-            Event::decode(stored).map_err(|error| ReadError::Decode { position: row.position, error })?;
         Ok(Self {
-            position: row.position,
-            sequence: row.sequence,
-            event_type: row.event_type,
-            recorded_at: row.recorded_at,
-            metadata: row.metadata,
-            event,
+            position,
+            sequence: row.try_get("sequence")?,
+            event_type: event_type.to_owned(),
+            recorded_at: row.try_get("recorded_at")?,
+            metadata_json: row.try_get("metadata")?,
+            event: Event::decode(stored).map_err(|error| ReadError::Decode { position, error })?,
         })
     }
 }
@@ -105,9 +79,9 @@ pub async fn read_after(
     position: i64,
     limit: i64,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
-    let rows: Vec<StoredRow> = sqlx::query_as(
+    let rows = sqlx::query(
         "select position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload::text as payload, metadata, recorded_at
+                payload::text as payload, metadata::text as metadata, recorded_at
          from events where position > $1 order by position limit $2",
     )
     .bind(position)
@@ -115,8 +89,8 @@ pub async fn read_after(
     .fetch_all(executor)
     .await?;
     let mut events = Vec::with_capacity(rows.len());
-    for row in rows {
-        match RecordedEvent::try_from(row) {
+    for row in &rows {
+        match RecordedEvent::from_row(row) {
             Ok(event) => events.push(event),
             Err(error) if events.is_empty() => return Err(error),
             Err(_) => break,
@@ -134,16 +108,16 @@ pub async fn read_stream(
     aggregate_type: &str,
     aggregate_id: &str,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
-    let rows: Vec<StoredRow> = sqlx::query_as(
+    let rows = sqlx::query(
         "select position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload::text as payload, metadata, recorded_at
+                payload::text as payload, metadata::text as metadata, recorded_at
          from events where aggregate_type = $1 and aggregate_id = $2 order by sequence",
     )
     .bind(aggregate_type)
     .bind(aggregate_id)
     .fetch_all(executor)
     .await?;
-    rows.into_iter().map(RecordedEvent::try_from).collect()
+    rows.iter().map(RecordedEvent::from_row).collect()
 }
 
 /// The last position given out; 0 in an empty ledger.

@@ -1,5 +1,7 @@
 //! The read table `campaigns`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use domain::campaign::CampaignDetails;
 use domain::{CampaignEvent, CampaignId, Event};
@@ -18,7 +20,7 @@ impl Projector for Campaigns {
     async fn fold(
         &mut self,
         connection: &mut PgConnection,
-        events: &[RecordedEvent],
+        events: &[Arc<RecordedEvent>],
     ) -> Result<(), ProjectError> {
         for recorded in events {
             let Event::Campaign(id, event) = &recorded.event else { continue };

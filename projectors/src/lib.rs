@@ -7,6 +7,7 @@
 
 mod campaigns;
 mod expiry;
+mod feed;
 mod mirror;
 mod pledges;
 mod runner;
@@ -67,7 +68,8 @@ pub async fn run_workers(config: Config, shutdown: Shutdown) {
     let wakeup = Wakeup::listen(config.pool.clone(), Wakeup::LEDGER);
     let mirror = mirror::Mirror::start(config.pool.clone(), config.redis.clone(), shutdown.clone());
     let mut workers = JoinSet::new();
-    let runner = runner::Runner { pool: config.pool.clone(), wakeup, shutdown: shutdown.clone() };
+    let feed = feed::Feed::new(config.pool.clone());
+    let runner = runner::Runner { pool: config.pool.clone(), feed, wakeup, shutdown: shutdown.clone() };
     workers.spawn(runner.clone().run(campaigns::Campaigns));
     workers.spawn(runner.clone().run(pledges::Pledges));
     workers.spawn(runner.clone().run(totals::CampaignTotals::new(mirror)));

@@ -1,6 +1,7 @@
 //! The read tables `pledges`, `pledge_history` and `donations`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -20,12 +21,12 @@ impl Projector for Pledges {
     async fn fold(
         &mut self,
         connection: &mut PgConnection,
-        events: &[RecordedEvent],
+        events: &[Arc<RecordedEvent>],
     ) -> Result<(), ProjectError> {
         let events: Vec<(PledgeId, &PledgeEvent, &RecordedEvent)> = events
             .iter()
             .filter_map(|recorded| match &recorded.event {
-                Event::Pledge(id, event) => Some((*id, event, recorded)),
+                Event::Pledge(id, event) => Some((*id, event, recorded.as_ref())),
                 Event::Campaign(..) => None,
             })
             .collect();

@@ -1,12 +1,15 @@
 //! Runs one projector: lease, read, fold, checkpoint.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use event_store::{ReadError, RecordedEvent, Wakeup, read_after};
+use event_store::{ReadError, RecordedEvent, Wakeup};
 use service::Shutdown;
 use sqlx::{Connection, PgConnection, PgPool};
+
+use crate::feed::Feed;
 
 /// Events folded in one transaction.
 const BATCH: i64 = 2_000;
@@ -14,7 +17,7 @@ const BATCH: i64 = 2_000;
 const POLL: Duration = Duration::from_millis(100);
 /// Under load a projector folds this often at most: events that come meanwhile share one
 /// transaction, which leaves the machine to the writers. After a pause the first is folded at once.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(20);
 /// A worker that says nothing for this long has lost its lease.
 const LEASE_SECONDS: f64 = 5.0;
 /// An idle worker renews its lease this often.
@@ -37,7 +40,7 @@ pub(crate) trait Projector: Send + 'static {
 
     /// Side effects outside of the database, before the checkpoint moves: they may be repeated
     /// after a crash, so they must be idempotent.
-    async fn react(&mut self, _events: &[RecordedEvent]) -> Result<(), ProjectError> {
+    async fn react(&mut self, _events: &[Arc<RecordedEvent>]) -> Result<(), ProjectError> {
         Ok(())
     }
 
@@ -45,7 +48,7 @@ pub(crate) trait Projector: Send + 'static {
     async fn fold(
         &mut self,
         _connection: &mut PgConnection,
-        _events: &[RecordedEvent],
+        _events: &[Arc<RecordedEvent>],
     ) -> Result<(), ProjectError> {
         Ok(())
     }
@@ -71,6 +74,7 @@ pub(crate) enum ProjectError {
 #[derive(Clone)]
 pub(crate) struct Runner {
     pub(crate) pool: PgPool,
+    pub(crate) feed: Feed,
     pub(crate) wakeup: Wakeup,
     pub(crate) shutdown: Shutdown,
 }
@@ -122,7 +126,7 @@ impl Runner {
     ) -> Result<(), ProjectError> {
         while !self.shutdown.is_cancelled() {
             let started = Instant::now();
-            let events = read_after(&self.pool, lease.position, BATCH).await?;
+            let events = self.feed.read_after(lease.position, BATCH).await?;
             if let Some(last) = events.last() {
                 projector.react(&events).await?;
                 self.fold(projector, &mut lease, &events).await?;
@@ -151,7 +155,7 @@ impl Runner {
         &self,
         projector: &mut P,
         lease: &mut Lease,
-        events: &[RecordedEvent],
+        events: &[Arc<RecordedEvent>],
     ) -> Result<(), ProjectError> {
         let position = events.last().map_or(lease.position, |event| event.position);
         let mut transaction = lease.session.begin().await?;

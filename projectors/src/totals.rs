@@ -1,6 +1,7 @@
 //! The read tables `campaign_totals` and `campaign_donors`, and their mirror in Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -36,7 +37,7 @@ impl Projector for CampaignTotals {
     async fn fold(
         &mut self,
         connection: &mut PgConnection,
-        events: &[RecordedEvent],
+        events: &[Arc<RecordedEvent>],
     ) -> Result<(), ProjectError> {
         let batch = Batch::of(events);
         write_goals(connection, &batch).await?;
@@ -76,7 +77,7 @@ struct Delta {
 }
 
 impl Batch {
-    fn of(events: &[RecordedEvent]) -> Self {
+    fn of(events: &[Arc<RecordedEvent>]) -> Self {
         let mut batch = Self::default();
         for recorded in events {
             let campaign_id = match &recorded.event {

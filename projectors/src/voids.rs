@@ -19,7 +19,7 @@ pub(crate) struct VoidCancelled {
 impl Projector for VoidCancelled {
     const NAME: &'static str = "void_cancelled";
 
-    async fn react(&mut self, events: &[RecordedEvent]) -> Result<(), ProjectError> {
+    async fn react(&mut self, events: &[Arc<RecordedEvent>]) -> Result<(), ProjectError> {
         for recorded in events {
             let Event::Pledge(pledge_id, PledgeEvent::PledgeCancelled { payment_id, .. }) = &recorded.event
             else {

@@ -25,12 +25,12 @@ fn line(recorded: &RecordedEvent) -> String {
         Event::Pledge(_, event) => (event.edge().map_or("", |(_, to)| to.as_str()), details(event)),
         Event::Campaign(..) => ("", String::new()),
     };
-    let source = recorded
-        .metadata
+    let metadata = recorded.metadata();
+    let source = metadata
         .get("webhook_id")
         .map(|id| format!("webhook {id}"))
-        .or_else(|| recorded.metadata.get("request_id").map(|id| format!("request {id}")))
-        .or_else(|| recorded.metadata.get("cause").cloned())
+        .or_else(|| metadata.get("request_id").map(|id| format!("request {id}")))
+        .or_else(|| metadata.get("cause").cloned())
         .unwrap_or_default();
     let parts = [details, source].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
     format!(
