@@ -58,6 +58,7 @@ create trigger events_are_append_only before update or delete or truncate on eve
 
 -- Who gave: the only place where personal data is kept. Written in the same transaction as the
 -- pledge's first event; a donor is erased by deleting their rows, and every total stays provable.
+-- There is no index by donor: every new pledge would pay for it, and the read table of pledges has one.
 create table pledge_donors (
     pledge_id uuid primary key,
     donor_id uuid not null,
@@ -68,8 +69,6 @@ create table pledge_donors (
         length(name) <= 200 and length(email) <= 320 and length(message) <= 2000
     )
 );
--- A donor's history and a donor's erasure go by the pseudonym.
-create index pledge_donors_by_donor on pledge_donors (donor_id);
 
 -- Appends a batch of commands, all in one statement and one transaction.
 --
