@@ -91,7 +91,8 @@ create function ledger_append(
 ) returns table (command int, last_position bigint, committed_at timestamptz)
 language plpgsql
 -- A session keeps the plans it made while the table was small. These settings leave it no choice
--- but the index, which is right at any size.
+-- but the index, which is right at any size; and compiling a plan takes longer than running it.
+set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
