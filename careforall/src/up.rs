@@ -9,12 +9,12 @@ use service::{Limits, ServicesFile, Shutdown, harden, serve, telemetry};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::embedded::{DataDir, EmbeddedPostgres, EmbeddedRedis};
+use crate::embedded::{DataDir, Embedded, Kind, Postgres, Redis};
 use crate::migrate::migrate;
 use crate::parts::{Parts, WRITER};
 use crate::secrets::Secrets;
 use crate::settings::{Settings, local_url};
-use crate::supervise::{Server, supervise};
+use crate::supervise::supervise;
 
 /// A running system.
 pub struct Up {
@@ -23,17 +23,17 @@ pub struct Up {
     admin_token_is_ours: bool,
     data_dir: DataDir,
     services: JoinHandle<()>,
-    redis: Option<Embedded>,
-    postgres: Option<Embedded>,
+    redis: Option<Supervised>,
+    postgres: Option<Supervised>,
 }
 
 /// A supervised server, and the token that stops it.
-struct Embedded {
+struct Supervised {
     task: JoinHandle<anyhow::Result<()>>,
     shutdown: Shutdown,
 }
 
-impl Embedded {
+impl Supervised {
     async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.cancel();
         self.task.await?
@@ -59,8 +59,8 @@ impl Up {
         let data_dir = DataDir::open(&settings.data_dir)?;
         let secrets = Secrets::load_or_make(&settings, data_dir.path())?;
         let (postgres, redis) = tokio::try_join!(
-            server::<EmbeddedPostgres>(settings.database_url.clone(), data_dir.path(), &shutdown),
-            server::<EmbeddedRedis>(settings.redis_url.clone(), data_dir.path(), &shutdown),
+            server::<Postgres>(settings.database_url.clone(), data_dir.path(), &shutdown),
+            server::<Redis>(settings.redis_url.clone(), data_dir.path(), &shutdown),
         )?;
         let parts = Parts {
             database_url: postgres.0,
@@ -127,27 +127,27 @@ impl Up {
 }
 
 /// The address of a server: the one that is set, or that of one started here.
-async fn server<S: Server>(
+async fn server<K: Kind>(
     url: Option<String>,
     data_dir: &Path,
     services: &Shutdown,
-) -> anyhow::Result<(String, Option<Embedded>)> {
+) -> anyhow::Result<(String, Option<Supervised>)> {
     if let Some(url) = url {
         return Ok((url, None));
     }
-    let server = S::start(data_dir).await?;
+    let server = Embedded::<K>::start(data_dir).await?;
     let url = server.url().to_owned();
     let (shutdown, services) = (Shutdown::new(), services.clone());
     let (stop, data_dir): (_, PathBuf) = (shutdown.clone(), data_dir.to_owned());
     let task = tokio::spawn(async move {
         let ended = supervise(server, data_dir, stop).await;
         if let Err(error) = &ended {
-            tracing::error!(server = S::NAME, error = %format!("{error:#}"), "gone for good; stopping");
+            tracing::error!(server = K::NAME, error = %format!("{error:#}"), "gone for good; stopping");
             services.cancel();
         }
         ended
     });
-    Ok((url, Some(Embedded { task, shutdown })))
+    Ok((url, Some(Supervised { task, shutdown })))
 }
 
 /// Migrates, and runs all services behind one router.

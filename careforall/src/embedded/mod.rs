@@ -23,15 +23,81 @@ mod tests;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
+use std::marker::PhantomData;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use anyhow::{Context, bail};
 
-pub use self::postgres::EmbeddedPostgres;
-pub use self::redis::EmbeddedRedis;
+use self::child::Child;
+
+pub use self::postgres::{EmbeddedPostgres, Postgres};
+pub use self::redis::{EmbeddedRedis, Redis};
 
 const HOW_TO_GET_SERVICES: &str = "run scripts/install-services.sh or set DATABASE_URL / REDIS_URL";
+
+/// A kind of server that runs in the data folder.
+pub trait Kind: Send + Sync + 'static {
+    /// Its name, for people.
+    const NAME: &'static str;
+
+    /// Starts one below `data_dir`.
+    #[doc(hidden)]
+    fn launch(data_dir: &Path) -> impl Future<Output = anyhow::Result<Running>> + Send;
+}
+
+/// A server's process, and its address with user and password.
+#[doc(hidden)]
+pub struct Running {
+    child: Child,
+    url: String,
+}
+
+/// A server of our own, which ends when this process ends.
+pub struct Embedded<K: Kind> {
+    running: Running,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> Embedded<K> {
+    /// Starts the server below `data_dir`, and returns when it answers. One that a killed process
+    /// left running there is ended first.
+    ///
+    /// # Errors
+    ///
+    /// No suitable programs are installed, the folder cannot be written, or the server does not
+    /// start: then the error quotes its log.
+    pub async fn start(data_dir: &Path) -> anyhow::Result<Self> {
+        Ok(Self { running: K::launch(data_dir).await?, kind: PhantomData })
+    }
+
+    /// The address of the server, with user and password.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.running.url
+    }
+
+    /// The process id of the server.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.running.child.pid()
+    }
+
+    /// Resolves when the server has ended: unasked, since [`Self::stop`] consumes it.
+    pub async fn exited(&mut self) -> ExitStatus {
+        self.running.child.exited().await
+    }
+
+    /// Ends the server, and waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The server does not end even when told to at once.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.running.child.stop().await.with_context(|| format!("cannot stop {}", K::NAME))
+    }
+}
 
 /// A data folder, locked for this process for as long as the value lives.
 #[derive(Debug)]

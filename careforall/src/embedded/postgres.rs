@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::task::spawn_blocking;
 
-use super::child::{Child, Launch, Log, ServerDir, Shutdown, end, end_leftover, identity, run};
-use super::{HOW_TO_GET_SERVICES, kept_password};
+use super::child::{Launch, Log, ServerDir, Shutdown, end, end_leftover, identity, run};
+use super::{Embedded, HOW_TO_GET_SERVICES, Kind, Running, kept_password};
 
 const NAME: &str = "postgres";
 const OLDEST_VERSION: u32 = 15;
@@ -40,69 +41,43 @@ const SETTINGS: [(&str, &str); 10] = [
     ("logging_collector", "off"),
 ];
 
+/// Names the kind of [`EmbeddedPostgres`].
+pub struct Postgres;
+
 /// A Postgres server of our own, with the data folder as its home.
-pub struct EmbeddedPostgres {
-    child: Child,
-    url: String,
+pub type EmbeddedPostgres = Embedded<Postgres>;
+
+impl Kind for Postgres {
+    const NAME: &'static str = "Postgres";
+
+    async fn launch(data_dir: &Path) -> Result<Running> {
+        launch(data_dir, &[]).await
+    }
 }
 
 impl EmbeddedPostgres {
-    /// Starts the Postgres below `data_dir/postgres`, initialising it on first
-    /// use, and returns when it accepts connections. One that a killed process
-    /// left running there is ended first.
+    /// Like [`Embedded::start`], with further settings, as in `postgresql.conf`.
     ///
     /// # Errors
     ///
-    /// No suitable Postgres programs are installed, the folder cannot be
-    /// written, or the server does not start: then the error quotes its log.
-    pub async fn start(data_dir: &Path) -> Result<Self> {
-        Self::start_with(data_dir, &[]).await
-    }
-
-    /// Like [`Self::start`], with further settings, as in `postgresql.conf`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Self::start`], and settings that Postgres refuses.
+    /// Those of [`Embedded::start`], and settings that Postgres refuses.
     pub async fn start_with(data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self> {
-        let folder = data_dir.to_owned();
-        let cluster = spawn_blocking(move || Cluster::prepare(&folder))
-            .await
-            .context("preparing Postgres was interrupted")??;
-        let launch = Launch { name: NAME, data_dir, shutdown: SHUTDOWN, patience: PATIENCE };
-        let lock = cluster.home.join("postmaster.pid");
-        let command = |port| (cluster.command(port, settings), String::new());
-        let (child, port) = launch.start(command, move |pid, _| is_ready(&lock, pid)).await?;
-        let url = format!("postgres://careforall:{}@127.0.0.1:{port}/careforall", cluster.password);
-        Ok(Self { child, url })
+        Ok(Self { running: launch(data_dir, settings).await?, kind: PhantomData })
     }
+}
 
-    /// The address of the database, with user and password.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The process id of the server.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.pid()
-    }
-
-    /// Resolves when the server has ended: unasked, since [`Self::stop`]
-    /// consumes it.
-    pub async fn exited(&mut self) -> ExitStatus {
-        self.child.exited().await
-    }
-
-    /// Ends all sessions and the server, and waits until it has ended.
-    ///
-    /// # Errors
-    ///
-    /// The server does not end even when told to quit at once.
-    pub async fn stop(self) -> Result<()> {
-        self.child.stop().await.context("cannot stop Postgres")
-    }
+/// Initialises the folder on first use, and starts the server.
+async fn launch(data_dir: &Path, settings: &[(&str, &str)]) -> Result<Running> {
+    let folder = data_dir.to_owned();
+    let cluster = spawn_blocking(move || Cluster::prepare(&folder))
+        .await
+        .context("preparing Postgres was interrupted")??;
+    let launch = Launch { name: NAME, data_dir, shutdown: SHUTDOWN, patience: PATIENCE };
+    let lock = cluster.home.join("postmaster.pid");
+    let command = |port| (cluster.command(port, settings), String::new());
+    let (child, port) = launch.start(command, move |pid, _| is_ready(&lock, pid)).await?;
+    let url = format!("postgres://careforall:{}@127.0.0.1:{port}/careforall", cluster.password);
+    Ok(Running { child, url })
 }
 
 /// Postgres writes its state into its lock file: the process id comes first,

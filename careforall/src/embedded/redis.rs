@@ -4,15 +4,14 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tokio::task::spawn_blocking;
 
-use super::child::{Child, Launch, ServerDir, Shutdown, end_leftover};
-use super::{HOW_TO_GET_SERVICES, kept_password};
+use super::child::{Launch, ServerDir, Shutdown, end_leftover};
+use super::{Embedded, HOW_TO_GET_SERVICES, Kind, Running, kept_password};
 
 const NAME: &str = "redis";
 
@@ -22,21 +21,16 @@ const SHUTDOWN: Shutdown =
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A Redis server of our own, with a folder in the data folder as its home.
-pub struct EmbeddedRedis {
-    child: Child,
-    url: String,
-}
+/// Names the kind of [`EmbeddedRedis`].
+pub struct Redis;
 
-impl EmbeddedRedis {
-    /// Starts an empty Redis and returns when it answers. One that a killed
-    /// process left running is ended first.
-    ///
-    /// # Errors
-    ///
-    /// `redis-server` is not installed, the folder cannot be written, or the
-    /// server does not start: then the error quotes its log.
-    pub async fn start(data_dir: &Path) -> Result<Self> {
+/// A Redis server of our own, with a folder in the data folder as its home. It starts empty.
+pub type EmbeddedRedis = Embedded<Redis>;
+
+impl Kind for Redis {
+    const NAME: &'static str = "Redis";
+
+    async fn launch(data_dir: &Path) -> Result<Running> {
         let folder = data_dir.to_owned();
         let home = spawn_blocking(move || Home::prepare(&folder))
             .await
@@ -51,34 +45,7 @@ impl EmbeddedRedis {
         let password = home.password.clone();
         let (child, port) = launch.start(command, move |_, port| answers(port, &password)).await?;
         let url = format!("redis://:{}@127.0.0.1:{port}", home.password);
-        Ok(Self { child, url })
-    }
-
-    /// The address of the server, with its password.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// The process id of the server.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.pid()
-    }
-
-    /// Resolves when the server has ended: unasked, since [`Self::stop`]
-    /// consumes it.
-    pub async fn exited(&mut self) -> ExitStatus {
-        self.child.exited().await
-    }
-
-    /// Ends the server and waits until it has ended.
-    ///
-    /// # Errors
-    ///
-    /// The server does not end even when killed.
-    pub async fn stop(self) -> Result<()> {
-        self.child.stop().await.context("cannot stop Redis")
+        Ok(Running { child, url })
     }
 }
 
