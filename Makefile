@@ -6,7 +6,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: services ## Run the whole system; settings by environment, see README.md
-	cargo run --quiet --package careforall -- up
+	cargo run --package careforall -- up
 
 test: services ## Run all tests, over a real Postgres and Redis of their own
 	cargo test --workspace --all-targets --no-fail-fast
@@ -19,7 +19,7 @@ lint: ## Check format, lints, documentation and shell scripts
 	@if command -v shellcheck > /dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
 soak: services ## Run the fault tests at full length; SOAK_SEED=N repeats a run
-	cargo run --quiet --package careforall-tests --bin soak
+	cargo run --package careforall-tests --bin soak
 
 bench: services ## Measure, on an otherwise idle machine; needs wrk
 	scripts/install-services.sh --test wrk

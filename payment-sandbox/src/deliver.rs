@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The merchant has this long to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A delivery that is taken is not due again for this long.
-const CLAIM_SECONDS: f64 = 15.0;
+const CLAIM_SECONDS: f64 = 6.0;
 /// Deliveries under way at once.
 const MAX_BATCH: i64 = 64;
 /// The pauses between tries double from 1 s up to this.

@@ -18,8 +18,9 @@ use crate::Config;
 
 /// How long an idle worker waits, unless it is woken, before it looks again.
 const POLL: Duration = Duration::from_millis(250);
-/// A row that is taken is not due again for this long, so that a worker that dies gives it back.
-const CLAIM_SECONDS: f64 = 30.0;
+/// A row that is taken is not due again for this long, so that a worker that dies gives it back soon.
+/// One that merely takes longer does no harm: whoever is second finds nothing new.
+const CLAIM_SECONDS: f64 = 5.0;
 /// Rows taken at once.
 const MAX_BATCH: i64 = 200;
 /// After this many tries, over about half an hour, a message goes to the dead letters.
