@@ -140,3 +140,22 @@ async fn two_systems_on_one_ledger_count_everything_once() {
     assert_eq!(totals["donors"], 21);
     two.assert_verified().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_lease_was_taken_changes_nothing() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    app.totals_with(campaign, "/raised_minor", 0).await;
+    for n in 0..5 {
+        // What another worker does when it takes over; the one that runs does not know yet.
+        sqlx::query("update projector_checkpoints set lease_token = lease_token + 1")
+            .execute(&app.pool)
+            .await
+            .unwrap();
+        let pledge = app.pledge(campaign, 100, &format!("donor{n}@example.org")).await;
+        app.fact("payment.captured", pledge, &format!("pay_{n}"), 100).await;
+    }
+    let ask = async || app.totals(campaign).await.1;
+    eventually(Duration::from_secs(5), ask, |totals| totals["raised_minor"] == 500).await;
+    app.assert_verified().await;
+}
