@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::campaign::CampaignDetails;
-use domain::{CampaignEvent, CampaignId, Event};
+use domain::{CampaignEvent, CampaignId, CampaignStatus, Event};
 use event_store::RecordedEvent;
 use sqlx::PgConnection;
 
@@ -25,38 +25,42 @@ impl Projector for Campaigns {
         for recorded in events {
             let Event::Campaign(id, event) = &recorded.event else { continue };
             match event {
-                CampaignEvent::CampaignCreated(details) => {
-                    write_details(connection, *id, details, recorded).await?;
-                }
-                CampaignEvent::CampaignEdited(details) => {
+                CampaignEvent::CampaignCreated(details) | CampaignEvent::CampaignEdited(details) => {
                     write_details(connection, *id, details, recorded).await?;
                 }
                 CampaignEvent::CampaignPublished {} => {
-                    sqlx::query(
-                        "update campaigns set status = 'published', published_at = $2, position = $3
-                         where campaign_id = $1",
-                    )
-                    .bind(id.0)
-                    .bind(recorded.recorded_at)
-                    .bind(recorded.position)
-                    .execute(&mut *connection)
-                    .await?;
+                    write_status(connection, *id, CampaignStatus::Published, recorded).await?;
                 }
                 CampaignEvent::CampaignClosed {} => {
-                    sqlx::query(
-                        "update campaigns set status = 'closed', closed_at = $2, position = $3
-                         where campaign_id = $1",
-                    )
-                    .bind(id.0)
-                    .bind(recorded.recorded_at)
-                    .bind(recorded.position)
-                    .execute(&mut *connection)
-                    .await?;
+                    write_status(connection, *id, CampaignStatus::Closed, recorded).await?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Writes a later status, and the instant at which it was reached.
+async fn write_status(
+    connection: &mut PgConnection,
+    id: CampaignId,
+    status: CampaignStatus,
+    recorded: &RecordedEvent,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update campaigns
+         set status = $2, position = $4,
+             published_at = case when $2 = 'published' then $3 else published_at end,
+             closed_at = case when $2 = 'closed' then $3 else closed_at end
+         where campaign_id = $1",
+    )
+    .bind(id.0)
+    .bind(status.as_str())
+    .bind(recorded.recorded_at)
+    .bind(recorded.position)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Writes a draft; an edit keeps the instant of its creation.
