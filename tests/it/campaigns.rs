@@ -33,9 +33,14 @@ async fn a_campaign_is_drafted_edited_published_and_closed() {
     let shown = eventually(Duration::from_secs(2), async || app.get(&path).await, |(s, _)| *s == 200).await.1;
     assert_eq!(shown["title"], "Wells for Kitui and Machakos");
     assert_eq!(shown["goal"], json!({"amount_minor": 5000, "currency": "KES"}));
+    assert!(shown["published_at"].is_string() && shown["closed_at"].is_null(), "{shown}");
 
     let (status, body) = app.organiser_post(&format!("{path}/close")).await;
     assert_eq!((status.as_u16(), &body["status"]), (200, &json!("closed")));
+    let ask = async || app.get(&path).await.1;
+    let closed = eventually(Duration::from_secs(2), ask, |shown| shown["status"] == "closed").await;
+    assert!(closed["closed_at"].is_string(), "{closed}");
+    assert_eq!(closed["published_at"], shown["published_at"]);
     let (status, _) = app.organiser_post(&format!("{path}/publish")).await;
     assert_eq!(status, 422);
     app.assert_verified().await;
