@@ -69,9 +69,10 @@ pub(crate) fn pledge_problem(error: ExecuteError<PledgeError>) -> Problem {
         PledgeError::NotFound => Problem::new(ProblemKind::NotFound, rule),
         PledgeError::Currency(error) => field_problem("amount.currency", error),
         PledgeError::AlreadyExists => Problem::new(ProblemKind::Conflict, rule),
-        PledgeError::NotPending(_) | PledgeError::NotAuthorized(_) | PledgeError::NeedsReview(_) => {
-            Problem::new(ProblemKind::RuleBroken, rule)
-        }
+        PledgeError::NotPending(_)
+        | PledgeError::NotAuthorized(_)
+        | PledgeError::AwaitsCapture(_)
+        | PledgeError::NeedsReview(_) => Problem::new(ProblemKind::RuleBroken, rule),
     })
 }
 

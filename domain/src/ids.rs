@@ -50,45 +50,62 @@ uuid_id!(
     DonorId
 );
 
-/// The provider's own id of a payment: 1 to 200 visible ASCII characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PaymentId(String);
+macro_rules! provider_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-impl PaymentId {
-    /// The id as the provider writes it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+        impl $name {
+            /// The id as the provider writes it.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = TextError;
+
+            fn from_str(text: &str) -> Result<Self, TextError> {
+                token(text, 200).map(Self)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = TextError;
+
+            fn try_from(text: String) -> Result<Self, TextError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
 }
 
-impl FromStr for PaymentId {
-    type Err = TextError;
-
-    fn from_str(text: &str) -> Result<Self, TextError> {
-        token(text, 200).map(Self)
-    }
-}
-
-impl TryFrom<String> for PaymentId {
-    type Error = TextError;
-
-    fn try_from(text: String) -> Result<Self, TextError> {
-        text.parse()
-    }
-}
-
-impl From<PaymentId> for String {
-    fn from(id: PaymentId) -> Self {
-        id.0
-    }
-}
-
-impl fmt::Display for PaymentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+provider_id!(
+    /// The provider's own id of a payment: 1 to 200 visible ASCII characters.
+    PaymentId
+);
+provider_id!(
+    /// The provider's own id of a refund: 1 to 200 visible ASCII characters.
+    RefundId
+);
+provider_id!(
+    /// The provider's own id of a dispute: 1 to 200 visible ASCII characters.
+    DisputeId
+);
 
 /// The caller's own name for a request, so that a repeat is recognised: 1 to 200 visible ASCII
 /// characters.

@@ -16,7 +16,7 @@ mod text;
 
 pub use campaign::{Campaign, CampaignCommand, CampaignError, CampaignEvent, CampaignStatus};
 pub use event::{DecodeError, Event, StoredEvent, decode_value};
-pub use ids::{CampaignId, DonorId, Email, IdKey, IdempotencyKey, PaymentId, PledgeId};
+pub use ids::{CampaignId, DisputeId, DonorId, Email, IdKey, IdempotencyKey, PaymentId, PledgeId, RefundId};
 pub use money::{Currency, Money, MoneyError};
 pub use pledge::{PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus};
 pub use text::{Text, TextError};

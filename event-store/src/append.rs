@@ -33,6 +33,17 @@ pub struct NewEvent {
     pub event_version: String,
     /// Its body as JSON text.
     pub payload: String,
+    /// What is kept beside it, as JSON text; `command_id` is in it.
+    pub metadata: String,
+}
+
+/// Events that go to one stream, at the sequence that the command saw.
+#[derive(Clone, Debug)]
+pub struct StreamEvents {
+    /// The stream, and where its caller saw its end.
+    pub stream: Condition,
+    /// The events, at least one.
+    pub events: Vec<NewEvent>,
 }
 
 /// The personal data behind a new pledge, stored in the same transaction but not in the ledger.
@@ -55,16 +66,23 @@ pub struct PledgeDonor {
 pub struct Append {
     /// The command's own id. It stands in the metadata; by it a retry is recognised.
     pub command_id: Uuid,
-    /// The stream that the events go to, at the sequence that the command saw.
-    pub stream: Condition,
+    /// What goes to which stream, in this order; nearly always one stream.
+    pub streams: Vec<StreamEvents>,
     /// Other streams that the decision rests on.
     pub conditions: Vec<Condition>,
-    /// The events, at least one.
-    pub events: Vec<NewEvent>,
-    /// Metadata of every one of the events, as JSON text.
-    pub metadata: String,
     /// The personal data behind a new pledge.
     pub donor: Option<PledgeDonor>,
+}
+
+impl Append {
+    /// Every stream that must still be where the command saw it.
+    fn rests_on(&self) -> impl Iterator<Item = &Condition> {
+        self.streams.iter().map(|events| &events.stream).chain(&self.conditions)
+    }
+
+    fn count_events(&self) -> usize {
+        self.streams.iter().map(|stream| stream.events.len()).sum()
+    }
 }
 
 /// Where a command's events stand.
@@ -194,11 +212,10 @@ fn conflicts_within(batch: &[Append]) -> HashSet<usize> {
     let mut moved = HashSet::new();
     let mut late = HashSet::new();
     for (i, command) in batch.iter().enumerate() {
-        let stands_on = std::iter::once(&command.stream).chain(&command.conditions);
-        if stands_on.into_iter().any(|c| moved.contains(&(c.aggregate_type, c.aggregate_id))) {
+        if command.rests_on().any(|c| moved.contains(&(c.aggregate_type, c.aggregate_id))) {
             late.insert(i);
         } else {
-            moved.insert((command.stream.aggregate_type, command.stream.aggregate_id));
+            moved.extend(command.streams.iter().map(|s| (s.stream.aggregate_type, s.stream.aggregate_id)));
         }
     }
     late
@@ -225,7 +242,7 @@ fn refused_or_unavailable(error: &sqlx::Error) -> AppendError {
 
 fn record_metrics(outcomes: &[Result<Appended, AppendError>], batch: &[Append], took: Duration) {
     let events: usize =
-        outcomes.iter().zip(batch).filter(|(o, _)| o.is_ok()).map(|(_, c)| c.events.len()).sum();
+        outcomes.iter().zip(batch).filter(|(o, _)| o.is_ok()).map(|(_, c)| c.count_events()).sum();
     let conflicts = outcomes.iter().filter(|o| matches!(o, Err(AppendError::Conflict))).count();
     metrics::histogram!("ledger_append_duration_seconds").record(took.as_secs_f64());
     metrics::histogram!("ledger_append_batch_events").record(events as f64);
@@ -278,7 +295,7 @@ impl<'a> Columns<'a> {
 
     /// Many commands rest on the same streams (pledges on their campaign), which are listed once.
     fn push_conditions(&mut self, number: i32, command: &'a Append, known: &mut HashMap<&'a Condition, i32>) {
-        for condition in std::iter::once(&command.stream).chain(&command.conditions) {
+        for condition in command.rests_on() {
             let next = known.len() as i32 + 1;
             let condition_number = *known.entry(condition).or_insert(next);
             if condition_number == next {
@@ -293,15 +310,17 @@ impl<'a> Columns<'a> {
 
     fn push(&mut self, number: i32, command: &'a Append) {
         self.command_ids.push(command.command_id);
-        for (sequence, event) in (command.stream.sequence + 1..).zip(&command.events) {
-            self.event_commands.push(number);
-            self.event_aggregate_types.push(command.stream.aggregate_type);
-            self.event_aggregate_ids.push(command.stream.aggregate_id.to_string());
-            self.event_sequences.push(sequence);
-            self.event_types.push(&event.event_type);
-            self.event_versions.push(&event.event_version);
-            self.event_payloads.push(&event.payload);
-            self.event_metadata.push(&command.metadata);
+        for StreamEvents { stream, events } in &command.streams {
+            for (sequence, event) in (stream.sequence + 1..).zip(events) {
+                self.event_commands.push(number);
+                self.event_aggregate_types.push(stream.aggregate_type);
+                self.event_aggregate_ids.push(stream.aggregate_id.to_string());
+                self.event_sequences.push(sequence);
+                self.event_types.push(&event.event_type);
+                self.event_versions.push(&event.event_version);
+                self.event_payloads.push(&event.payload);
+                self.event_metadata.push(&event.metadata);
+            }
         }
         if let Some(donor) = &command.donor {
             self.donor_commands.push(number);

@@ -11,7 +11,9 @@ use postgres_es::PostgresEventRepository;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::append::{Append, AppendError, Appended, Appender, Condition, NewEvent, PledgeDonor};
+use crate::append::{
+    Append, AppendError, Appended, Appender, Condition, NewEvent, PledgeDonor, StreamEvents,
+};
 use crate::group_commit::GroupCommit;
 
 /// How many commands may wait for their commit, and how many share one.
@@ -166,14 +168,13 @@ impl Ledger {
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
         let command_id = Uuid::now_v7();
         metadata.insert("command_id".to_owned(), command_id.to_string());
-        let append = Append {
-            command_id,
+        let metadata = serde_json::to_string(&metadata).map_err(not_json)?;
+        let new_events = events.iter().map(|event| new_event(event, &metadata));
+        let stream = StreamEvents {
             stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence: loaded.sequence },
-            conditions,
-            events: events.iter().map(new_event).collect::<Result<_, _>>().map_err(not_json)?,
-            metadata: serde_json::to_string(&metadata).map_err(not_json)?,
-            donor,
+            events: new_events.collect::<Result<_, _>>().map_err(not_json)?,
         };
+        let append = Append { command_id, streams: vec![stream], conditions, donor };
         let Appended { position, recorded_at } = self.append(append).await?;
         let mut aggregate = loaded.aggregate;
         for event in &events {
@@ -201,11 +202,12 @@ impl Ledger {
     }
 }
 
-fn new_event<E: DomainEvent>(event: &E) -> Result<NewEvent, serde_json::Error> {
+fn new_event<E: DomainEvent>(event: &E, metadata: &str) -> Result<NewEvent, serde_json::Error> {
     Ok(NewEvent {
         event_type: event.event_type(),
         event_version: event.event_version(),
         payload: serde_json::to_string(event)?,
+        metadata: metadata.to_owned(),
     })
 }
 

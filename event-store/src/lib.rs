@@ -14,7 +14,7 @@ mod read;
 mod repository;
 mod wakeup;
 
-pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor};
+pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor, StreamEvents};
 pub use group_commit::{BatchWriter, GroupCommit, QueueError};
 pub use identity::load_id_key;
 pub use ledger::{ExecuteError, Executed, Ledger, Loaded, Metadata};

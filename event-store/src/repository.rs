@@ -9,7 +9,7 @@ use cqrs_es::persist::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::append::{Append, AppendError, Condition, NewEvent};
+use crate::append::{Append, AppendError, Condition, NewEvent, StreamEvents};
 use crate::ledger::Ledger;
 
 /// Lets `PersistedEventStore`, upcasters and `CqrsFramework` work over a [`Ledger`].
@@ -67,12 +67,11 @@ impl PersistedEventRepository for LedgerRepository {
         let Some(first) = events.first() else { return Ok(()) };
         let aggregate_id: Uuid =
             first.aggregate_id.parse().map_err(|e| PersistenceError::UnknownError(Box::new(e)))?;
+        let stream = Condition { aggregate_type: A::TYPE, aggregate_id, sequence: first.sequence as i64 - 1 };
         let append = Append {
             command_id: Uuid::now_v7(),
-            stream: Condition { aggregate_type: A::TYPE, aggregate_id, sequence: first.sequence as i64 - 1 },
+            streams: vec![StreamEvents { stream, events: events.iter().map(new_event).collect() }],
             conditions: Vec::new(),
-            events: events.iter().map(new_event).collect(),
-            metadata: first.metadata.to_string(),
             donor: None,
         };
         self.ledger.append(append).await.map(drop).map_err(|error| match error {
@@ -98,5 +97,6 @@ fn new_event(event: &SerializedEvent) -> NewEvent {
         event_type: event.event_type.clone(),
         event_version: event.event_version.clone(),
         payload: event.payload.to_string(),
+        metadata: event.metadata.to_string(),
     }
 }

@@ -6,8 +6,8 @@ use cqrs_es::{Aggregate, AggregateError, CqrsFramework, EventStore};
 use domain::campaign::CampaignDetails;
 use domain::{Campaign, CampaignCommand, CampaignId, DonorId, Money, Pledge, PledgeCommand};
 use event_store::{
-    Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, read_after,
-    read_stream,
+    Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, StreamEvents,
+    read_after, read_stream,
 };
 use futures_util::future::join_all;
 use sqlx::PgPool;
@@ -37,18 +37,15 @@ fn create_pledge() -> PledgeCommand {
 
 fn append(id: Uuid, sequence: i64, event_type: &str) -> Append {
     let command_id = Uuid::new_v4();
-    Append {
-        command_id,
-        stream: Condition { aggregate_type: "thing", aggregate_id: id, sequence },
-        conditions: vec![],
-        events: vec![NewEvent {
-            event_type: event_type.to_owned(),
-            event_version: "1".to_owned(),
-            payload: "{}".to_owned(),
-        }],
+    let event = NewEvent {
+        event_type: event_type.to_owned(),
+        event_version: "1".to_owned(),
+        payload: "{}".to_owned(),
         metadata: format!(r#"{{"command_id":"{command_id}"}}"#),
-        donor: None,
-    }
+    };
+    let stream = Condition { aggregate_type: "thing", aggregate_id: id, sequence };
+    let streams = vec![StreamEvents { stream, events: vec![event] }];
+    Append { command_id, streams, conditions: vec![], donor: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +74,8 @@ async fn a_command_is_all_or_nothing_and_two_on_one_stream_do_not_both_win() {
     let ledger = ledger().await;
     let id = Uuid::new_v4();
     let mut two_events = append(id, 0, "One");
-    two_events.events.push(two_events.events[0].clone());
+    let again = two_events.streams[0].events[0].clone();
+    two_events.streams[0].events.push(again);
     let appended = ledger.append(two_events).await.unwrap();
     assert_eq!(appended.position, 2);
     let rivals = join_all((0..10).map(|_| ledger.append(append(id, 2, "Rival")))).await;

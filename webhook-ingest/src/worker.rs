@@ -126,7 +126,9 @@ async fn process(config: &Config, row: &InboxRow) -> Verdict {
             }
         }
         Ok(_) => Verdict::Processed,
-        Err(ExecuteError::Rule(error @ PledgeError::NotFound)) => Verdict::Retry(error.to_string()),
+        Err(ExecuteError::Rule(error @ (PledgeError::NotFound | PledgeError::AwaitsCapture(_)))) => {
+            Verdict::Retry(error.to_string())
+        }
         Err(ExecuteError::Rule(error)) => Verdict::Review(error.to_string()),
         Err(ExecuteError::Append(error @ AppendError::Refused(_))) => Verdict::Review(error.to_string()),
         Err(error) => Verdict::Retry(error.to_string()),

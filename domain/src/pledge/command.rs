@@ -1,5 +1,5 @@
 use super::{FailureReason, PledgeStatus};
-use crate::{CampaignId, DonorId, Money, MoneyError, PaymentId};
+use crate::{CampaignId, DisputeId, DonorId, Money, MoneyError, PaymentId, RefundId};
 
 /// What is asked of a pledge.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +59,42 @@ pub enum PaymentFact {
         /// The provider's reason, where it gave one.
         reason: Option<FailureReason>,
     },
+    /// Money that was taken was given back to the donor, in part or whole.
+    Refunded {
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's refund; a payment may have several.
+        refund_id: RefundId,
+        /// How much was given back.
+        amount: Money,
+    },
+    /// The donor's bank questions the payment. Nothing has moved for good yet.
+    DisputeOpened {
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's dispute.
+        dispute_id: DisputeId,
+        /// How much is in question.
+        amount: Money,
+    },
+    /// The dispute ended for the charity: the money stays.
+    DisputeWon {
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's dispute.
+        dispute_id: DisputeId,
+        /// How much was in question.
+        amount: Money,
+    },
+    /// The dispute ended for the donor: a chargeback, the money is gone.
+    DisputeLost {
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's dispute.
+        dispute_id: DisputeId,
+        /// How much is gone.
+        amount: Money,
+    },
 }
 
 impl PaymentFact {
@@ -68,7 +104,11 @@ impl PaymentFact {
             Self::Authorized { payment_id, .. }
             | Self::Captured { payment_id, .. }
             | Self::Settled { payment_id, .. }
-            | Self::Failed { payment_id, .. } => payment_id,
+            | Self::Failed { payment_id, .. }
+            | Self::Refunded { payment_id, .. }
+            | Self::DisputeOpened { payment_id, .. }
+            | Self::DisputeWon { payment_id, .. }
+            | Self::DisputeLost { payment_id, .. } => payment_id,
         }
     }
 }
@@ -91,6 +131,9 @@ pub enum PledgeError {
     /// The new amount is in another currency.
     #[error("amount.currency {0}")]
     Currency(MoneyError),
+    /// A refund or dispute of a payment whose capture is not known yet: it waits for it.
+    #[error("the capture of payment {0} is not known yet")]
+    AwaitsCapture(PaymentId),
     /// The fact contradicts what the ledger holds; a person must look at it.
     #[error("needs review: {0}")]
     NeedsReview(Contradiction),

@@ -85,6 +85,12 @@ impl PledgeRecord {
             PaymentFact::Captured { payment_id, amount } => self.captured(payment_id, *amount),
             PaymentFact::Settled { payment_id, amount } => self.settled(payment_id, *amount),
             PaymentFact::Failed { payment_id, reason } => self.failed(payment_id, reason.as_ref()),
+            PaymentFact::Refunded { payment_id, .. }
+            | PaymentFact::DisputeOpened { payment_id, .. }
+            | PaymentFact::DisputeWon { payment_id, .. }
+            | PaymentFact::DisputeLost { payment_id, .. } => {
+                Err(PledgeError::AwaitsCapture(payment_id.clone()))
+            }
         }
     }
 

@@ -371,6 +371,9 @@ proptest! {
             PaymentFact::Captured { .. } => 1,
             PaymentFact::Settled { .. } => 2,
             PaymentFact::Failed { .. } => 3,
+            PaymentFact::Refunded { .. } => 4,
+            PaymentFact::DisputeOpened { .. } => 5,
+            PaymentFact::DisputeWon { .. } | PaymentFact::DisputeLost { .. } => 6,
         });
         in_order.dedup();
         prop_assert_eq!(run(in_status(start), &facts), run(in_status(start), &in_order));
