@@ -81,6 +81,9 @@ enum Part {
     /// Run CareForAll until standard input ends.
     #[command(hide = true)]
     ServeOurs(Box<Settings>),
+    /// Run command-api by itself until standard input ends.
+    #[command(hide = true)]
+    ServeCommandApi(Box<Settings>),
     /// Run a plain postgres-es service until standard input ends.
     #[command(hide = true)]
     ServeBaseline {
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.part {
         Some(Part::ServeOurs(settings)) => server::serve_ours(*settings).await,
+        Some(Part::ServeCommandApi(settings)) => server::serve_command_api(*settings).await,
         Some(Part::ServeBaseline { database_url }) => baseline::serve(&database_url).await,
         Some(Part::ServeBare { answer }) => server::serve_bare(answer).await,
         Some(Part::Load(settings)) => lifecycles::load(settings).await,

@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
 use axum::serve::ListenerExt;
-use careforall::{Settings, Up};
+use careforall::{Role, Settings, Up, migrate, serve_role};
 use service::{Shutdown, telemetry};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpListener;
@@ -114,6 +114,19 @@ pub(crate) async fn serve_ours(settings: Settings) -> anyhow::Result<()> {
     input_ended().await;
     shutdown.cancel();
     up.finish().await
+}
+
+/// command-api by itself, as `careforall command-api` runs it.
+pub(crate) async fn serve_command_api(settings: Settings) -> anyhow::Result<()> {
+    telemetry::init_logs(settings.log_format);
+    migrate(settings.database_url.as_deref().context("DATABASE_URL is not set")?).await?;
+    let listener = TcpListener::bind(settings.listen).await.context("no port to listen on")?;
+    announce(listener.local_addr()?)?;
+    let shutdown = Shutdown::new();
+    let service = tokio::spawn(serve_role(Role::CommandApi(settings), listener, shutdown.clone()));
+    input_ended().await;
+    shutdown.cancel();
+    service.await.context("the service ended badly")?
 }
 
 /// The least that a service over HTTP can do: read a pledge, answer `answer`.

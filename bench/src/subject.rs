@@ -21,8 +21,19 @@ pub(crate) const WEBHOOK_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 /// The projectors have this long to catch up after a round.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(300);
 
+/// How much of CareForAll runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Everything, as `careforall up` runs it: what is appended is folded at the same time.
+    Whole,
+    /// command-api by itself, as in a system whose services have machines of their own. It does
+    /// what the plain postgres-es service does, and nothing is folded.
+    CommandApi,
+}
+
 /// A running CareForAll with one open campaign.
 pub(crate) struct Ours {
+    extent: Extent,
     service: Service,
     pub(crate) database: Database,
     pub(crate) campaign_id: Uuid,
@@ -35,11 +46,11 @@ struct MadeCampaign {
 
 impl Ours {
     /// Starts it on a new database and opens a campaign.
-    pub(crate) async fn start(stage: &Stage, name: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(stage: &Stage, name: &str, extent: Extent) -> anyhow::Result<Self> {
         let database = stage.create_database(name).await?;
-        let service = start_service(stage, &database).await?;
+        let service = start_service(stage, &database, extent).await?;
         let campaign_id = open_campaign(service.address()).await?;
-        Ok(Self { service, database, campaign_id })
+        Ok(Self { extent, service, database, campaign_id })
     }
 
     /// Stops the service, lets `change` loose on its database, and starts it again.
@@ -49,11 +60,11 @@ impl Ours {
         change: impl AsyncFnOnce(&Database) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
         self.settle().await?;
-        let Self { service, database, campaign_id } = self;
+        let Self { extent, service, database, campaign_id } = self;
         service.stop().await?;
         change(&database).await?;
-        let service = start_service(stage, &database).await?;
-        Ok(Self { service, database, campaign_id })
+        let service = start_service(stage, &database, extent).await?;
+        Ok(Self { extent, service, database, campaign_id })
     }
 
     /// Where it listens.
@@ -93,6 +104,11 @@ impl Ours {
     /// Waits until the projectors have folded everything, so that what one round leaves to do does
     /// not slow down the next.
     pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+        if self.extent == Extent::CommandApi {
+            // Nothing is folded; what was under way when the load ended is appended by then.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            return Ok(());
+        }
         let deadline = Instant::now() + SETTLE_PATIENCE;
         loop {
             let behind: Option<i64> = sqlx::query_scalar(
@@ -124,7 +140,7 @@ fn check_growth(grown: u64, answered: u64, connections: u64) -> anyhow::Result<(
     Ok(())
 }
 
-async fn start_service(stage: &Stage, database: &Database) -> anyhow::Result<Service> {
+async fn start_service(stage: &Stage, database: &Database, extent: Extent) -> anyhow::Result<Service> {
     let data_dir = stage.file(&database.name);
     let data_dir = data_dir.to_str().context("the folder's name is not text")?;
     let environment = [
@@ -135,7 +151,11 @@ async fn start_service(stage: &Stage, database: &Database) -> anyhow::Result<Ser
         ("CAREFORALL_ADMIN_TOKEN", ADMIN_TOKEN),
         ("CAREFORALL_SANDBOX_WEBHOOK_SECRET", WEBHOOK_SECRET),
     ];
-    Service::start(&["serve-ours"], &environment, stage.file(&format!("{}.log", database.name))).await
+    let part = match extent {
+        Extent::Whole => "serve-ours",
+        Extent::CommandApi => "serve-command-api",
+    };
+    Service::start(&[part], &environment, stage.file(&format!("{}.log", database.name))).await
 }
 
 async fn open_campaign(address: SocketAddr) -> anyhow::Result<Uuid> {

@@ -49,7 +49,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             up(settings, shutdown_on_signal()?).await
         }
         Command::One(role) => {
-            telemetry::init_logs(log_format(&role));
+            telemetry::init_logs(role.settings().log_format);
             run_role(role, shutdown_on_signal()?).await
         }
         Command::Migrate(settings) => {
@@ -67,16 +67,6 @@ async fn up(settings: Settings, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     println!("{}", up.banner());
     up.finish().await
-}
-
-fn log_format(role: &Role) -> LogFormat {
-    match role {
-        Role::CommandApi(settings)
-        | Role::WebhookIngest(settings)
-        | Role::Projectors(settings)
-        | Role::QueryApi(settings)
-        | Role::PaymentSandbox(settings) => settings.log_format,
-    }
 }
 
 /// Watchers hold a connection each, and the usual limit of open files is low.

@@ -22,52 +22,66 @@ pub enum Role {
     PaymentSandbox(Settings),
 }
 
-/// Runs one service until `shutdown`. The schema must be up to date.
+impl Role {
+    /// The service's settings.
+    pub fn settings(&self) -> &Settings {
+        match self {
+            Self::CommandApi(settings)
+            | Self::WebhookIngest(settings)
+            | Self::Projectors(settings)
+            | Self::QueryApi(settings)
+            | Self::PaymentSandbox(settings) => settings,
+        }
+    }
+}
+
+/// Runs one service on the address of its settings until `shutdown`. The schema must be up to date.
 ///
 /// # Errors
 /// A setting is missing, or Postgres cannot be reached.
 pub async fn run_role(role: Role, shutdown: Shutdown) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(role.settings().listen).await?;
+    serve_role(role, listener, shutdown).await
+}
+
+/// Runs one service on `listener` until `shutdown`.
+///
+/// # Errors
+/// As [`run_role`].
+pub async fn serve_role(role: Role, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
     telemetry::init_metrics()?;
+    let parts = parts(role.settings().clone(), &listener)?;
     match role {
-        Role::CommandApi(settings) => {
-            let (parts, listener) = prepare(settings).await?;
+        Role::CommandApi(_) => {
             let config = parts.command_api(&parts.ledger(WRITER).await?).await?;
             command_api::run(config, listener, shutdown).await;
         }
-        Role::WebhookIngest(settings) => {
-            let (parts, listener) = prepare(settings).await?;
+        Role::WebhookIngest(_) => {
             let config = parts.webhook_ingest(&parts.ledger(WRITER).await?).await?;
             webhook_ingest::run(config, listener, shutdown).await;
         }
-        Role::Projectors(settings) => {
-            let (parts, listener) = prepare(settings).await?;
+        Role::Projectors(_) => {
             let config = parts.projectors(&parts.ledger(PROJECTOR).await?).await?;
             projectors::run(config, listener, shutdown).await;
         }
-        Role::QueryApi(settings) => {
-            let (parts, listener) = prepare(settings).await?;
-            query_api::run(parts.query_api().await?, listener, shutdown).await;
-        }
-        Role::PaymentSandbox(settings) => {
-            let (parts, listener) = prepare(settings).await?;
+        Role::QueryApi(_) => query_api::run(parts.query_api().await?, listener, shutdown).await,
+        Role::PaymentSandbox(_) => {
             payment_sandbox::run(parts.payment_sandbox().await?, listener, shutdown).await;
         }
     }
     Ok(())
 }
 
-async fn prepare(settings: Settings) -> anyhow::Result<(Parts, TcpListener)> {
+fn parts(settings: Settings, listener: &TcpListener) -> anyhow::Result<Parts> {
     let settings = settings.without_blanks();
-    let listener = TcpListener::bind(settings.listen).await?;
     let local_url = local_url(listener.local_addr()?);
     tracing::info!(address = local_url, "listening");
-    let parts = Parts {
+    Ok(Parts {
         database_url: required(settings.database_url.clone(), "DATABASE_URL")?,
         redis_url: settings.redis_url.clone(),
         admin_token: settings.admin_token.clone(),
         sandbox_webhook_secret: settings.sandbox_webhook_secret.clone(),
         settings,
         local_url,
-    };
-    Ok((parts, listener))
+    })
 }

@@ -76,8 +76,13 @@ pub struct Append {
 
 impl Append {
     /// Every stream that must still be where the command saw it.
-    fn rests_on(&self) -> impl Iterator<Item = &Condition> {
-        self.streams.iter().map(|events| &events.stream).chain(&self.conditions)
+    fn all_streams(&self) -> Vec<&Condition> {
+        self.streams.iter().map(|events| &events.stream).chain(&self.conditions).collect()
+    }
+
+    /// Those of them that it only looked at.
+    fn other_streams(&self) -> Vec<&Condition> {
+        self.conditions.iter().collect()
     }
 
     fn count_events(&self) -> usize {
@@ -189,21 +194,100 @@ impl Appender {
     ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.pool.acquire().await?.detach(),
+            None => open_session(&self.pool).await?,
         };
-        let appended = Columns::of(commands).append(&mut connection).await;
-        if !appended.as_ref().is_err_and(is_transient) {
+        let outcomes = append_checking_late(&mut connection, commands).await;
+        if !outcomes.as_ref().is_err_and(is_transient) {
             self.connection = Some(connection);
         }
-        let rows = appended?;
-        let mut outcomes = vec![Err(AppendError::Conflict); commands.len()];
-        for row in rows {
-            if let (Some(position), Some(recorded_at)) = (row.last_position, row.committed_at) {
-                outcomes[row.command as usize - 1] = Ok(Appended { position, recorded_at });
-            }
-        }
-        Ok(outcomes)
+        outcomes
     }
+}
+
+/// A session for appends alone. It keeps the plans that it made while the table was small: these
+/// settings leave it no choice but the index, which is right at any size. Making a plan for each
+/// batch, or compiling one, takes longer than running it.
+async fn open_session(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
+    let mut session = pool.acquire().await?.detach();
+    sqlx::query(
+        "select set_config(name, value, false)
+         from (values ('jit', 'off'), ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'),
+             ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off')) as settings (name, value)",
+    )
+    .execute(&mut session)
+    .await?;
+    Ok(session)
+}
+
+/// Appends in the hope that no stream has moved on, which the unique index watches over without
+/// being asked. Only when it refuses are the streams looked up one by one.
+async fn append_checking_late(
+    session: &mut PgConnection,
+    commands: &[&Append],
+) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
+    let batch = match Columns::of(commands, Append::other_streams).append(session).await {
+        Err(error) if stream_has_moved_on(&error) => {
+            Columns::of(commands, Append::all_streams).append(session).await?
+        }
+        batch => batch?,
+    };
+    let refused: HashSet<i32> = batch.refused.unwrap_or_default().into_iter().collect();
+    let mut position = batch.position_before;
+    let mut outcomes = Vec::with_capacity(commands.len());
+    for (number, command) in (1..).zip(commands) {
+        if refused.contains(&number) {
+            outcomes.push(Err(AppendError::Conflict));
+        } else {
+            position += command.count_events() as i64;
+            outcomes.push(Ok(Appended { position, recorded_at: batch.appended_at }));
+        }
+    }
+    if !refused.is_empty() {
+        recognise_repeated(session, commands, &mut outcomes).await?;
+    }
+    Ok(outcomes)
+}
+
+fn stream_has_moved_on(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.constraint() == Some("events_stream_is_ordered"))
+}
+
+/// Of the commands that were refused, those that are in the ledger already have succeeded before:
+/// their reply was lost. They are found by their ids.
+async fn recognise_repeated(
+    session: &mut PgConnection,
+    commands: &[&Append],
+    outcomes: &mut [Result<Appended, AppendError>],
+) -> Result<(), sqlx::Error> {
+    let (mut index, mut types, mut ids, mut sequences, mut command_ids) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (i, (command, outcome)) in commands.iter().zip(outcomes.iter()).enumerate() {
+        if let (Err(_), Some(StreamEvents { stream, events })) = (outcome, command.streams.last()) {
+            index.push(i as i64);
+            types.push(stream.aggregate_type);
+            ids.push(stream.aggregate_id.to_string());
+            sequences.push(stream.sequence + events.len() as i64);
+            command_ids.push(command.command_id.to_string());
+        }
+    }
+    let found: Vec<(i64, i64, DateTime<Utc>)> = sqlx::query_as(
+        "select r.index, e.position, e.recorded_at
+         from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[])
+             as r (index, aggregate_type, aggregate_id, sequence, command_id)
+         join events e using (aggregate_type, aggregate_id, sequence)
+         where e.metadata ->> 'command_id' = r.command_id",
+    )
+    .bind(index)
+    .bind(types)
+    .bind(ids)
+    .bind(sequences)
+    .bind(command_ids)
+    .fetch_all(session)
+    .await?;
+    for (i, position, recorded_at) in found {
+        outcomes[i as usize] = Ok(Appended { position, recorded_at });
+    }
+    Ok(())
 }
 
 /// The commands that rest on a stream which an earlier command of the batch moves on. They would
@@ -212,7 +296,7 @@ fn conflicts_within(batch: &[Append]) -> HashSet<usize> {
     let mut moved = HashSet::new();
     let mut late = HashSet::new();
     for (i, command) in batch.iter().enumerate() {
-        if command.rests_on().any(|c| moved.contains(&(c.aggregate_type, c.aggregate_id))) {
+        if command.all_streams().iter().any(|c| moved.contains(&(c.aggregate_type, c.aggregate_id))) {
             late.insert(i);
         } else {
             moved.extend(command.streams.iter().map(|s| (s.stream.aggregate_type, s.stream.aggregate_id)));
@@ -249,18 +333,20 @@ fn record_metrics(outcomes: &[Result<Appended, AppendError>], batch: &[Append], 
     metrics::counter!("ledger_append_conflicts_total").increment(conflicts as u64);
 }
 
+/// What became of a batch: the events of the commands that were not refused follow
+/// `position_before` in the order given.
 #[derive(FromRow)]
-struct AppendedRow {
-    command: i32,
-    last_position: Option<i64>,
-    committed_at: Option<DateTime<Utc>>,
+struct AppendedBatch {
+    position_before: i64,
+    appended_at: DateTime<Utc>,
+    /// Numbers of commands, from 1.
+    refused: Option<Vec<i32>>,
 }
 
 /// A batch turned into the arrays that `ledger_append` takes, one row per condition, event and
 /// donor; commands and conditions are numbered from 1.
 #[derive(Default)]
 struct Columns<'a> {
-    command_ids: Vec<Uuid>,
     condition_types: Vec<&'a str>,
     condition_ids: Vec<String>,
     condition_sequences: Vec<i64>,
@@ -283,19 +369,25 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(commands: &[&'a Append]) -> Self {
+    /// `streams` says which streams of a command are looked up.
+    fn of(commands: &[&'a Append], streams: fn(&Append) -> Vec<&Condition>) -> Self {
         let mut columns = Self::default();
         let mut known = HashMap::new();
         for (number, command) in (1..).zip(commands) {
-            columns.push_conditions(number, command, &mut known);
+            columns.push_conditions(number, streams(command), &mut known);
             columns.push(number, command);
         }
         columns
     }
 
     /// Many commands rest on the same streams (pledges on their campaign), which are listed once.
-    fn push_conditions(&mut self, number: i32, command: &'a Append, known: &mut HashMap<&'a Condition, i32>) {
-        for condition in command.rests_on() {
+    fn push_conditions(
+        &mut self,
+        number: i32,
+        streams: Vec<&'a Condition>,
+        known: &mut HashMap<&'a Condition, i32>,
+    ) {
+        for condition in streams {
             let next = known.len() as i32 + 1;
             let condition_number = *known.entry(condition).or_insert(next);
             if condition_number == next {
@@ -309,7 +401,6 @@ impl<'a> Columns<'a> {
     }
 
     fn push(&mut self, number: i32, command: &'a Append) {
-        self.command_ids.push(command.command_id);
         for StreamEvents { stream, events } in &command.streams {
             for (sequence, event) in (stream.sequence + 1..).zip(events) {
                 self.event_commands.push(number);
@@ -333,12 +424,11 @@ impl<'a> Columns<'a> {
     }
 
     /// One statement outside of any transaction block: it commits by itself, in one round trip.
-    async fn append(self, connection: &mut PgConnection) -> Result<Vec<AppendedRow>, sqlx::Error> {
+    async fn append(self, session: &mut PgConnection) -> Result<AppendedBatch, sqlx::Error> {
         sqlx::query_as(
-            "select command, last_position, committed_at from ledger_append(
-                 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+            "select position_before, appended_at, refused from ledger_append(
+                 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         )
-        .bind(self.command_ids)
         .bind(self.condition_types)
         .bind(self.condition_ids)
         .bind(self.condition_sequences)
@@ -358,7 +448,7 @@ impl<'a> Columns<'a> {
         .bind(self.donor_names)
         .bind(self.donor_emails)
         .bind(self.donor_messages)
-        .fetch_all(connection)
+        .fetch_one(session)
         .await
     }
 }

@@ -9,13 +9,13 @@ use crate::report::Entry;
 use crate::rounds::alternate;
 use crate::server::Service;
 use crate::stage::Stage;
-use crate::subject::{Baseline, Ours};
+use crate::subject::{Baseline, Extent, Ours};
 use crate::wrk::{self, Request, create_body};
 
 /// Against the least that a service over HTTP can do.
 pub(super) async fn route(stage: &Stage, options: &Options, scenario: Scenario) -> anyhow::Result<Entry> {
     const CONNECTIONS: u64 = 64;
-    let ours = Ours::start(stage, "route").await?;
+    let ours = Ours::start(stage, "route", Extent::Whole).await?;
     let request = Request::Create { campaign_id: ours.campaign_id };
     let answer = answer_of(&ours).await?;
     let bare = Service::start(&["serve-bare", "--answer", &answer], &[], stage.file("bare.log")).await?;
@@ -51,9 +51,10 @@ pub(super) async fn pledge(
     stage: &Stage,
     options: &Options,
     scenario: Scenario,
+    extent: Extent,
     connections: u64,
 ) -> anyhow::Result<Entry> {
-    let ours = Ours::start(stage, "ours").await?;
+    let ours = Ours::start(stage, "ours", extent).await?;
     let baseline = Baseline::start(stage, "baseline").await?;
     let request = Request::Create { campaign_id: ours.campaign_id };
 
@@ -66,8 +67,13 @@ pub(super) async fn pledge(
         async || baseline.round(stage, &request, connections, options.seconds).await,
     )
     .await?;
-    let note =
-        "durable creates, each round checked against the table; baseline: plain postgres-es behind axum";
+    let what = match extent {
+        Extent::Whole => "everything runs, and folds what is appended at the same time",
+        Extent::CommandApi => "command-api by itself",
+    };
+    let note = format!(
+        "durable creates, each round checked against the table, {what}; baseline: plain postgres-es behind axum"
+    );
     let entry = Entry::new(scenario, "creates/s", &samples, note)?.with_rss(ours.rss_peak_mb()?);
     baseline.finish(stage).await?;
     ours.finish(stage).await?;

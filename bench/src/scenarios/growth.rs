@@ -7,8 +7,8 @@ use crate::Options;
 use crate::report::Entry;
 use crate::rounds::alternate;
 use crate::seed;
-use crate::stage::{Database, Stage};
-use crate::subject::Ours;
+use crate::stage::Stage;
+use crate::subject::{Extent, Ours};
 use crate::wrk::Request;
 
 const CONNECTIONS: u64 = 64;
@@ -16,10 +16,10 @@ const CONNECTIONS: u64 = 64;
 /// Durable creates with many events in the ledger, against an empty ledger.
 pub(super) async fn run(stage: &Stage, options: &Options, scenario: Scenario) -> anyhow::Result<Entry> {
     let events = options.growth_events;
-    let empty = Ours::start(stage, "growth_empty").await?;
+    let empty = Ours::start(stage, "growth_empty", Extent::CommandApi).await?;
     let started = Instant::now();
-    let full = Ours::start(stage, "growth_full").await?;
-    let full = full.restart_after(stage, async |database| fill(database, events).await).await?;
+    let full = Ours::start(stage, "growth_full", Extent::CommandApi).await?;
+    let full = full.restart_after(stage, async |database| seed::fill(&database.pool, events).await).await?;
     eprintln!("  {events} events loaded in {:.0} s", started.elapsed().as_secs_f64());
 
     let (to_full, to_empty) = (
@@ -35,21 +35,10 @@ pub(super) async fn run(stage: &Stage, options: &Options, scenario: Scenario) ->
         async || empty.round(stage, &to_empty, CONNECTIONS, options.seconds).await,
     )
     .await?;
-    let note = format!(
-        "creates with {events} events in the ledger (read tables empty); baseline: ours with a ledger that \
-         began empty"
-    );
+    let note =
+        format!("creates with {events} events in the ledger; baseline: ours with a ledger that began empty");
     let entry = Entry::new(scenario, "creates/s", &samples, note)?.with_rss(full.rss_peak_mb()?);
     full.finish(stage).await?;
     empty.finish(stage).await?;
     Ok(entry)
-}
-
-/// Fills the ledger, and lets the projectors stand at its end: they are not what is measured.
-async fn fill(database: &Database, events: i64) -> anyhow::Result<()> {
-    seed::fill(&database.pool, events).await?;
-    sqlx::query("update projector_checkpoints set position = (select position from ledger_head)")
-        .execute(&database.pool)
-        .await?;
-    Ok(())
 }

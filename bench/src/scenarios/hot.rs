@@ -12,7 +12,7 @@ use crate::http::Client;
 use crate::report::Entry;
 use crate::rounds::{Sample, alternate};
 use crate::stage::Stage;
-use crate::subject::{Baseline, Ours};
+use crate::subject::{Baseline, Extent, Ours};
 use crate::wrk::{Request, create_body};
 
 const CONNECTIONS: u64 = 64;
@@ -20,7 +20,7 @@ const CONNECTIONS: u64 = 64;
 /// Amendments of one pledge. A pledge is loaded by folding all its events, so the figures fall with
 /// the length of a round; each round therefore has a new pledge, and there is no warm-up.
 pub(super) async fn run(stage: &Stage, options: &Options, scenario: Scenario) -> anyhow::Result<Entry> {
-    let ours = Ours::start(stage, "hot").await?;
+    let ours = Ours::start(stage, "hot", Extent::CommandApi).await?;
     let baseline = Baseline::start(stage, "hot_baseline").await?;
     let campaign_id = ours.campaign_id;
     stage.checkpoint().await?;

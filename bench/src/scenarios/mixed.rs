@@ -11,7 +11,7 @@ use crate::lifecycles;
 use crate::report::Entry;
 use crate::rounds::{Latency, Sample, repeat};
 use crate::stage::Stage;
-use crate::subject::{Ours, WEBHOOK_SECRET};
+use crate::subject::{Extent, Ours, WEBHOOK_SECRET};
 
 const CONNECTIONS: u64 = 64;
 
@@ -21,7 +21,7 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(120);
 /// Create, authorise, capture, settle. The clock stops when the read table says that every
 /// pledge is completed.
 pub(super) async fn run(stage: &Stage, options: &Options, scenario: Scenario) -> anyhow::Result<Entry> {
-    let ours = Ours::start(stage, "mixed").await?;
+    let ours = Ours::start(stage, "mixed", Extent::Whole).await?;
     stage.checkpoint().await?;
     round(&ours, WARM_UP_SECONDS).await?;
     let samples = repeat(options.rounds, async || round(&ours, options.seconds).await).await?;

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use crate::Options;
 use crate::report::Entry;
 use crate::stage::Stage;
+use crate::subject::Extent;
 
 /// One comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -27,6 +28,9 @@ pub(crate) enum Scenario {
     /// Durable creates on 256 connections, against a plain postgres-es service
     #[value(name = "create_pledge_256")]
     CreatePledge256,
+    /// The same while everything runs and folds what is appended
+    #[value(name = "whole_system_256")]
+    WholeSystem256,
     /// Appends by many tasks of one process, against one session inserting batches of 500
     #[value(name = "append_limit")]
     AppendLimit,
@@ -54,8 +58,9 @@ impl Scenario {
     pub(crate) async fn run(self, stage: &Stage, options: &Options) -> anyhow::Result<Entry> {
         match self {
             Self::CreateRoute64 => create::route(stage, options, self).await,
-            Self::CreatePledge64 => create::pledge(stage, options, self, 64).await,
-            Self::CreatePledge256 => create::pledge(stage, options, self, 256).await,
+            Self::CreatePledge64 => create::pledge(stage, options, self, Extent::CommandApi, 64).await,
+            Self::CreatePledge256 => create::pledge(stage, options, self, Extent::CommandApi, 256).await,
+            Self::WholeSystem256 => create::pledge(stage, options, self, Extent::Whole, 256).await,
             Self::AppendLimit => append::run(stage, options, self).await,
             Self::HotAggregate => hot::run(stage, options, self).await,
             Self::Mixed => mixed::run(stage, options, self).await,
