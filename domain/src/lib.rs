@@ -25,7 +25,7 @@ pub use text::{Text, TextError};
 ///
 /// `cqrs_es::Aggregate::handle` is asynchronous and writes into a sink; this is the rule behind
 /// it, which the ledger's own `execute` and the tests call directly.
-pub trait Decide: cqrs_es::Aggregate {
+pub trait Decide: cqrs_es::Aggregate + Clone {
     /// The events that carry out `command`; none when it has nothing new to say.
     ///
     /// # Errors

@@ -305,13 +305,13 @@ fn conflicts_within(batch: &[Append]) -> HashSet<usize> {
     late
 }
 
-/// Whether the same statement may succeed a moment later: the connection is gone, or the server
-/// is starting, stopping or short of connections. Classes and codes of Postgres's appendix A.
+/// Whether the same statement may succeed a moment later: the connection is gone, the statement took
+/// too long, or the server is starting, stopping or short of connections. Classes and codes of Postgres's appendix A.
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database
             .code()
-            .is_some_and(|code| ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class))),
+            .is_some_and(|code| ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))),
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
         _ => false,
     }

@@ -15,6 +15,7 @@ use crate::append::{
     Append, AppendError, Appended, Appender, Condition, NewEvent, PledgeDonor, StreamEvents,
 };
 use crate::group_commit::GroupCommit;
+use crate::turns::{Turn, Turns};
 
 /// How many commands may wait for their commit, and how many share one.
 const MAX_WAITING: usize = 8_192;
@@ -32,6 +33,7 @@ pub struct Ledger {
     pool: PgPool,
     stored: Arc<PostgresEventRepository>,
     appends: GroupCommit<Appender>,
+    turns: Arc<Turns>,
 }
 
 /// An aggregate as it stands in the ledger.
@@ -76,6 +78,7 @@ impl Ledger {
         Self {
             stored: Arc::new(PostgresEventRepository::new(pool.clone())),
             appends: GroupCommit::start(Appender::new(pool.clone()), MAX_WAITING, MAX_BATCH),
+            turns: Arc::new(Turns::new()),
             pool,
         }
     }
@@ -134,14 +137,28 @@ impl Ledger {
     /// Loads an aggregate, decides, and appends. When another command got in between, it loads
     /// and decides again, at most three times.
     ///
+    /// Commands of this process on one aggregate take turns, and are decided on the state that the
+    /// one before left. Only an append proves that this state still holds, so a decision that appends
+    /// nothing is made again on what the ledger says.
+    ///
     /// # Errors
     /// [`ExecuteError`].
-    pub async fn execute<A: Decide>(
+    pub async fn execute<A: Decide + 'static>(
         &self,
         id: Uuid,
         command: &A::Command,
         metadata: Metadata,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let mut turn = self.turns.take(id).await;
+        if let Some(remembered) = turn.recall::<A>()
+            && let Ok(events) = remembered.aggregate.decide(command)
+            && !events.is_empty()
+        {
+            match self.append_in_turn(&mut turn, remembered, events, &metadata).await {
+                Err(ExecuteError::Append(AppendError::Conflict)) => {}
+                result => return result,
+            }
+        }
         let mut retries = 0;
         loop {
             let loaded = self.load::<A>(id).await.map_err(ExecuteError::Load)?;
@@ -149,12 +166,24 @@ impl Ledger {
             if events.is_empty() {
                 return self.nothing_new(id, loaded.aggregate).await;
             }
-            let appended = self.append_decided(id, loaded, events, vec![], metadata.clone(), None).await;
-            match appended {
+            match self.append_in_turn(&mut turn, loaded, events, &metadata).await {
                 Err(ExecuteError::Append(AppendError::Conflict)) if retries < MAX_RETRIES => retries += 1,
                 result => return result,
             }
         }
+    }
+
+    async fn append_in_turn<A: Decide + 'static>(
+        &self,
+        turn: &mut Turn<'_>,
+        loaded: Loaded<A>,
+        events: Vec<A::Event>,
+        metadata: &Metadata,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let sequence = loaded.sequence + events.len() as i64;
+        let executed = self.append_decided(turn.id(), loaded, events, vec![], metadata.clone(), None).await?;
+        turn.remember(Loaded { aggregate: executed.aggregate.clone(), sequence });
+        Ok(executed)
     }
 
     async fn append_decided<A: Decide>(

@@ -12,6 +12,7 @@ mod identity;
 mod ledger;
 mod read;
 mod repository;
+mod turns;
 mod wakeup;
 
 pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor, StreamEvents};

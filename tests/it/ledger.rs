@@ -1,15 +1,21 @@
 //! The event store, over real Postgres.
 
+use std::convert::Infallible;
+
 use careforall_tests::fresh_database;
+use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::PersistedEventStore;
-use cqrs_es::{Aggregate, AggregateError, CqrsFramework, EventStore};
+use cqrs_es::{Aggregate, AggregateError, CqrsFramework, DomainEvent, EventStore};
 use domain::campaign::CampaignDetails;
-use domain::{Campaign, CampaignCommand, CampaignId, DonorId, Money, Pledge, PledgeCommand};
+use domain::{
+    Campaign, CampaignCommand, CampaignId, Decide, DonorId, Money, Pledge, PledgeCommand, PledgeError,
+};
 use event_store::{
     Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, StreamEvents,
     read_after, read_stream,
 };
 use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -112,20 +118,122 @@ async fn a_condition_on_another_stream_holds_in_the_append_itself() {
     assert!(matches!(late, Err(ExecuteError::Append(AppendError::Conflict))), "{late:?}");
 }
 
+fn amend(amount_minor: i64) -> PledgeCommand {
+    PledgeCommand::Amend { amount: Money::new(amount_minor, "USD".parse().unwrap()).unwrap() }
+}
+
+/// Three processes, each with a queue and a memory of its own.
+async fn three_processes() -> [Ledger; 3] {
+    let url = fresh_database().await;
+    let start = async || Ledger::start(PgPool::connect(&url).await.unwrap());
+    [start().await, start().await, start().await]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_meet_are_decided_again() {
+    let processes = three_processes().await;
+    let id = Uuid::new_v4();
+    processes[0].create::<Pledge>(id, &create_pledge(), vec![], Metadata::new(), None).await.unwrap();
+    // At most three of them meet at a time, because those of one process take turns.
+    let amended = join_all((0..30).map(|n| {
+        let ledger = processes[n % 3].clone();
+        async move { ledger.execute::<Pledge>(id, &amend(200 + n as i64), Metadata::new()).await }
+    }))
+    .await;
+    let done = amended.iter().filter(|outcome| outcome.is_ok()).count();
+    let lost =
+        amended.iter().filter(|outcome| matches!(outcome, Err(ExecuteError::Append(AppendError::Conflict))));
+    assert_eq!(done + lost.count(), 30, "{amended:?}");
+    assert!(done >= 10, "whoever meets another one wins, or tries again: {amended:?}");
+    let events = read_stream(processes[0].pool(), Pledge::TYPE, &id.to_string()).await.unwrap();
+    let sequences: Vec<i64> = events.iter().map(|event| event.sequence).collect();
+    assert_eq!(sequences, (1..=done as i64 + 1).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_of_one_process_on_one_aggregate_never_meet() {
     let ledger = ledger().await;
     let id = Uuid::new_v4();
     ledger.create::<Pledge>(id, &create_pledge(), vec![], Metadata::new(), None).await.unwrap();
-    let amend = |minor| PledgeCommand::Amend { amount: Money::new(minor, "USD".parse().unwrap()).unwrap() };
-    let amended = join_all((0..3).map(|n| {
-        let (ledger, command) = (ledger.clone(), amend(200 + n));
-        async move { ledger.execute::<Pledge>(id, &command, Metadata::new()).await }
+    let amended = join_all((0..50).map(|n| {
+        let ledger = ledger.clone();
+        async move { ledger.execute::<Pledge>(id, &amend(200 + n), Metadata::new()).await }
     }))
     .await;
     assert!(amended.iter().all(Result::is_ok), "{amended:?}");
-    let events = read_stream(ledger.pool(), Pledge::TYPE, &id.to_string()).await.unwrap();
-    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(event_store::head(ledger.pool()).await.unwrap(), 51);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_remembers_never_answers_for_the_ledger() {
+    let [one, other, _] = three_processes().await;
+    let id = Uuid::new_v4();
+    one.create::<Pledge>(id, &create_pledge(), vec![], Metadata::new(), None).await.unwrap();
+    one.execute::<Pledge>(id, &amend(200), Metadata::new()).await.unwrap();
+    // The other process moves on behind the first one's back, which still remembers 200.
+    other.execute::<Pledge>(id, &amend(300), Metadata::new()).await.unwrap();
+    let back = one.execute::<Pledge>(id, &amend(200), Metadata::new()).await.unwrap();
+    assert_eq!(back.events.len(), 1, "300 became 200 again");
+    other.execute::<Pledge>(id, &PledgeCommand::Expire, Metadata::new()).await.unwrap();
+    let refused = one.execute::<Pledge>(id, &amend(400), Metadata::new()).await;
+    assert!(matches!(refused, Err(ExecuteError::Rule(PledgeError::NotPending(_)))), "{refused:?}");
+}
+
+/// An aggregate whose every decision is overtaken by another process.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Overtaken;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Step;
+
+impl DomainEvent for Step {
+    fn event_type(&self) -> String {
+        "Step".to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        "1".to_owned()
+    }
+}
+
+impl Aggregate for Overtaken {
+    const TYPE: &'static str = "overtaken";
+    type Command = (Ledger, Uuid);
+    type Event = Step;
+    type Error = Infallible;
+    type Services = ();
+
+    async fn handle(&mut self, _: (Ledger, Uuid), (): &(), _: &EventSink<Self>) -> Result<(), Infallible> {
+        unreachable!("only decided")
+    }
+
+    fn apply(&mut self, Step: Step) {}
+}
+
+impl Decide for Overtaken {
+    fn decide(&self, (ledger, id): &(Ledger, Uuid)) -> Result<Vec<Step>, Infallible> {
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                let head = event_store::head(ledger.pool()).await.unwrap();
+                let stream = Condition { aggregate_type: Self::TYPE, aggregate_id: *id, sequence: head };
+                let mut step = append(*id, head, "Step");
+                step.streams[0].stream = stream;
+                step.streams[0].events[0].payload = "null".to_owned();
+                ledger.append(step).await.unwrap();
+            });
+        });
+        Ok(vec![Step])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_always_overtaken_gives_up_after_three_retries() {
+    let [one, other, _] = three_processes().await;
+    let id = Uuid::new_v4();
+    let lost = one.execute::<Overtaken>(id, &(other, id), Metadata::new()).await;
+    assert!(matches!(lost, Err(ExecuteError::Append(AppendError::Conflict))), "{lost:?}");
+    // One decision, three retries; each was overtaken by one event.
+    assert_eq!(event_store::head(one.pool()).await.unwrap(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,19 +257,31 @@ async fn cqrs_es_works_over_the_ledger() {
     assert_eq!((executed.position, executed.events.len()), (3, 1));
 }
 
+/// What psql says to a statement.
+async fn psql(url: &str, statements: &[String]) -> String {
+    let mut psql = tokio::process::Command::new("psql");
+    psql.args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", url]);
+    for statement in statements {
+        psql.args(["--command", statement]);
+    }
+    let output = psql.output().await.expect("psql runs");
+    assert!(!output.status.success(), "{statements:?} was not refused");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_append_only() {
-    let ledger = ledger().await;
+    let url = fresh_database().await;
+    let ledger = Ledger::start(PgPool::connect(&url).await.unwrap());
     ledger.append(append(Uuid::new_v4(), 0, "Fact")).await.unwrap();
     for statement in ["update events set event_type = 'Lie'", "delete from events", "truncate events"] {
         // The owner is refused by the trigger, everybody else for want of the right.
-        let refused = sqlx::query(statement).execute(ledger.pool()).await.unwrap_err();
-        assert!(refused.to_string().contains("append-only"), "{statement}: {refused}");
+        let refused = psql(&url, &[statement.to_owned()]).await;
+        assert!(refused.contains("append-only"), "{statement}: {refused}");
         for role in ["writer", "projector", "reader", "auditor", "sandbox"] {
-            let mut session = ledger.pool().acquire().await.unwrap().detach();
-            sqlx::query(&format!("set role careforall_{role}")).execute(&mut session).await.unwrap();
-            let refused = sqlx::query(statement).execute(&mut session).await.unwrap_err();
-            assert!(refused.to_string().contains("permission denied"), "{role} {statement}: {refused}");
+            let become_role = format!("set role careforall_{role}");
+            let refused = psql(&url, &[become_role, statement.to_owned()]).await;
+            assert!(refused.contains("permission denied"), "{role} {statement}: {refused}");
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod architecture;
+mod back_pressure;
 mod campaigns;
 mod contracts;
 mod faults;
