@@ -3,9 +3,30 @@
 
 use super::decide::{Decision, require_same};
 use super::{
-    Contradiction, DisputeStatus, MoneyHeld, PledgeError, PledgeEvent, PledgeRecord, TakenPayment, Usage,
+    Contradiction, DisputeStatus, MoneyHeld, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeRecord,
+    TakenPayment, Usage,
 };
 use crate::{DisputeId, Money, PaymentId, PledgeId, RefundId};
+
+impl Pledge {
+    /// The command that makes the pledge which money held apart here becomes: of the same donor, for
+    /// the same campaign.
+    ///
+    /// # Errors
+    /// [`PledgeError::NotUnapplied`] for a payment that is not and was not held apart here.
+    pub fn create_accepted(&self, payment_id: &PaymentId) -> Result<PledgeCommand, PledgeError> {
+        let record = self.record().ok_or(PledgeError::NotFound)?;
+        let taken = record.taken.get(payment_id).filter(|taken| taken.usage != Usage::Applied);
+        let taken = taken.ok_or_else(|| PledgeError::NotUnapplied(payment_id.clone()))?;
+        Ok(PledgeCommand::CreateAccepted {
+            campaign_id: record.campaign_id,
+            donor_id: record.donor_id,
+            payment_id: payment_id.clone(),
+            amount: taken.amount,
+            anonymous: record.anonymous,
+        })
+    }
+}
 
 impl PledgeRecord {
     pub(super) fn refunded(&self, payment_id: &PaymentId, refund_id: &RefundId, amount: Money) -> Decision {

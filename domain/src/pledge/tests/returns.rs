@@ -263,6 +263,13 @@ fn accepted_money_makes_a_pledge_that_is_paid() {
         amount: usd(5000),
         anonymous: false,
     };
+    for (status, pledge) in holding_apart() {
+        assert_eq!(pledge.create_accepted(&payment("u")), Ok(create.clone()), "{status}");
+        let after = then(pledge, vec![accepted("u")]);
+        assert_eq!(after.create_accepted(&payment("u")), Ok(create.clone()), "{status}");
+    }
+    let not_unapplied = Err(PledgeError::NotUnapplied(payment("a")));
+    assert_eq!(in_status(Captured).create_accepted(&payment("a")), not_unapplied);
     let events = vec![created(), authorized("u"), captured("u")];
     assert_eq!(Pledge::Absent.decide(&create), Ok(events.clone()));
     let pledge = given(events);
