@@ -72,6 +72,9 @@ pub(crate) fn pledge_problem(error: ExecuteError<PledgeError>) -> Problem {
         PledgeError::NotPending(_)
         | PledgeError::NotAuthorized(_)
         | PledgeError::AwaitsCapture(_)
+        | PledgeError::MovedTo(_)
+        | PledgeError::NotUnapplied(_)
+        | PledgeError::NotIntact(_)
         | PledgeError::NeedsReview(_) => Problem::new(ProblemKind::RuleBroken, rule),
     })
 }

@@ -18,7 +18,7 @@ pub use campaign::{Campaign, CampaignCommand, CampaignError, CampaignEvent, Camp
 pub use event::{DecodeError, Event, StoredEvent, decode_value};
 pub use ids::{CampaignId, DisputeId, DonorId, Email, IdKey, IdempotencyKey, PaymentId, PledgeId, RefundId};
 pub use money::{Currency, Money, MoneyError};
-pub use pledge::{PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus};
+pub use pledge::{MoneyHeld, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus};
 pub use text::{Text, TextError};
 
 /// An aggregate whose decisions are a pure function of its state and the command.

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use chrono::{TimeZone, Utc};
 use cqrs_es::DomainEvent;
 use domain::campaign::CampaignDetails;
-use domain::{CampaignEvent, CampaignId, DonorId, Event, Money, PledgeEvent, PledgeStatus};
+use domain::{
+    CampaignEvent, CampaignId, DonorId, Event, Money, MoneyHeld, PledgeEvent, PledgeId, PledgeStatus,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -41,6 +43,8 @@ fn pledge_events() -> Vec<PledgeEvent> {
     let campaign_id = CampaignId(Uuid::from_u128(1));
     let donor_id = DonorId(Uuid::from_u128(2));
     let payment_id = || "pay_1".parse().unwrap();
+    let dispute_id = || "dp_1".parse().unwrap();
+    let held = MoneyHeld::Raised;
     let amount = Money::new(5_000, "USD".parse().unwrap()).unwrap();
     vec![
         PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous: true },
@@ -57,6 +61,45 @@ fn pledge_events() -> Vec<PledgeEvent> {
         PledgeEvent::PledgeExpired { campaign_id },
         PledgeEvent::PledgeCancelled { campaign_id, payment_id: payment_id() },
         PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id: payment_id(), amount },
+        PledgeEvent::PaymentRefunded {
+            campaign_id,
+            donor_id,
+            payment_id: payment_id(),
+            refund_id: "re_1".parse().unwrap(),
+            amount,
+            held: MoneyHeld::Unapplied,
+        },
+        PledgeEvent::PaymentDisputed {
+            campaign_id,
+            donor_id,
+            payment_id: payment_id(),
+            dispute_id: dispute_id(),
+            amount,
+            held,
+        },
+        PledgeEvent::DisputeWon {
+            campaign_id,
+            donor_id,
+            payment_id: payment_id(),
+            dispute_id: dispute_id(),
+            amount,
+            held,
+        },
+        PledgeEvent::DisputeLost {
+            campaign_id,
+            donor_id,
+            payment_id: payment_id(),
+            dispute_id: dispute_id(),
+            amount,
+            held,
+        },
+        PledgeEvent::UnappliedAccepted {
+            campaign_id,
+            donor_id,
+            payment_id: payment_id(),
+            amount,
+            accepted_as: PledgeId(Uuid::from_u128(3)),
+        },
     ]
 }
 

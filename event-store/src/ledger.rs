@@ -186,30 +186,83 @@ impl Ledger {
         Ok(executed)
     }
 
+    /// Executes a command and, in the same append, makes another aggregate of the same kind, which
+    /// follows from what was decided. Both are in the ledger or neither is. A command that has
+    /// nothing new to say makes nothing either.
+    ///
+    /// `create` is given the aggregate as it stands after the command. `donor` belongs to the new one,
+    /// whose events follow those of the command; the position is that of the last of them.
+    ///
+    /// # Errors
+    /// [`ExecuteError`]; [`AppendError::Conflict`] also when `new_id` is taken.
+    pub async fn execute_and_create<A: Decide>(
+        &self,
+        id: Uuid,
+        command: &A::Command,
+        new_id: Uuid,
+        create: impl Fn(&A) -> Result<A::Command, A::Error> + Send,
+        metadata: Metadata,
+        donor: Option<PledgeDonor>,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let mut retries = 0;
+        loop {
+            let mut loaded = self.load::<A>(id).await.map_err(ExecuteError::Load)?;
+            let events = loaded.aggregate.decide(command).map_err(ExecuteError::Rule)?;
+            if events.is_empty() {
+                return self.nothing_new(id, loaded.aggregate).await;
+            }
+            let (command_id, metadata) = of_new_command(metadata.clone());
+            let stream = Self::prepare(id, &loaded, &events, &metadata)?;
+            apply(&mut loaded.aggregate, &events);
+            let new = Loaded { aggregate: A::default(), sequence: 0 };
+            let created = create(&loaded.aggregate).and_then(|create| new.aggregate.decide(&create));
+            let new_stream = Self::prepare(new_id, &new, &created.map_err(ExecuteError::Rule)?, &metadata)?;
+            let streams = vec![stream, new_stream];
+            let append = Append { command_id, streams, conditions: vec![], donor: donor.clone() };
+            match self.append(append).await {
+                Err(AppendError::Conflict) if retries < MAX_RETRIES => retries += 1,
+                Err(error) => return Err(error.into()),
+                Ok(Appended { position, recorded_at }) => {
+                    return Ok(Executed { aggregate: loaded.aggregate, events, position, recorded_at });
+                }
+            }
+        }
+    }
+
+    /// One aggregate's part of an append: its events, at the sequence at which it was loaded.
+    /// `metadata` has the append's `command_id`.
+    ///
+    /// # Errors
+    /// [`AppendError::Refused`] for an event that cannot be written down.
+    pub fn prepare<A: Decide>(
+        id: Uuid,
+        loaded: &Loaded<A>,
+        events: &[A::Event],
+        metadata: &Metadata,
+    ) -> Result<StreamEvents, AppendError> {
+        let metadata = serde_json::to_string(metadata).map_err(not_json)?;
+        let events = events.iter().map(|event| new_event(event, &metadata));
+        Ok(StreamEvents {
+            stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence: loaded.sequence },
+            events: events.collect::<Result<_, _>>().map_err(not_json)?,
+        })
+    }
+
     async fn append_decided<A: Decide>(
         &self,
         id: Uuid,
-        loaded: Loaded<A>,
+        mut loaded: Loaded<A>,
         events: Vec<A::Event>,
         conditions: Vec<Condition>,
-        mut metadata: Metadata,
+        metadata: Metadata,
         donor: Option<PledgeDonor>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        let command_id = Uuid::now_v7();
-        metadata.insert("command_id".to_owned(), command_id.to_string());
-        let metadata = serde_json::to_string(&metadata).map_err(not_json)?;
-        let new_events = events.iter().map(|event| new_event(event, &metadata));
-        let stream = StreamEvents {
-            stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence: loaded.sequence },
-            events: new_events.collect::<Result<_, _>>().map_err(not_json)?,
-        };
+        let (command_id, metadata) = of_new_command(metadata);
+        let stream = Self::prepare(id, &loaded, &events, &metadata)?;
         let append = Append { command_id, streams: vec![stream], conditions, donor };
         let Appended { position, recorded_at } = self.append(append).await?;
-        let mut aggregate = loaded.aggregate;
-        for event in &events {
-            aggregate.apply(event.clone());
-        }
-        Ok(Executed { aggregate, events, position, recorded_at })
+        apply(&mut loaded.aggregate, &events);
+        Ok(Executed { aggregate: loaded.aggregate, events, position, recorded_at })
     }
 
     /// The answer to a command without events: the aggregate stands where its last event stands.
@@ -228,6 +281,19 @@ impl Ledger {
         .await
         .map_err(|error| ExecuteError::Load(PersistenceError::ConnectionError(Box::new(error))))?;
         Ok(Executed { aggregate, events: Vec::new(), position, recorded_at })
+    }
+}
+
+/// A fresh command id, and the metadata with it.
+fn of_new_command(mut metadata: Metadata) -> (Uuid, Metadata) {
+    let command_id = Uuid::now_v7();
+    metadata.insert("command_id".to_owned(), command_id.to_string());
+    (command_id, metadata)
+}
+
+fn apply<A: Decide>(aggregate: &mut A, events: &[A::Event]) {
+    for event in events {
+        aggregate.apply(event.clone());
     }
 }
 

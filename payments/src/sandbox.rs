@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::pledge::FailureReason;
-use domain::{Money, PaymentFact, PaymentId, PledgeId};
+use domain::{DisputeId, Money, PaymentFact, PaymentId, PledgeId, RefundId};
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,32 @@ pub struct FailureData {
     pub reason: Option<FailureReason>,
 }
 
+/// `data` of `payment.refunded`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RefundData {
+    /// The merchant's reference.
+    pub pledge_id: PledgeId,
+    /// The provider's payment.
+    pub payment_id: PaymentId,
+    /// The provider's refund.
+    pub refund_id: RefundId,
+    /// How much was given back.
+    pub amount: Money,
+}
+
+/// `data` of `dispute.opened`, `dispute.won` and `dispute.lost`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DisputeData {
+    /// The merchant's reference.
+    pub pledge_id: PledgeId,
+    /// The provider's payment.
+    pub payment_id: PaymentId,
+    /// The provider's dispute.
+    pub dispute_id: DisputeId,
+    /// How much is in question.
+    pub amount: Money,
+}
+
 /// Reads a genuine message.
 ///
 /// # Errors
@@ -77,6 +103,22 @@ pub fn parse(body: &[u8]) -> Result<(Message, Notice), ParseError> {
         "payment.failed" => {
             let FailureData { pledge_id, payment_id, reason } = parse_json(data, "data.")?;
             Notice::Fact { pledge_id, fact: PaymentFact::Failed { payment_id, reason } }
+        }
+        "payment.refunded" => {
+            let RefundData { pledge_id, payment_id, refund_id, amount } = parse_json(data, "data.")?;
+            Notice::Fact { pledge_id, fact: PaymentFact::Refunded { payment_id, refund_id, amount } }
+        }
+        "dispute.opened" => {
+            let DisputeData { pledge_id, payment_id, dispute_id, amount } = parse_json(data, "data.")?;
+            Notice::Fact { pledge_id, fact: PaymentFact::DisputeOpened { payment_id, dispute_id, amount } }
+        }
+        "dispute.won" => {
+            let DisputeData { pledge_id, payment_id, dispute_id, amount } = parse_json(data, "data.")?;
+            Notice::Fact { pledge_id, fact: PaymentFact::DisputeWon { payment_id, dispute_id, amount } }
+        }
+        "dispute.lost" => {
+            let DisputeData { pledge_id, payment_id, dispute_id, amount } = parse_json(data, "data.")?;
+            Notice::Fact { pledge_id, fact: PaymentFact::DisputeLost { payment_id, dispute_id, amount } }
         }
         _ => Notice::Ignored,
     };

@@ -12,6 +12,7 @@ mod mirror;
 mod pledges;
 mod runner;
 mod totals;
+mod unapplied;
 mod voids;
 
 use std::sync::Arc;

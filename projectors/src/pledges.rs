@@ -1,16 +1,18 @@
-//! The read tables `pledges`, `pledge_history` and `donations`.
+//! The read tables `pledges`, `pledge_history` and `donations`; and `unapplied_payments`, which
+//! [`crate::unapplied`] writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Event, Money, PledgeEvent, PledgeId, PledgeStatus};
+use domain::{Event, Money, MoneyHeld, PledgeEvent, PledgeId, PledgeStatus};
 use event_store::RecordedEvent;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::runner::{ProjectError, Projector};
+use crate::unapplied;
 
 pub(crate) struct Pledges;
 
@@ -37,11 +39,12 @@ impl Projector for Pledges {
         update_changed(connection, &events).await?;
         insert_history(connection, &events).await?;
         insert_donations(connection, &events).await?;
+        unapplied::write(connection, &events).await?;
         Ok(())
     }
 }
 
-type PledgeEvents<'a> = [(PledgeId, &'a PledgeEvent, &'a RecordedEvent)];
+pub(crate) type PledgeEvents<'a> = [(PledgeId, &'a PledgeEvent, &'a RecordedEvent)];
 
 async fn insert_created(connection: &mut PgConnection, events: &PledgeEvents<'_>) -> Result<(), sqlx::Error> {
     let mut ids = Vec::new();
@@ -90,8 +93,40 @@ struct Change {
     status: Option<PledgeStatus>,
     amount_minor: Option<i64>,
     captured_minor: Option<i64>,
+    refunded_minor: i64,
+    charged_back_minor: i64,
     updated_at: DateTime<Utc>,
     position: i64,
+}
+
+impl Change {
+    /// What an event says about money that pays the pledge; money held apart is no part of its row.
+    fn add_money(&mut self, event: &PledgeEvent) {
+        match event {
+            PledgeEvent::PledgeAmended { amount, .. } => self.amount_minor = Some(amount.amount_minor()),
+            PledgeEvent::PledgeCaptured { amount, .. } => {
+                self.captured_minor = Some(amount.amount_minor());
+            }
+            PledgeEvent::PaymentRefunded { amount, held: MoneyHeld::Raised, .. } => {
+                self.refunded_minor += amount.amount_minor();
+            }
+            PledgeEvent::DisputeLost { amount, held: MoneyHeld::Raised, .. } => {
+                self.charged_back_minor += amount.amount_minor();
+            }
+            PledgeEvent::PledgeCreated { .. }
+            | PledgeEvent::PledgeAuthorized { .. }
+            | PledgeEvent::PledgeCompleted { .. }
+            | PledgeEvent::PledgeFailed { .. }
+            | PledgeEvent::PledgeExpired { .. }
+            | PledgeEvent::PledgeCancelled { .. }
+            | PledgeEvent::PaymentUnapplied { .. }
+            | PledgeEvent::PaymentRefunded { held: MoneyHeld::Unapplied, .. }
+            | PledgeEvent::PaymentDisputed { .. }
+            | PledgeEvent::DisputeWon { .. }
+            | PledgeEvent::DisputeLost { held: MoneyHeld::Unapplied, .. }
+            | PledgeEvent::UnappliedAccepted { .. } => {}
+        }
+    }
 }
 
 /// One update per pledge, however many of its events are in the batch.
@@ -105,33 +140,35 @@ async fn update_changed(connection: &mut PgConnection, events: &PledgeEvents<'_>
             status: None,
             amount_minor: None,
             captured_minor: None,
+            refunded_minor: 0,
+            charged_back_minor: 0,
             updated_at: recorded.recorded_at,
             position: recorded.position,
         });
         change.updated_at = recorded.recorded_at;
         change.position = recorded.position;
         change.status = event.edge().map(|(_, to)| to).or(change.status);
-        if let PledgeEvent::PledgeAmended { amount, .. } = event {
-            change.amount_minor = Some(amount.amount_minor());
-        }
-        if let PledgeEvent::PledgeCaptured { amount, .. } = event {
-            change.captured_minor = Some(amount.amount_minor());
-        }
+        change.add_money(event);
     }
     let column = |of: fn(&Change) -> Option<i64>| changes.values().map(of).collect::<Vec<_>>();
     sqlx::query(
         "update pledges p
          set status = coalesce(c.status, p.status), amount_minor = coalesce(c.amount, p.amount_minor),
-             captured_minor = coalesce(c.captured, p.captured_minor), updated_at = c.instant,
+             captured_minor = coalesce(c.captured, p.captured_minor),
+             refunded_minor = p.refunded_minor + c.refunded,
+             charged_back_minor = p.charged_back_minor + c.charged_back, updated_at = c.instant,
              position = c.position
-         from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::bigint[])
-             as c (id, status, amount, captured, instant, position)
+         from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                 $7::timestamptz[], $8::bigint[])
+             as c (id, status, amount, captured, refunded, charged_back, instant, position)
          where p.pledge_id = c.id",
     )
     .bind(changes.keys().copied().collect::<Vec<_>>())
     .bind(changes.values().map(|c| c.status.map(PledgeStatus::as_str)).collect::<Vec<_>>())
     .bind(column(|c| c.amount_minor))
     .bind(column(|c| c.captured_minor))
+    .bind(column(|c| Some(c.refunded_minor)))
+    .bind(column(|c| Some(c.charged_back_minor)))
     .bind(changes.values().map(|c| c.updated_at).collect::<Vec<_>>())
     .bind(changes.values().map(|c| c.position).collect::<Vec<_>>())
     .execute(connection)
@@ -164,7 +201,12 @@ fn amount(event: &PledgeEvent) -> Option<Money> {
         | PledgeEvent::PledgeAmended { amount, .. }
         | PledgeEvent::PledgeAuthorized { amount, .. }
         | PledgeEvent::PledgeCaptured { amount, .. }
-        | PledgeEvent::PaymentUnapplied { amount, .. } => Some(*amount),
+        | PledgeEvent::PaymentUnapplied { amount, .. }
+        | PledgeEvent::PaymentRefunded { amount, .. }
+        | PledgeEvent::PaymentDisputed { amount, .. }
+        | PledgeEvent::DisputeWon { amount, .. }
+        | PledgeEvent::DisputeLost { amount, .. }
+        | PledgeEvent::UnappliedAccepted { amount, .. } => Some(*amount),
         PledgeEvent::PledgeCompleted { .. }
         | PledgeEvent::PledgeFailed { .. }
         | PledgeEvent::PledgeExpired { .. }

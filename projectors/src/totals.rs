@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{CampaignEvent, Event, PledgeEvent, PledgeStatus};
+use domain::{CampaignEvent, Event, Money, MoneyHeld, PledgeEvent, PledgeStatus};
 use event_store::RecordedEvent;
 use read_model::Totals;
 use sqlx::PgConnection;
@@ -69,6 +69,8 @@ struct Goal {
 #[derive(Default)]
 struct Delta {
     raised_minor: i64,
+    refunded_minor: i64,
+    charged_back_minor: i64,
     unapplied_minor: i64,
     /// In the order of [`PledgeStatus::ALL`].
     pledges: [i64; PledgeStatus::ALL.len()],
@@ -130,13 +132,38 @@ impl Batch {
             PledgeEvent::PaymentUnapplied { amount, .. } => {
                 delta.unapplied_minor += amount.amount_minor();
             }
+            PledgeEvent::PaymentRefunded { amount, held, .. } => {
+                delta.give_back(*amount, *held, |delta| &mut delta.refunded_minor);
+            }
+            PledgeEvent::DisputeLost { amount, held, .. } => {
+                delta.give_back(*amount, *held, |delta| &mut delta.charged_back_minor);
+            }
+            PledgeEvent::UnappliedAccepted { amount, .. } => {
+                delta.unapplied_minor -= amount.amount_minor();
+            }
             PledgeEvent::PledgeCreated { .. }
             | PledgeEvent::PledgeAmended { .. }
             | PledgeEvent::PledgeAuthorized { .. }
             | PledgeEvent::PledgeCompleted { .. }
             | PledgeEvent::PledgeFailed { .. }
             | PledgeEvent::PledgeExpired { .. }
-            | PledgeEvent::PledgeCancelled { .. } => {}
+            | PledgeEvent::PledgeCancelled { .. }
+            | PledgeEvent::PaymentDisputed { .. }
+            | PledgeEvent::DisputeWon { .. } => {}
+        }
+    }
+}
+
+impl Delta {
+    /// Takes money out of the figure that it is in. What went back of raised money is also shown
+    /// in `figure`; what went back of money held apart was never raised.
+    fn give_back(&mut self, amount: Money, held: MoneyHeld, figure: impl Fn(&mut Self) -> &mut i64) {
+        match held {
+            MoneyHeld::Raised => {
+                self.raised_minor -= amount.amount_minor();
+                *figure(self) += amount.amount_minor();
+            }
+            MoneyHeld::Unapplied => self.unapplied_minor -= amount.amount_minor(),
         }
     }
 }
@@ -200,6 +227,8 @@ async fn add_deltas(
     sqlx::query_as(
         "update campaign_totals t
          set raised_minor = t.raised_minor + d.raised_minor,
+             refunded_minor = t.refunded_minor + d.refunded_minor,
+             charged_back_minor = t.charged_back_minor + d.charged_back_minor,
              unapplied_minor = t.unapplied_minor + d.unapplied_minor,
              donors = t.donors + d.donors, pending = t.pending + d.pending,
              authorized = t.authorized + d.authorized, captured = t.captured + d.captured,
@@ -208,14 +237,17 @@ async fn add_deltas(
              published = t.published or d.published, position = d.position, as_of = d.as_of
          from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
                  $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
-                 $13::timestamptz[], $14::bool[])
-             as d (campaign_id, raised_minor, unapplied_minor, donors, pending, authorized, captured,
-                 completed, failed, expired, cancelled, position, as_of, published)
+                 $13::bigint[], $14::bigint[], $15::timestamptz[], $16::bool[])
+             as d (campaign_id, raised_minor, refunded_minor, charged_back_minor, unapplied_minor, donors,
+                 pending, authorized, captured, completed, failed, expired, cancelled, position, as_of,
+                 published)
          where t.campaign_id = d.campaign_id
          returning t.*",
     )
     .bind(&ids)
     .bind(column(&|delta| delta.raised_minor))
+    .bind(column(&|delta| delta.refunded_minor))
+    .bind(column(&|delta| delta.charged_back_minor))
     .bind(column(&|delta| delta.unapplied_minor))
     .bind(ids.iter().map(|id| new_donors.get(id).copied().unwrap_or(0)).collect::<Vec<_>>())
     .bind(count(PledgeStatus::Pending))

@@ -24,6 +24,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
 struct DonationReply {
     /// The position of the capture in the ledger.
     position: i64,
+    /// How much was given and is still there.
     amount: MoneyReply,
     /// None where the donor wishes to stay nameless or gave no name.
     donor_name: Option<String>,
@@ -47,7 +48,7 @@ impl From<Donation> for DonationReply {
 
 /// List a campaign's gifts
 ///
-/// Newest first.
+/// Newest first. What was given back is taken off, and a gift that was given back entirely is not shown.
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/donations", tag = "campaigns",
     params(("id" = Uuid, Path), PageQuery),
@@ -61,10 +62,14 @@ async fn list_donations(
     let limit = page.limit()?;
     let after = page.after::<i64>()?;
     let rows: Vec<Donation> = sqlx::query_as(
-        "select d.position, d.amount_minor, d.currency, d.anonymous, d.captured_at, g.message,
+        "select d.position, d.amount_minor - p.refunded_minor - p.charged_back_minor as amount_minor,
+             d.currency, d.anonymous, d.captured_at, g.message,
              case when not d.anonymous then g.name end as donor_name
-         from donations d left join pledge_donors g using (pledge_id)
+         from donations d
+         join pledges p using (pledge_id)
+         left join pledge_donors g using (pledge_id)
          where d.campaign_id = $1 and ($2::bigint is null or d.position < $2)
+             and p.refunded_minor + p.charged_back_minor < d.amount_minor
          order by d.position desc
          limit $3",
     )

@@ -7,6 +7,7 @@ mod paging;
 mod pledges;
 mod stream;
 mod totals;
+mod unapplied;
 
 use std::sync::Arc;
 
@@ -54,6 +55,7 @@ fn routes() -> OpenApiRouter<State> {
         .merge(stream::router())
         .merge(donations::router())
         .merge(pledges::router())
+        .merge(unapplied::router())
 }
 
 /// The description of this service's routes.

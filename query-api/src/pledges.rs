@@ -29,6 +29,10 @@ struct PledgeReply {
     amount: MoneyReply,
     /// How much was taken, in minor units, once it was.
     captured_minor: Option<i64>,
+    /// How much of that was refunded, in minor units.
+    refunded_minor: i64,
+    /// How much of that was lost in disputes, in minor units.
+    charged_back_minor: i64,
     anonymous: bool,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -44,6 +48,8 @@ impl From<Pledge> for PledgeReply {
             status: row.status,
             amount: MoneyReply { amount_minor: row.amount_minor, currency: row.currency },
             captured_minor: row.captured_minor,
+            refunded_minor: row.refunded_minor,
+            charged_back_minor: row.charged_back_minor,
             anonymous: row.anonymous,
             created_at: row.created_at,
             updated_at: row.updated_at,

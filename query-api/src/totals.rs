@@ -34,9 +34,13 @@ pub(crate) struct TotalsReply {
     campaign_id: Uuid,
     /// ISO 4217 code of the campaign's only currency.
     currency: String,
-    /// How much was captured, in minor units.
+    /// How much was captured and is still there, in minor units: without what went back.
     raised_minor: i64,
-    /// Distinct donors with captured money.
+    /// How much of captured money was refunded, in minor units.
+    refunded_minor: i64,
+    /// How much of captured money was lost in disputes, in minor units.
+    charged_back_minor: i64,
+    /// Distinct donors whose money was captured, also where it went back.
     donors: i64,
     pledges: PledgeCountsReply,
     /// How much is wanted, in minor units.
@@ -70,6 +74,8 @@ impl TotalsReply {
             campaign_id: totals.campaign_id,
             currency: totals.currency,
             raised_minor: totals.raised_minor,
+            refunded_minor: totals.refunded_minor,
+            charged_back_minor: totals.charged_back_minor,
             donors: totals.donors,
             pledges: PledgeCountsReply {
                 pending,

@@ -46,6 +46,10 @@ pub struct Pledge {
     pub amount_minor: i64,
     /// How much was taken, in minor units, once it was.
     pub captured_minor: Option<i64>,
+    /// How much of that was refunded, in minor units.
+    pub refunded_minor: i64,
+    /// How much of that was lost in disputes, in minor units.
+    pub charged_back_minor: i64,
     /// ISO 4217 code.
     pub currency: String,
     /// Whether the donor wishes to stay nameless in public.
@@ -73,12 +77,39 @@ pub struct HistoryEntry {
     pub recorded_at: DateTime<Utc>,
 }
 
+/// A row of `unapplied_payments`.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct UnappliedPayment {
+    /// The pledge that could not use it.
+    pub pledge_id: Uuid,
+    /// The provider's payment.
+    pub payment_id: String,
+    /// The campaign the pledge is for.
+    pub campaign_id: Uuid,
+    /// The donor's pseudonym.
+    pub donor_id: Uuid,
+    /// How much was taken, in minor units.
+    pub amount_minor: i64,
+    /// How much of that went back in any way, in minor units.
+    pub given_back_minor: i64,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// `held`, `refunded` or `accepted`.
+    pub status: String,
+    /// The pledge that it became, once it was accepted.
+    pub accepted_as: Option<Uuid>,
+    /// The position of the event that says that it was taken.
+    pub position: i64,
+    /// When that event was recorded.
+    pub received_at: DateTime<Utc>,
+}
+
 /// A row of `donations`, as the public may see it: without pledge and donor.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct Donation {
     /// The position of the capture in the ledger.
     pub position: i64,
-    /// How much was given, in minor units.
+    /// How much was given and is still there, in minor units.
     pub amount_minor: i64,
     /// ISO 4217 code.
     pub currency: String,

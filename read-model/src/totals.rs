@@ -35,11 +35,17 @@ pub struct Totals {
     pub currency: String,
     /// How much is wanted, in minor units.
     pub goal_minor: i64,
-    /// How much was captured, in minor units.
+    /// How much was captured and is still there, in minor units.
     pub raised_minor: i64,
-    /// How much is held apart, in minor units; not part of what was raised.
+    /// How much of captured money was refunded, in minor units.
+    #[serde(default)]
+    pub refunded_minor: i64,
+    /// How much of captured money was lost in disputes, in minor units.
+    #[serde(default)]
+    pub charged_back_minor: i64,
+    /// How much is held apart and still there, in minor units; not part of what was raised.
     pub unapplied_minor: i64,
-    /// Distinct donors with captured money.
+    /// Distinct donors whose money was captured, also where it went back.
     pub donors: i64,
     /// Pledges by state.
     #[sqlx(flatten)]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use domain::pledge::PledgeState;
+use domain::pledge::{PledgeRecord, Usage};
 use domain::{Campaign, CampaignId, CampaignStatus, DonorId, Event, Pledge, PledgeId, PledgeStatus};
 use event_store::RecordedEvent;
 use read_model::{PledgeCounts, Totals};
@@ -89,6 +89,8 @@ impl LedgerFold {
                     currency: details.goal.currency().code().to_owned(),
                     goal_minor: details.goal.amount_minor(),
                     raised_minor: 0,
+                    refunded_minor: 0,
+                    charged_back_minor: 0,
                     unapplied_minor: 0,
                     donors: 0,
                     pledges: PledgeCounts::default(),
@@ -100,12 +102,9 @@ impl LedgerFold {
         for record in self.pledges.values().filter_map(|pledge| pledge.state.record()) {
             let Some(total) = totals.get_mut(&record.campaign_id) else { continue };
             *count(&mut total.pledges, record.state.status()) += 1;
-            if let PledgeState::Captured(payment) | PledgeState::Completed(payment) = &record.state {
-                total.raised_minor = add(total.raised_minor, payment.amount.amount_minor())?;
+            add_money(total, record)?;
+            if record.applied().is_some() {
                 donors.entry(record.campaign_id).or_default().insert(record.donor_id);
-            }
-            for payment in &record.unapplied {
-                total.unapplied_minor = add(total.unapplied_minor, payment.amount.amount_minor())?;
             }
         }
         for (id, donors) in donors {
@@ -115,6 +114,23 @@ impl LedgerFold {
         }
         Ok(totals)
     }
+}
+
+/// Adds what is left of a pledge's payments to the figure that it is in. Money that was accepted as
+/// another pledge is in that pledge.
+fn add_money(total: &mut Totals, record: &PledgeRecord) -> Result<(), String> {
+    for taken in record.taken.values() {
+        match taken.usage {
+            Usage::Applied => {
+                total.raised_minor = add(total.raised_minor, taken.left_minor())?;
+                total.refunded_minor = add(total.refunded_minor, taken.refunded_minor())?;
+                total.charged_back_minor = add(total.charged_back_minor, taken.charged_back_minor())?;
+            }
+            Usage::Unapplied => total.unapplied_minor = add(total.unapplied_minor, taken.left_minor())?,
+            Usage::Accepted(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn step<A>(

@@ -63,5 +63,16 @@ fn details(event: &PledgeEvent) -> String {
             None => format!("payment {payment_id}"),
         },
         PledgeEvent::PledgeExpired { .. } => String::new(),
+        PledgeEvent::PaymentRefunded { payment_id, refund_id, amount, .. } => {
+            format!("{amount} of payment {payment_id} by refund {refund_id}")
+        }
+        PledgeEvent::PaymentDisputed { payment_id, dispute_id, amount, .. }
+        | PledgeEvent::DisputeWon { payment_id, dispute_id, amount, .. }
+        | PledgeEvent::DisputeLost { payment_id, dispute_id, amount, .. } => {
+            format!("{amount} of payment {payment_id} in dispute {dispute_id}")
+        }
+        PledgeEvent::UnappliedAccepted { payment_id, amount, accepted_as, .. } => {
+            format!("{amount} by payment {payment_id} as pledge {accepted_as}")
+        }
     }
 }

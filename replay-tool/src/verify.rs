@@ -5,9 +5,11 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use domain::CampaignId;
+use domain::pledge::{PledgeRecord, TakenPayment, Usage};
 use event_store::{ReadError, read_after};
 use read_model::{
-    Campaign, PROJECTIONS, Pledge, RedisTotals, Totals, load_checkpoint, load_totals, load_totals_page,
+    Campaign, PROJECTIONS, Pledge, RedisTotals, Totals, UnappliedPayment, load_checkpoint, load_totals,
+    load_totals_page,
 };
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
@@ -189,7 +191,8 @@ async fn compare_pledges(snapshot: &mut PgConnection, fold: &LedgerFold) -> Resu
         }
     }
     same("pledges", "rows", "", fold.pledges.len(), seen)?;
-    compare_donations(snapshot, fold).await
+    compare_donations(snapshot, fold).await?;
+    compare_unapplied(snapshot, fold).await
 }
 
 fn compare_pledge(fold: &LedgerFold, row: &Pledge) -> Result<(), End> {
@@ -205,22 +208,17 @@ fn compare_pledge(fold: &LedgerFold, row: &Pledge) -> Result<(), End> {
     same("pledges", "amount_minor", &id, record.amount.amount_minor(), row.amount_minor)?;
     same("pledges", "currency", &id, record.amount.currency().code(), row.currency.as_str())?;
     same("pledges", "captured_minor", &id, captured_minor(record), row.captured_minor)?;
+    let applied = record.applied();
+    let refunded_minor = applied.map_or(0, TakenPayment::refunded_minor);
+    same("pledges", "refunded_minor", &id, refunded_minor, row.refunded_minor)?;
+    let charged_back_minor = applied.map_or(0, TakenPayment::charged_back_minor);
+    same("pledges", "charged_back_minor", &id, charged_back_minor, row.charged_back_minor)?;
     same("pledges", "anonymous", &id, record.anonymous, row.anonymous)?;
     same("pledges", "position", &id, folded.position, row.position)
 }
 
-fn captured_minor(record: &domain::pledge::PledgeRecord) -> Option<i64> {
-    use domain::pledge::PledgeState;
-    match &record.state {
-        PledgeState::Captured(payment) | PledgeState::Completed(payment) => {
-            Some(payment.amount.amount_minor())
-        }
-        PledgeState::Pending
-        | PledgeState::Authorized(_)
-        | PledgeState::Failed(_)
-        | PledgeState::Expired
-        | PledgeState::Cancelled => None,
-    }
+fn captured_minor(record: &PledgeRecord) -> Option<i64> {
+    record.applied().map(|taken| taken.amount.amount_minor())
 }
 
 /// Every captured pledge is one donation of its amount, and its history has all of its events.
@@ -237,6 +235,40 @@ async fn compare_donations(snapshot: &mut PgConnection, fold: &LedgerFold) -> Re
     let events: i64 = fold.pledges.values().map(|pledge| pledge.sequence).sum();
     let rows: i64 = sqlx::query_scalar("select count(*) from pledge_history").fetch_one(snapshot).await?;
     same("pledge_history", "rows", "", events, rows)
+}
+
+/// Every payment that was ever held apart is one row, and says what became of it.
+async fn compare_unapplied(snapshot: &mut PgConnection, fold: &LedgerFold) -> Result<(), End> {
+    let table = "unapplied_payments";
+    let records = fold.pledges.values().filter_map(|pledge| pledge.state.record());
+    let taken = records.flat_map(|record| record.taken.values());
+    let expected = taken.filter(|taken| taken.usage != Usage::Applied).count();
+    let rows: Vec<UnappliedPayment> =
+        sqlx::query_as("select * from unapplied_payments").fetch_all(snapshot).await?;
+    same(table, "rows", "", expected, rows.len())?;
+    for row in rows {
+        let id = format!("{} of pledge {}", row.payment_id, row.pledge_id);
+        let record = fold.pledges.get(&domain::PledgeId(row.pledge_id)).and_then(|p| p.state.record());
+        let payment_id = row.payment_id.parse().ok();
+        let taken = record.zip(payment_id).and_then(|(record, id)| Some((record, record.taken.get(&id)?)));
+        let Some((record, taken)) = taken else {
+            return differs(format!("{table}: {id} is not in the ledger"));
+        };
+        let (status, accepted_as) = match taken.usage {
+            Usage::Applied => return differs(format!("{table}: {id} is not held apart")),
+            Usage::Accepted(pledge_id) => ("accepted", Some(pledge_id.0)),
+            Usage::Unapplied if taken.left_minor() == 0 => ("refunded", None),
+            Usage::Unapplied => ("held", None),
+        };
+        same(table, "status", &id, status, row.status.as_str())?;
+        same(table, "accepted_as", &id, accepted_as, row.accepted_as)?;
+        same(table, "campaign_id", &id, record.campaign_id.0, row.campaign_id)?;
+        same(table, "donor_id", &id, record.donor_id.0, row.donor_id)?;
+        same(table, "amount_minor", &id, taken.amount.amount_minor(), row.amount_minor)?;
+        same(table, "currency", &id, taken.amount.currency().code(), row.currency.as_str())?;
+        same(table, "given_back_minor", &id, taken.given_back_minor(), row.given_back_minor)?;
+    }
+    Ok(())
 }
 
 async fn compare_totals(snapshot: &mut PgConnection, fold: &LedgerFold) -> Result<usize, End> {

@@ -72,6 +72,7 @@ fn the_api_description_has_every_route() {
         ("/api/pledges/{id}", &["get", "put"]),
         ("/api/pledges/{id}/cancel", &["post"]),
         ("/api/pledges/{id}/history", &["get"]),
+        ("/api/unapplied", &["get"]),
         ("/webhooks/sandbox", &["post"]),
         ("/pay/{pledge_id}", &["get"]),
     ] {

@@ -8,6 +8,7 @@ mod contracts;
 mod faults;
 mod ledger;
 mod limits;
+mod money;
 mod payment_flow;
 mod pledges;
 mod processes;

@@ -18,7 +18,7 @@ async fn inbox_status(app: &TestApp, webhook_id: &str) -> Option<(String, Option
         .unwrap()
 }
 
-async fn inbox_with_status(app: &TestApp, webhook_id: &str, status: &str) -> Option<String> {
+pub(crate) async fn inbox_with_status(app: &TestApp, webhook_id: &str, status: &str) -> Option<String> {
     let ask = async || inbox_status(app, webhook_id).await;
     let found = eventually(Duration::from_secs(5), ask, |row| row.as_ref().is_some_and(|r| r.0 == status));
     found.await.unwrap().1

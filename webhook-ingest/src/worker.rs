@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use domain::{Pledge, PledgeCommand, PledgeError};
-use event_store::{AppendError, ExecuteError, Metadata, Wakeup};
+use domain::{PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeId};
+use event_store::{AppendError, ExecuteError, Executed, Metadata, Wakeup};
 use futures_util::future::join_all;
 use payments::{Notice, sandbox};
 use rand::Rng;
@@ -117,8 +117,7 @@ async fn process(config: &Config, row: &InboxRow) -> Verdict {
         ("provider".to_owned(), sandbox::NAME.to_owned()),
         ("webhook_id".to_owned(), row.webhook_id.clone()),
     ]);
-    let command = PledgeCommand::Record(fact.clone());
-    match config.ledger.execute::<Pledge>(pledge_id.0, &command, metadata).await {
+    match record(config, pledge_id, &fact, metadata).await {
         Ok(executed) if executed.aggregate.asks_to_void(&fact) => {
             match config.provider.void(fact.payment_id()).await {
                 Ok(()) => Verdict::Processed,
@@ -132,6 +131,23 @@ async fn process(config: &Config, row: &InboxRow) -> Verdict {
         Err(ExecuteError::Rule(error)) => Verdict::Review(error.to_string()),
         Err(ExecuteError::Append(error @ AppendError::Refused(_))) => Verdict::Review(error.to_string()),
         Err(error) => Verdict::Retry(error.to_string()),
+    }
+}
+
+/// Records a fact on its pledge or, if the payment was accepted as another pledge, on that one. A
+/// pledge that was made of accepted money uses it itself, so a fact moves once at most.
+async fn record(
+    config: &Config,
+    pledge_id: PledgeId,
+    fact: &PaymentFact,
+    metadata: Metadata,
+) -> Result<Executed<Pledge>, ExecuteError<PledgeError>> {
+    let command = PledgeCommand::Record(fact.clone());
+    match config.ledger.execute::<Pledge>(pledge_id.0, &command, metadata.clone()).await {
+        Err(ExecuteError::Rule(PledgeError::MovedTo(accepted_as))) => {
+            config.ledger.execute::<Pledge>(accepted_as.0, &command, metadata).await
+        }
+        result => result,
     }
 }
 

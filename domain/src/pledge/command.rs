@@ -1,5 +1,5 @@
-use super::{FailureReason, PledgeStatus};
-use crate::{CampaignId, DisputeId, DonorId, Money, MoneyError, PaymentId, RefundId};
+use super::{DisputeStatus, FailureReason, PledgeStatus};
+use crate::{CampaignId, DisputeId, DonorId, Money, MoneyError, PaymentId, PledgeId, RefundId};
 
 /// What is asked of a pledge.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,27 @@ pub enum PledgeCommand {
     Expire,
     /// The provider reports something about its payment.
     Record(PaymentFact),
+    /// Let go of money that is held apart: it becomes another pledge of the donor, which
+    /// [`PledgeCommand::CreateAccepted`] makes in the same append.
+    AcceptUnapplied {
+        /// The payment that is held apart.
+        payment_id: PaymentId,
+        /// The pledge that it becomes.
+        accepted_as: PledgeId,
+    },
+    /// Make a pledge that is paid already, by money that another pledge of the donor held apart.
+    CreateAccepted {
+        /// The campaign it is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// The payment that was held apart.
+        payment_id: PaymentId,
+        /// How much it took.
+        amount: Money,
+        /// Whether the donor wishes to stay nameless in public.
+        anonymous: bool,
+    },
 }
 
 /// A provider's fact about one payment of a pledge. It is never refused for coming early or late.
@@ -111,6 +132,20 @@ impl PaymentFact {
             | Self::DisputeLost { payment_id, .. } => payment_id,
         }
     }
+
+    /// The dispute it is about, if it is about one.
+    pub fn dispute_id(&self) -> Option<&DisputeId> {
+        match self {
+            Self::DisputeOpened { dispute_id, .. }
+            | Self::DisputeWon { dispute_id, .. }
+            | Self::DisputeLost { dispute_id, .. } => Some(dispute_id),
+            Self::Authorized { .. }
+            | Self::Captured { .. }
+            | Self::Settled { .. }
+            | Self::Failed { .. }
+            | Self::Refunded { .. } => None,
+        }
+    }
 }
 
 /// Which rule a command would break.
@@ -134,6 +169,15 @@ pub enum PledgeError {
     /// A refund or dispute of a payment whose capture is not known yet: it waits for it.
     #[error("the capture of payment {0} is not known yet")]
     AwaitsCapture(PaymentId),
+    /// The payment was accepted as another pledge: whoever has a fact about it repeats it there.
+    #[error("the payment was accepted as pledge {0}")]
+    MovedTo(PledgeId),
+    /// Only money that is held apart can be accepted.
+    #[error("payment {0} is not held apart")]
+    NotUnapplied(PaymentId),
+    /// Only whole money can be accepted: a refund or chargeback would be missing where it goes.
+    #[error("payment {0} was given back in part, or is in dispute")]
+    NotIntact(PaymentId),
     /// The fact contradicts what the ledger holds; a person must look at it.
     #[error("needs review: {0}")]
     NeedsReview(Contradiction),
@@ -148,12 +192,32 @@ pub enum Contradiction {
     /// In another currency than the pledge.
     #[error("the payment {0}")]
     Currency(MoneyError),
-    /// The same payment, reported with two amounts.
-    #[error("the payment was recorded with {recorded}, and is now reported with {reported}")]
+    /// The same payment, refund or dispute, reported with two amounts.
+    #[error("it was recorded with {recorded}, and is now reported with {reported}")]
     Amount {
         /// What the ledger holds.
         recorded: Money,
         /// What the provider says now.
         reported: Money,
+    },
+    /// More would go back than was taken.
+    #[error(
+        "{reported} would go back of {captured}, of which {given_back_minor} minor units went back already"
+    )]
+    AboveCapture {
+        /// What was taken.
+        captured: Money,
+        /// What went back of it before, in minor units.
+        given_back_minor: i64,
+        /// What the provider says went back too, or is in question.
+        reported: Money,
+    },
+    /// The same dispute, reported with two outcomes.
+    #[error("the dispute was recorded as {recorded}, and is now reported as {reported}")]
+    Outcome {
+        /// What the ledger holds.
+        recorded: DisputeStatus,
+        /// What the provider says now.
+        reported: DisputeStatus,
     },
 }

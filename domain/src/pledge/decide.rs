@@ -1,12 +1,12 @@
 //! The table of facts and states.
 
 use super::{
-    Contradiction, FailureReason, Payment, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent,
-    PledgeRecord, PledgeState,
+    Contradiction, FailureReason, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeRecord,
+    PledgeState, Usage,
 };
-use crate::{Decide, Money, MoneyError, PaymentId};
+use crate::{Decide, Money, MoneyError, PaymentId, PledgeId};
 
-type Decision = Result<Vec<PledgeEvent>, PledgeError>;
+pub(super) type Decision = Result<Vec<PledgeEvent>, PledgeError>;
 
 impl Decide for Pledge {
     fn decide(&self, command: &PledgeCommand) -> Decision {
@@ -14,12 +14,29 @@ impl Decide for Pledge {
             (Self::Absent, &PledgeCommand::Create { campaign_id, donor_id, amount, anonymous }) => {
                 Ok(vec![PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous }])
             }
+            (
+                Self::Absent,
+                PledgeCommand::CreateAccepted { campaign_id, donor_id, payment_id, amount, anonymous },
+            ) => {
+                let (campaign_id, donor_id, amount) = (*campaign_id, *donor_id, *amount);
+                let payment_id = || payment_id.clone();
+                Ok(vec![
+                    PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous: *anonymous },
+                    PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment_id(), amount },
+                    PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id: payment_id(), amount },
+                ])
+            }
             (Self::Absent, _) => Err(PledgeError::NotFound),
-            (Self::Made(_), PledgeCommand::Create { .. }) => Err(PledgeError::AlreadyExists),
+            (Self::Made(_), PledgeCommand::Create { .. } | PledgeCommand::CreateAccepted { .. }) => {
+                Err(PledgeError::AlreadyExists)
+            }
             (Self::Made(pledge), PledgeCommand::Amend { amount }) => pledge.amend(*amount),
             (Self::Made(pledge), PledgeCommand::Cancel) => pledge.cancel(),
             (Self::Made(pledge), PledgeCommand::Expire) => Ok(pledge.expire()),
             (Self::Made(pledge), PledgeCommand::Record(fact)) => pledge.record_fact(fact),
+            (Self::Made(pledge), PledgeCommand::AcceptUnapplied { payment_id, accepted_as }) => {
+                pledge.accept_unapplied(payment_id, *accepted_as)
+            }
         }
     }
 }
@@ -80,17 +97,37 @@ impl PledgeRecord {
     }
 
     fn record_fact(&self, fact: &PaymentFact) -> Decision {
+        if let Some(pledge_id) = self.moved_to(fact) {
+            return Err(PledgeError::MovedTo(pledge_id));
+        }
         match fact {
             PaymentFact::Authorized { payment_id, amount } => self.authorized(payment_id, *amount),
             PaymentFact::Captured { payment_id, amount } => self.captured(payment_id, *amount),
             PaymentFact::Settled { payment_id, amount } => self.settled(payment_id, *amount),
             PaymentFact::Failed { payment_id, reason } => self.failed(payment_id, reason.as_ref()),
-            PaymentFact::Refunded { payment_id, .. }
-            | PaymentFact::DisputeOpened { payment_id, .. }
-            | PaymentFact::DisputeWon { payment_id, .. }
-            | PaymentFact::DisputeLost { payment_id, .. } => {
-                Err(PledgeError::AwaitsCapture(payment_id.clone()))
+            PaymentFact::Refunded { payment_id, refund_id, amount } => {
+                self.refunded(payment_id, refund_id, *amount)
             }
+            PaymentFact::DisputeOpened { payment_id, dispute_id, amount } => {
+                self.dispute_opened(payment_id, dispute_id, *amount)
+            }
+            PaymentFact::DisputeWon { payment_id, dispute_id, amount } => {
+                self.dispute_won(payment_id, dispute_id, *amount)
+            }
+            PaymentFact::DisputeLost { payment_id, dispute_id, amount } => {
+                self.dispute_lost(payment_id, dispute_id, *amount)
+            }
+        }
+    }
+
+    /// The pledge that a fact belongs to, if its payment was accepted as another one. A dispute that
+    /// was won before stays known here: the other pledge has never heard of it.
+    fn moved_to(&self, fact: &PaymentFact) -> Option<PledgeId> {
+        let taken = self.taken.get(fact.payment_id())?;
+        match taken.usage {
+            Usage::Accepted(_) if fact.dispute_id().is_some_and(|id| taken.disputes.contains_key(id)) => None,
+            Usage::Accepted(pledge_id) => Some(pledge_id),
+            Usage::Applied | Usage::Unapplied => None,
         }
     }
 
@@ -109,22 +146,25 @@ impl PledgeRecord {
 
     fn captured(&self, payment_id: &PaymentId, amount: Money) -> Decision {
         self.require_payment_currency(amount)?;
+        if let Some(taken) = self.taken.get(payment_id) {
+            require_same(taken.amount, amount)?;
+            return Ok(vec![]);
+        }
         match &self.state {
             PledgeState::Pending => {
                 Ok(vec![self.authorized_event(payment_id, amount), self.captured_event(payment_id, amount)])
             }
             PledgeState::Authorized(_) => Ok(vec![self.captured_event(payment_id, amount)]),
-            PledgeState::Captured(payment) | PledgeState::Completed(payment)
-                if payment.payment_id == *payment_id =>
-            {
-                require_amount(payment, amount)?;
-                Ok(vec![])
-            }
             PledgeState::Captured(_)
             | PledgeState::Completed(_)
             | PledgeState::Failed(_)
             | PledgeState::Expired
-            | PledgeState::Cancelled => self.unapplied(payment_id, amount),
+            | PledgeState::Cancelled => Ok(vec![PledgeEvent::PaymentUnapplied {
+                campaign_id: self.campaign_id,
+                donor_id: self.donor_id,
+                payment_id: payment_id.clone(),
+                amount,
+            }]),
         }
     }
 
@@ -172,22 +212,6 @@ impl PledgeRecord {
         }
     }
 
-    /// Holds a payment apart, once however often it is reported.
-    fn unapplied(&self, payment_id: &PaymentId, amount: Money) -> Decision {
-        match self.unapplied.iter().find(|payment| payment.payment_id == *payment_id) {
-            Some(payment) => {
-                require_amount(payment, amount)?;
-                Ok(vec![])
-            }
-            None => Ok(vec![PledgeEvent::PaymentUnapplied {
-                campaign_id: self.campaign_id,
-                donor_id: self.donor_id,
-                payment_id: payment_id.clone(),
-                amount,
-            }]),
-        }
-    }
-
     fn authorized_event(&self, payment_id: &PaymentId, amount: Money) -> PledgeEvent {
         PledgeEvent::PledgeAuthorized {
             campaign_id: self.campaign_id,
@@ -205,7 +229,7 @@ impl PledgeRecord {
         }
     }
 
-    fn require_payment_currency(&self, amount: Money) -> Result<(), PledgeError> {
+    pub(super) fn require_payment_currency(&self, amount: Money) -> Result<(), PledgeError> {
         self.require_currency(amount)
             .map_err(|error| PledgeError::NeedsReview(Contradiction::Currency(error)))
     }
@@ -216,10 +240,11 @@ impl PledgeRecord {
     }
 }
 
-fn require_amount(payment: &Payment, reported: Money) -> Result<(), PledgeError> {
-    if payment.amount == reported {
+/// The same payment, refund or dispute has one amount, however often it is reported.
+pub(super) fn require_same(recorded: Money, reported: Money) -> Result<(), PledgeError> {
+    if recorded == reported {
         Ok(())
     } else {
-        Err(PledgeError::NeedsReview(Contradiction::Amount { recorded: payment.amount, reported }))
+        Err(PledgeError::NeedsReview(Contradiction::Amount { recorded, reported }))
     }
 }

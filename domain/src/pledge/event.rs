@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::PledgeStatus;
-use crate::{CampaignId, DonorId, Money, PaymentId, Text};
+use super::{MoneyHeld, PledgeStatus};
+use crate::{CampaignId, DisputeId, DonorId, Money, PaymentId, PledgeId, RefundId, Text};
 
 /// Why a payment failed, in the provider's words: at most 500 characters.
 pub type FailureReason = Text<500>;
@@ -92,6 +92,80 @@ pub enum PledgeEvent {
         /// How much is held.
         amount: Money,
     },
+    /// No change of state: money that was taken was given back, in part or whole.
+    PaymentRefunded {
+        /// The campaign the pledge is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's refund.
+        refund_id: RefundId,
+        /// How much was given back.
+        amount: Money,
+        /// Which figure the money is in.
+        held: MoneyHeld,
+    },
+    /// No change of state: the donor's bank questions the payment. No figure moves yet.
+    PaymentDisputed {
+        /// The campaign the pledge is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's dispute.
+        dispute_id: DisputeId,
+        /// How much is in question.
+        amount: Money,
+        /// Which figure the money is in.
+        held: MoneyHeld,
+    },
+    /// No change of state: the dispute ended for the charity, and no figure has moved.
+    DisputeWon {
+        /// The campaign the pledge is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's dispute.
+        dispute_id: DisputeId,
+        /// How much was in question.
+        amount: Money,
+        /// Which figure the money is in.
+        held: MoneyHeld,
+    },
+    /// No change of state: the dispute ended for the donor. A chargeback: the money is gone.
+    DisputeLost {
+        /// The campaign the pledge is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// The provider's dispute.
+        dispute_id: DisputeId,
+        /// How much is gone.
+        amount: Money,
+        /// Which figure the money is in.
+        held: MoneyHeld,
+    },
+    /// No change of state: money held apart was accepted as another pledge of the donor, whose own
+    /// events follow in the same append. It is held apart no longer.
+    UnappliedAccepted {
+        /// The campaign the pledge is for.
+        campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
+        /// The provider's payment.
+        payment_id: PaymentId,
+        /// How much.
+        amount: Money,
+        /// The pledge that it became.
+        accepted_as: PledgeId,
+    },
 }
 
 impl PledgeEvent {
@@ -106,7 +180,12 @@ impl PledgeEvent {
             | Self::PledgeFailed { campaign_id, .. }
             | Self::PledgeExpired { campaign_id }
             | Self::PledgeCancelled { campaign_id, .. }
-            | Self::PaymentUnapplied { campaign_id, .. } => *campaign_id,
+            | Self::PaymentUnapplied { campaign_id, .. }
+            | Self::PaymentRefunded { campaign_id, .. }
+            | Self::PaymentDisputed { campaign_id, .. }
+            | Self::DisputeWon { campaign_id, .. }
+            | Self::DisputeLost { campaign_id, .. }
+            | Self::UnappliedAccepted { campaign_id, .. } => *campaign_id,
         }
     }
 
@@ -122,7 +201,13 @@ impl PledgeEvent {
             Self::PledgeFailed { from, .. } => Some((Some(*from), Failed)),
             Self::PledgeExpired { .. } => Some((Some(Pending), Expired)),
             Self::PledgeCancelled { .. } => Some((Some(Authorized), Cancelled)),
-            Self::PledgeAmended { .. } | Self::PaymentUnapplied { .. } => None,
+            Self::PledgeAmended { .. }
+            | Self::PaymentUnapplied { .. }
+            | Self::PaymentRefunded { .. }
+            | Self::PaymentDisputed { .. }
+            | Self::DisputeWon { .. }
+            | Self::DisputeLost { .. }
+            | Self::UnappliedAccepted { .. } => None,
         }
     }
 }
@@ -139,6 +224,11 @@ impl cqrs_es::DomainEvent for PledgeEvent {
             Self::PledgeExpired { .. } => "PledgeExpired",
             Self::PledgeCancelled { .. } => "PledgeCancelled",
             Self::PaymentUnapplied { .. } => "PaymentUnapplied",
+            Self::PaymentRefunded { .. } => "PaymentRefunded",
+            Self::PaymentDisputed { .. } => "PaymentDisputed",
+            Self::DisputeWon { .. } => "DisputeWon",
+            Self::DisputeLost { .. } => "DisputeLost",
+            Self::UnappliedAccepted { .. } => "UnappliedAccepted",
         }
         .to_owned()
     }

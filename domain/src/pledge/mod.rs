@@ -3,10 +3,13 @@
 mod command;
 mod decide;
 mod event;
+mod returns;
 mod state;
+mod taken;
 #[cfg(test)]
 mod tests;
 
 pub use command::{Contradiction, PaymentFact, PledgeCommand, PledgeError};
 pub use event::{FailureReason, PledgeEvent};
 pub use state::{Payment, Pledge, PledgeRecord, PledgeState, PledgeStatus};
+pub use taken::{Dispute, DisputeStatus, MoneyHeld, TakenPayment, Usage};

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -5,8 +6,10 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
-use super::{FailureReason, PledgeCommand, PledgeError, PledgeEvent};
-use crate::{CampaignId, Decide, DonorId, Money, PaymentId};
+use super::{
+    Dispute, DisputeStatus, FailureReason, PledgeCommand, PledgeError, PledgeEvent, TakenPayment, Usage,
+};
+use crate::{CampaignId, Decide, DisputeId, DonorId, Money, PaymentId};
 
 /// The state of a pledge, folded from its events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,8 +34,9 @@ pub struct PledgeRecord {
     pub anonymous: bool,
     /// Where it stands.
     pub state: PledgeState,
-    /// Money the provider took that this pledge cannot use, in the order of arrival.
-    pub unapplied: Vec<Payment>,
+    /// Every payment whose money was taken, whatever it is used for. By id, so that the order of
+    /// arrival leaves no trace.
+    pub taken: BTreeMap<PaymentId, TakenPayment>,
 }
 
 /// One payment at the provider.
@@ -169,14 +173,15 @@ impl Pledge {
     }
 
     /// Whether `event` may follow here: it is an edge of the state machine from the present
-    /// state, or changes no state of a pledge that exists. The auditor's question.
+    /// state, or changes no state of a pledge that exists and moves only money that is there. The
+    /// auditor's question.
     pub fn allows(&self, event: &PledgeEvent) -> bool {
         match (event.edge(), self.status()) {
             (Some((None, _)), status) => status.is_none(),
             (Some((Some(from), to)), status) => {
                 status == Some(from) && PledgeStatus::EDGES.contains(&(from, to))
             }
-            (None, status) => status.is_some(),
+            (None, _) => self.record().is_some_and(|record| record.has_money_for(event)),
         }
     }
 
@@ -191,7 +196,7 @@ impl Pledge {
                     amount,
                     anonymous,
                     state: PledgeState::Pending,
-                    unapplied: Vec::new(),
+                    taken: BTreeMap::new(),
                 }))
             }
             (Self::Made(mut record), event) => {
@@ -204,13 +209,20 @@ impl Pledge {
 }
 
 impl PledgeRecord {
+    /// The payment that pays this pledge; none before its money was taken.
+    pub fn applied(&self) -> Option<&TakenPayment> {
+        self.taken.values().find(|taken| taken.usage == Usage::Applied)
+    }
+
     fn apply(&mut self, event: PledgeEvent) {
         match event {
+            PledgeEvent::PledgeCreated { .. } => {}
             PledgeEvent::PledgeAmended { amount, .. } => self.amount = amount,
             PledgeEvent::PledgeAuthorized { payment_id, amount, .. } => {
                 self.state = PledgeState::Authorized(Payment { payment_id, amount });
             }
             PledgeEvent::PledgeCaptured { payment_id, amount, .. } => {
+                self.taken.insert(payment_id.clone(), TakenPayment::new(amount, Usage::Applied));
                 self.state = PledgeState::Captured(Payment { payment_id, amount });
             }
             PledgeEvent::PledgeCompleted { .. } => {
@@ -222,9 +234,81 @@ impl PledgeRecord {
             PledgeEvent::PledgeExpired { .. } => self.state = PledgeState::Expired,
             PledgeEvent::PledgeCancelled { .. } => self.state = PledgeState::Cancelled,
             PledgeEvent::PaymentUnapplied { payment_id, amount, .. } => {
-                self.unapplied.push(Payment { payment_id, amount });
+                self.taken.insert(payment_id, TakenPayment::new(amount, Usage::Unapplied));
             }
-            PledgeEvent::PledgeCreated { .. } => {}
+            PledgeEvent::PaymentRefunded { payment_id, refund_id, amount, .. } => {
+                self.change(&payment_id, |taken| {
+                    taken.refunds.insert(refund_id, amount);
+                });
+            }
+            PledgeEvent::PaymentDisputed { payment_id, dispute_id, amount, .. } => {
+                self.dispute(&payment_id, dispute_id, amount, DisputeStatus::Open);
+            }
+            PledgeEvent::DisputeWon { payment_id, dispute_id, amount, .. } => {
+                self.dispute(&payment_id, dispute_id, amount, DisputeStatus::Won);
+            }
+            PledgeEvent::DisputeLost { payment_id, dispute_id, amount, .. } => {
+                self.dispute(&payment_id, dispute_id, amount, DisputeStatus::Lost);
+            }
+            PledgeEvent::UnappliedAccepted { payment_id, accepted_as, .. } => {
+                self.change(&payment_id, |taken| taken.usage = Usage::Accepted(accepted_as));
+            }
+        }
+    }
+
+    fn dispute(
+        &mut self,
+        payment_id: &PaymentId,
+        dispute_id: DisputeId,
+        amount: Money,
+        status: DisputeStatus,
+    ) {
+        self.change(payment_id, |taken| {
+            taken.disputes.insert(dispute_id, Dispute { amount, status });
+        });
+    }
+
+    /// Events about money that was taken follow its capture, so the payment is there.
+    fn change(&mut self, payment_id: &PaymentId, change: impl FnOnce(&mut TakenPayment)) {
+        if let Some(taken) = self.taken.get_mut(payment_id) {
+            change(taken);
+        }
+    }
+
+    /// Whether the money that `event` moves is where the event says it is, and is as much as that.
+    fn has_money_for(&self, event: &PledgeEvent) -> bool {
+        let taken = |payment_id| self.taken.get(payment_id);
+        match event {
+            PledgeEvent::PaymentUnapplied { payment_id, .. } => taken(payment_id).is_none(),
+            PledgeEvent::PaymentRefunded { payment_id, refund_id, amount, held, .. } => taken(payment_id)
+                .is_some_and(|taken| {
+                    taken.held() == Some(*held)
+                        && !taken.refunds.contains_key(refund_id)
+                        && taken.can_give_back(*amount)
+                }),
+            PledgeEvent::PaymentDisputed { payment_id, dispute_id, held, .. } => taken(payment_id)
+                .is_some_and(|taken| taken.held() == Some(*held) && !taken.disputes.contains_key(dispute_id)),
+            PledgeEvent::DisputeWon { payment_id, dispute_id, amount, held, .. } => taken(payment_id)
+                .is_some_and(|taken| taken.held() == Some(*held) && taken.has_open(dispute_id, *amount)),
+            PledgeEvent::DisputeLost { payment_id, dispute_id, amount, held, .. } => taken(payment_id)
+                .is_some_and(|taken| {
+                    taken.held() == Some(*held)
+                        && taken.has_open(dispute_id, *amount)
+                        && taken.can_give_back(*amount)
+                }),
+            PledgeEvent::UnappliedAccepted { payment_id, amount, .. } => {
+                taken(payment_id).is_some_and(|taken| {
+                    taken.usage == Usage::Unapplied && taken.is_intact() && taken.amount == *amount
+                })
+            }
+            PledgeEvent::PledgeCreated { .. }
+            | PledgeEvent::PledgeAmended { .. }
+            | PledgeEvent::PledgeAuthorized { .. }
+            | PledgeEvent::PledgeCaptured { .. }
+            | PledgeEvent::PledgeCompleted { .. }
+            | PledgeEvent::PledgeFailed { .. }
+            | PledgeEvent::PledgeExpired { .. }
+            | PledgeEvent::PledgeCancelled { .. } => true,
         }
     }
 }

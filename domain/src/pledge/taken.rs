@@ -1,0 +1,129 @@
+//! Money that the provider took, and what went back of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DisputeId, Money, PledgeId, RefundId};
+
+/// A payment whose money was taken. Refunds and disputes are kept by their ids, so that the order
+/// in which they are reported leaves no trace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TakenPayment {
+    /// How much was taken.
+    pub amount: Money,
+    /// What it is for.
+    pub usage: Usage,
+    /// What was given back, by refund.
+    pub refunds: BTreeMap<RefundId, Money>,
+    /// What the donor's bank questions or questioned, by dispute.
+    pub disputes: BTreeMap<DisputeId, Dispute>,
+}
+
+/// What taken money is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Usage {
+    /// It pays the pledge, and is raised.
+    Applied,
+    /// The pledge cannot use it: it is held apart.
+    Unapplied,
+    /// It was held apart, and was accepted as another pledge of the donor, where it is raised.
+    Accepted(PledgeId),
+}
+
+/// Which figure money is in. Events about money that was taken before carry it, so that a fold of
+/// totals needs no memory of payments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoneyHeld {
+    /// In what the campaign has raised.
+    Raised,
+    /// In what is held apart.
+    Unapplied,
+}
+
+/// A payment that the donor's bank questions or questioned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// How much is in question.
+    pub amount: Money,
+    /// How it stands.
+    pub status: DisputeStatus,
+}
+
+/// How a dispute stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DisputeStatus {
+    /// Nothing has moved for good yet.
+    Open,
+    /// The money stays.
+    Won,
+    /// A chargeback: the money is gone.
+    Lost,
+}
+
+impl fmt::Display for DisputeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Won => "won",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+impl TakenPayment {
+    pub(super) fn new(amount: Money, usage: Usage) -> Self {
+        Self { amount, usage, refunds: BTreeMap::new(), disputes: BTreeMap::new() }
+    }
+
+    /// How much was refunded, in minor units.
+    pub fn refunded_minor(&self) -> i64 {
+        self.refunds.values().map(|amount| amount.amount_minor()).sum()
+    }
+
+    /// How much was lost in disputes, in minor units.
+    pub fn charged_back_minor(&self) -> i64 {
+        let lost = self.disputes.values().filter(|dispute| dispute.status == DisputeStatus::Lost);
+        lost.map(|dispute| dispute.amount.amount_minor()).sum()
+    }
+
+    /// How much went back in any way, in minor units: at most what was taken.
+    pub fn given_back_minor(&self) -> i64 {
+        self.refunded_minor() + self.charged_back_minor()
+    }
+
+    /// How much is left of it, in minor units: never negative.
+    pub fn left_minor(&self) -> i64 {
+        self.amount.amount_minor() - self.given_back_minor()
+    }
+
+    /// Which figure it is in here; none once it was accepted as another pledge.
+    pub fn held(&self) -> Option<MoneyHeld> {
+        match self.usage {
+            Usage::Applied => Some(MoneyHeld::Raised),
+            Usage::Unapplied => Some(MoneyHeld::Unapplied),
+            Usage::Accepted(_) => None,
+        }
+    }
+
+    /// Whether nothing went back and nobody questions it.
+    pub fn is_intact(&self) -> bool {
+        self.refunds.is_empty()
+            && self.disputes.values().all(|dispute| match dispute.status {
+                DisputeStatus::Won => true,
+                DisputeStatus::Open | DisputeStatus::Lost => false,
+            })
+    }
+
+    /// Whether `amount` could be the money of an open dispute under this id.
+    pub(super) fn has_open(&self, dispute_id: &DisputeId, amount: Money) -> bool {
+        self.disputes.get(dispute_id) == Some(&Dispute { amount, status: DisputeStatus::Open })
+    }
+
+    /// Whether so much is left that `amount` can go back.
+    pub(super) fn can_give_back(&self, amount: Money) -> bool {
+        amount.currency() == self.amount.currency() && amount.amount_minor() <= self.left_minor()
+    }
+}

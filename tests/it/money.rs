@@ -1,0 +1,351 @@
+//! Money after its capture: refunds, disputes, and money that is held apart.
+
+use std::time::Duration;
+
+use careforall_tests::{Client, TestApp, answer, eventually};
+use domain::{PaymentId, Pledge, PledgeCommand, PledgeId};
+use event_store::{Ledger, Metadata};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::Executor;
+use uuid::Uuid;
+
+use crate::webhooks::inbox_with_status;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends a webhook about money that went back or may go back, and expects it to be taken. `id` is
+/// that of the refund or dispute.
+async fn returned(app: &TestApp, kind: &str, pledge: Uuid, payment: &str, id: &str, minor: i64) -> String {
+    let mut body = Client::money_webhook(kind, pledge, payment, minor);
+    let field = if kind == "payment.refunded" { "refund_id" } else { "dispute_id" };
+    body["data"][field] = json!(id);
+    let webhook_id = format!("msg_{}", Uuid::new_v4());
+    let (status, answer) = app.webhook(&webhook_id, &body).await;
+    assert_eq!(status, 200, "{answer}");
+    webhook_id
+}
+
+/// A campaign, and a pledge of 5000 to it whose money was taken by payment `pay_1`.
+async fn captured(app: &TestApp) -> (Uuid, Uuid) {
+    let campaign = app.campaign().await;
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    app.totals_with(campaign, "/raised_minor", 5000).await;
+    (campaign, pledge)
+}
+
+/// A pledge that failed, and whose money was then taken by `payment` all the same.
+async fn held_apart(app: &TestApp, campaign: Uuid, payment: &str) -> Uuid {
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    let failed = json!({
+        "type": "payment.failed", "timestamp": chrono::Utc::now(),
+        "data": {"pledge_id": pledge, "payment_id": payment},
+    });
+    assert_eq!(app.webhook(&format!("failed_{payment}"), &failed).await.0, 200);
+    app.pledge_with_status(pledge, "failed").await;
+    app.fact("payment.captured", pledge, payment, 5000).await;
+    unapplied_with(app, "held", |items| items.iter().any(|item| item["payment_id"] == payment)).await;
+    pledge
+}
+
+/// Waits until the list of money held apart is as it should be, and returns it.
+async fn unapplied_with(app: &TestApp, status: &str, holds: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let path = format!("/api/unapplied?status={status}");
+    let ask = async || {
+        let (status, body) = answer(app.as_organiser(Method::GET, &path).send().await.unwrap()).await;
+        assert_eq!(status, 200, "{body}");
+        body["items"].as_array().unwrap().clone()
+    };
+    eventually(PATIENCE, ask, |items| holds(items)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refunds_lessen_what_is_raised_each_once() {
+    let app = TestApp::start().await;
+    let (campaign, pledge) = captured(&app).await;
+    returned(&app, "payment.refunded", pledge, "pay_1", "re_1", 2000).await;
+    let totals = app.totals_with(campaign, "/raised_minor", 3000).await;
+    assert_eq!((&totals["refunded_minor"], &totals["charged_back_minor"]), (&json!(2000), &json!(0)));
+    let wall = format!("/api/campaigns/{campaign}/donations");
+    assert_eq!(app.get(&wall).await.1["items"][0]["amount"]["amount_minor"], 3000);
+
+    // The same refund under another webhook id is no other refund.
+    let again = returned(&app, "payment.refunded", pledge, "pay_1", "re_1", 2000).await;
+    inbox_with_status(&app, &again, "processed").await;
+    app.fact("settlement.confirmed", pledge, "pay_1", 5000).await;
+    app.pledge_with_status(pledge, "completed").await;
+    returned(&app, "payment.refunded", pledge, "pay_1", "re_2", 3000).await;
+    let totals = app.totals_with(campaign, "/refunded_minor", 5000).await;
+    assert_eq!((&totals["raised_minor"], &totals["donors"]), (&json!(0), &json!(1)));
+    assert_eq!(totals["pledges"]["completed"], 1);
+
+    let shown = app.pledge_with_status(pledge, "completed").await;
+    assert_eq!((&shown["captured_minor"], &shown["refunded_minor"]), (&json!(5000), &json!(5000)));
+    // Nothing is left of the gift, so the wall thanks nobody for it.
+    assert_eq!(app.get(&wall).await.1["items"], json!([]));
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_before_its_capture_waits_for_it() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    let early = returned(&app, "payment.refunded", pledge, "pay_1", "re_1", 2000).await;
+    let ask = async || -> Option<String> {
+        let sql = "select reason from webhook_inbox where webhook_id = $1 and status = 'pending'";
+        sqlx::query_scalar(sql).bind(&early).fetch_one(&app.pool).await.unwrap()
+    };
+    let reason = eventually(PATIENCE, ask, Option::is_some).await.unwrap();
+    assert!(reason.contains("capture of payment pay_1"), "{reason}");
+
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    inbox_with_status(&app, &early, "processed").await;
+    let totals = app.totals_with(campaign, "/raised_minor", 3000).await;
+    assert_eq!(totals["refunded_minor"], 2000);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_was_taken_is_not_given_back_but_reviewed() {
+    let app = TestApp::start().await;
+    let (campaign, pledge) = captured(&app).await;
+    returned(&app, "payment.refunded", pledge, "pay_1", "re_1", 4000).await;
+    app.totals_with(campaign, "/raised_minor", 1000).await;
+    for (kind, id, minor, expected) in [
+        ("payment.refunded", "re_2", 1001, "1001"),
+        ("dispute.lost", "dp_1", 1001, "4000 minor units"),
+        ("payment.refunded", "re_1", 3999, "39.99 USD"),
+    ] {
+        let webhook = returned(&app, kind, pledge, "pay_1", id, minor).await;
+        let reason = inbox_with_status(&app, &webhook, "review").await.unwrap();
+        let expected = if expected == "1001" { "10.01 USD" } else { expected };
+        assert!(reason.contains(expected), "{reason}");
+    }
+    let totals = app.totals(campaign).await.1;
+    assert_eq!((&totals["raised_minor"], &totals["refunded_minor"]), (&json!(1000), &json!(4000)));
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dispute_costs_money_only_when_it_is_lost() {
+    let app = TestApp::start().await;
+    let (campaign, pledge) = captured(&app).await;
+    for (kind, id) in [("dispute.opened", "dp_1"), ("dispute.won", "dp_1"), ("dispute.won", "dp_2")] {
+        let webhook = returned(&app, kind, pledge, "pay_1", id, 5000).await;
+        inbox_with_status(&app, &webhook, "processed").await;
+    }
+    // The outcome comes before the opening.
+    returned(&app, "dispute.lost", pledge, "pay_1", "dp_3", 1500).await;
+    let totals = app.totals_with(campaign, "/charged_back_minor", 1500).await;
+    assert_eq!((&totals["raised_minor"], &totals["refunded_minor"]), (&json!(3500), &json!(0)));
+    let late = returned(&app, "dispute.opened", pledge, "pay_1", "dp_3", 1500).await;
+    inbox_with_status(&app, &late, "processed").await;
+    let shown = app.pledge_with_status(pledge, "captured").await;
+    assert_eq!(shown["charged_back_minor"], 1500);
+
+    let (_, history) = app.get(&format!("/api/pledges/{pledge}/history")).await;
+    let events: Vec<&str> =
+        history["items"].as_array().unwrap().iter().map(|e| e["event_type"].as_str().unwrap()).collect();
+    let disputed = ["PaymentDisputed", "DisputeWon", "PaymentDisputed", "DisputeWon"];
+    assert_eq!(events[3..7], disputed);
+    assert_eq!(events[7..], ["PaymentDisputed", "DisputeLost"]);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_held_apart_is_listed_until_it_went_back() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = held_apart(&app, campaign, "pay_1").await;
+    let items = unapplied_with(&app, "held", |items| items.len() == 1).await;
+    assert_eq!((&items[0]["pledge_id"], &items[0]["campaign_id"]), (&json!(pledge), &json!(campaign)));
+    assert_eq!(items[0]["amount"], json!({"amount_minor": 5000, "currency": "USD"}));
+    assert_eq!((&items[0]["status"], &items[0]["given_back_minor"]), (&json!("held"), &json!(0)));
+
+    returned(&app, "payment.refunded", pledge, "pay_1", "re_1", 2000).await;
+    unapplied_with(&app, "held", |items| items[0]["given_back_minor"] == 2000).await;
+    returned(&app, "dispute.lost", pledge, "pay_1", "dp_1", 3000).await;
+    unapplied_with(&app, "held", <[Value]>::is_empty).await;
+    let items = unapplied_with(&app, "refunded", |items| items.len() == 1).await;
+    assert_eq!(items[0]["given_back_minor"], 5000);
+    // It was never raised, so nothing of what is raised went back.
+    let totals = app.totals(campaign).await.1;
+    let figures = ["raised_minor", "refunded_minor", "charged_back_minor"].map(|field| &totals[field]);
+    assert_eq!(figures, [0, 0, 0]);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_money_held_apart_has_pages_and_is_for_organisers() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    for payment in ["pay_1", "pay_2", "pay_3"] {
+        held_apart(&app, campaign, payment).await;
+    }
+    let page = async |path: &str| answer(app.as_organiser(Method::GET, path).send().await.unwrap()).await;
+    let payments = |body: &Value| -> Vec<String> {
+        let items = body["items"].as_array().unwrap().iter();
+        items.map(|item| item["payment_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let (_, first) = page("/api/unapplied?limit=2").await;
+    assert_eq!(payments(&first), ["pay_3", "pay_2"]);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let (_, second) = page(&format!("/api/unapplied?limit=2&cursor={cursor}")).await;
+    assert_eq!((payments(&second), &second["next_cursor"]), (vec!["pay_1".to_owned()], &Value::Null));
+    assert_eq!(page("/api/unapplied?status=accepted").await.1["items"], json!([]));
+
+    assert_eq!(app.get("/api/unapplied").await.0, 401);
+    let (status, problem) = page("/api/unapplied?status=lost").await;
+    assert_eq!((status.as_u16(), &problem["type"]), (400, &json!("urn:careforall:problem:malformed")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accepted_money_is_another_pledge_and_its_facts_follow_it() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = held_apart(&app, campaign, "pay_1").await;
+    let accepted_as = Uuid::new_v4();
+    let payment_id: PaymentId = "pay_1".parse().unwrap();
+    let accept =
+        PledgeCommand::AcceptUnapplied { payment_id: payment_id.clone(), accepted_as: PledgeId(accepted_as) };
+    let ledger = Ledger::start(app.pool.clone());
+    let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
+    let accept = async || {
+        ledger
+            .execute_and_create::<Pledge>(pledge, &accept, accepted_as, create, Metadata::new(), None)
+            .await
+            .unwrap()
+    };
+    let head = app.head().await;
+    let done = accept().await;
+    assert_eq!((done.events.len(), done.position), (1, head + 4));
+    // The same again has nothing new to say and makes nothing.
+    assert_eq!((accept().await.events.len(), app.head().await), (0, head + 4));
+
+    let totals = app.totals_with(campaign, "/raised_minor", 5000).await;
+    assert_eq!((&totals["pledges"]["captured"], &totals["pledges"]["failed"]), (&json!(1), &json!(1)));
+    unapplied_with(&app, "held", <[Value]>::is_empty).await;
+    let items = unapplied_with(&app, "accepted", |items| items.len() == 1).await;
+    assert_eq!(items[0]["accepted_as"], json!(accepted_as));
+    app.assert_verified().await;
+
+    // The provider knows the old pledge only.
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    app.fact("settlement.confirmed", pledge, "pay_1", 5000).await;
+    app.pledge_with_status(accepted_as, "completed").await;
+    returned(&app, "payment.refunded", pledge, "pay_1", "re_1", 2000).await;
+    let totals = app.totals_with(campaign, "/raised_minor", 3000).await;
+    assert_eq!(totals["refunded_minor"], 2000);
+    app.pledge_with_status(pledge, "failed").await;
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accepting_is_all_or_nothing() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = held_apart(&app, campaign, "pay_1").await;
+    let taken = app.pledge(campaign, 100, "bob@example.org").await;
+    let head = app.head().await;
+    let payment_id: PaymentId = "pay_1".parse().unwrap();
+    let accept =
+        PledgeCommand::AcceptUnapplied { payment_id: payment_id.clone(), accepted_as: PledgeId(taken) };
+    let ledger = Ledger::start(app.pool.clone());
+    let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
+    let refused =
+        ledger.execute_and_create::<Pledge>(pledge, &accept, taken, create, Metadata::new(), None).await;
+    assert!(refused.is_err(), "the id is another pledge's");
+    assert_eq!(app.head().await, head);
+    unapplied_with(&app, "held", |items| items.len() == 1).await;
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_auditor_finds_changed_figures_of_money_that_went_back() {
+    let mut app = TestApp::start().await;
+    let (campaign, pledge) = captured(&app).await;
+    returned(&app, "payment.refunded", pledge, "pay_1", "re_1", 1000).await;
+    returned(&app, "dispute.lost", pledge, "pay_1", "dp_1", 500).await;
+    app.totals_with(campaign, "/raised_minor", 3500).await;
+    held_apart(&app, campaign, "pay_2").await;
+    app.assert_verified().await;
+    app.stop().await;
+    for (change, back, expected) in [
+        ("campaign_totals set refunded_minor = 1001", "refunded_minor = 1000", "campaign_totals: totals"),
+        ("campaign_totals set charged_back_minor = 0", "charged_back_minor = 500", "campaign_totals: totals"),
+        (
+            "pledges set refunded_minor = 999 where captured_minor > 0",
+            "refunded_minor = 1000 where captured_minor > 0",
+            "pledges: refunded_minor",
+        ),
+        (
+            "pledges set charged_back_minor = 0 where captured_minor > 0",
+            "charged_back_minor = 500 where captured_minor > 0",
+            "pledges: charged_back_minor",
+        ),
+        (
+            "unapplied_payments set given_back_minor = 1",
+            "given_back_minor = 0",
+            "unapplied_payments: given_back_minor",
+        ),
+        (
+            "unapplied_payments set status = 'accepted', accepted_as = pledge_id",
+            "status = 'held', accepted_as = null",
+            "unapplied_payments: status",
+        ),
+        ("unapplied_payments set payment_id = 'pay_1'", "payment_id = 'pay_2'", "unapplied_payments: pay_1"),
+    ] {
+        app.pool.execute(format!("update {change}").as_str()).await.unwrap();
+        let (well, said) = app.verify().await;
+        assert!(!well && said.contains(expected), "{change}: {said}");
+        let table = change.split(' ').next().unwrap();
+        app.pool.execute(format!("update {table} set {back}").as_str()).await.unwrap();
+    }
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_was_held_apart_before_there_was_a_list_is_listed() {
+    let mut app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    held_apart(&app, campaign, "pay_1").await;
+    held_apart(&app, campaign, "pay_2").await;
+    app.assert_verified().await;
+    app.stop().await;
+    // What the migration does on a ledger that has such money, and a projector that has passed it.
+    let migration = include_str!("../../migrations/0007_refunds_and_disputes.sql");
+    let fill = &migration[migration.find("insert into unapplied_payments").unwrap()..];
+    app.pool.execute("delete from unapplied_payments").await.unwrap();
+    app.pool.execute(fill).await.unwrap();
+    app.assert_verified().await;
+    // What it has not passed yet it writes itself.
+    app.pool.execute("delete from unapplied_payments").await.unwrap();
+    app.pool.execute("update projector_checkpoints set position = 0 where name = 'pledges'").await.unwrap();
+    app.pool.execute(fill).await.unwrap();
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from unapplied_payments").fetch_one(&app.pool).await.unwrap();
+    assert_eq!(rows, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_in_redis_from_before_money_could_go_back_are_understood() {
+    let app = TestApp::start().await;
+    let (campaign, _) = captured(&app).await;
+    let client = redis::Client::open(app.redis_url.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg(format!("careforall:*{campaign}*"))
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let mut remove = redis::cmd("HDEL");
+    remove.arg(&keys[0]).arg("refunded_minor").arg("charged_back_minor");
+    let removed: i64 = remove.query_async(&mut connection).await.unwrap();
+    assert_eq!(removed, 2);
+    let totals = app.totals(campaign).await.1;
+    assert_eq!((&totals["source"], &totals["raised_minor"]), (&json!("redis"), &json!(5000)));
+    assert_eq!(totals["refunded_minor"], 0);
+    app.assert_verified().await;
+}
