@@ -31,17 +31,17 @@ pub async fn run_role(role: Role, shutdown: Shutdown) -> anyhow::Result<()> {
     match role {
         Role::CommandApi(settings) => {
             let (parts, listener) = prepare(settings).await?;
-            let config = parts.command_api(&parts.ledger(WRITER).await?).await?;
+            let config = parts.command_api(&parts.ledger(WRITER).await?, &parts.providers()?).await?;
             command_api::run(config, listener, shutdown).await;
         }
         Role::WebhookIngest(settings) => {
             let (parts, listener) = prepare(settings).await?;
-            let config = parts.webhook_ingest(&parts.ledger(WRITER).await?).await?;
+            let config = parts.webhook_ingest(&parts.ledger(WRITER).await?, &parts.providers()?).await?;
             webhook_ingest::run(config, listener, shutdown).await;
         }
         Role::Projectors(settings) => {
             let (parts, listener) = prepare(settings).await?;
-            let config = parts.projectors(&parts.ledger(PROJECTOR).await?).await?;
+            let config = parts.projectors(&parts.ledger(PROJECTOR).await?, &parts.providers()?).await?;
             projectors::run(config, listener, shutdown).await;
         }
         Role::QueryApi(settings) => {
@@ -66,6 +66,7 @@ async fn prepare(settings: Settings) -> anyhow::Result<(Parts, TcpListener)> {
         redis_url: settings.redis_url.clone(),
         admin_token: settings.admin_token.clone(),
         sandbox_webhook_secret: settings.sandbox_webhook_secret.clone(),
+        sandbox_api_key: settings.sandbox_api_key.clone(),
         settings,
         local_url,
     };
