@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use event_store::{Ledger, load_id_key};
-use payments::{Provider, WebhookSecret, sandbox::Sandbox};
+use payments::sandbox::Sandbox;
+use payments::stripe::Stripe;
+use payments::{Guarded, Provider, Providers, WebhookSecrets};
 use read_model::RedisTotals;
 use service::auth::AdminToken;
 use service::database::{self, Access};
@@ -14,7 +16,7 @@ use sqlx::PgPool;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, OpenApi, OpenApiBuilder};
 
-use crate::settings::Settings;
+use crate::settings::{PaymentProvider, Settings};
 
 /// No statement of a service runs longer than this.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,6 +36,7 @@ pub(crate) struct Parts {
     pub(crate) redis_url: Option<String>,
     pub(crate) admin_token: Option<String>,
     pub(crate) sandbox_webhook_secret: Option<String>,
+    pub(crate) sandbox_api_key: Option<String>,
     /// Where this process is reached from this machine.
     pub(crate) local_url: String,
 }
@@ -61,10 +64,9 @@ impl Parts {
         Ok(Ledger::start(self.pool("ledger", role, 16).await?))
     }
 
-    fn secrets(&self) -> anyhow::Result<Vec<WebhookSecret>> {
-        let secret = needed(self.sandbox_webhook_secret.as_deref(), "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?;
-        let parsed = secret.parse().map_err(anyhow::Error::msg);
-        Ok(vec![parsed.context("CAREFORALL_SANDBOX_WEBHOOK_SECRET")?])
+    fn sandbox_secrets(&self) -> anyhow::Result<WebhookSecrets> {
+        let secrets = needed(self.sandbox_webhook_secret.as_deref(), "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?;
+        secrets.parse().map_err(anyhow::Error::msg).context("CAREFORALL_SANDBOX_WEBHOOK_SECRET")
     }
 
     fn admin(&self) -> anyhow::Result<AdminToken> {
@@ -76,10 +78,43 @@ impl Parts {
         url.trim_end_matches('/').to_owned()
     }
 
-    fn provider(&self) -> anyhow::Result<Arc<dyn Provider>> {
+    /// The payment providers, once for all services of the process, so that they share what is known
+    /// of each provider's health.
+    pub(crate) fn providers(&self) -> anyhow::Result<Providers> {
+        let (sandbox, stripe) = (self.sandbox()?, self.stripe()?);
+        let (chosen, other) = match self.settings.payment_provider {
+            PaymentProvider::Sandbox => (
+                sandbox.context("CAREFORALL_SANDBOX_API_KEY is not set, and new check-outs go there")?,
+                stripe,
+            ),
+            PaymentProvider::Stripe => (
+                stripe.context("CAREFORALL_STRIPE_API_KEY is not set, and new check-outs go there")?,
+                sandbox,
+            ),
+        };
+        Ok(Providers::new(chosen, other.into_iter().collect()))
+    }
+
+    fn sandbox(&self) -> anyhow::Result<Option<Arc<dyn Provider>>> {
+        let Some(api_key) = self.sandbox_api_key.clone() else { return Ok(None) };
         let url = self.settings.sandbox_url.as_ref().unwrap_or(&self.local_url);
-        let key = needed(self.sandbox_webhook_secret.as_deref(), "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?;
-        Ok(Arc::new(Sandbox::new(url.trim_end_matches('/').to_owned(), key.to_owned())?))
+        let url = url.parse().context("CAREFORALL_SANDBOX_URL must look like http://host:8080")?;
+        // Only webhook-ingest cannot do without the secrets, and says so.
+        let secrets = match self.sandbox_webhook_secret {
+            Some(_) => self.sandbox_secrets()?.all().to_vec(),
+            None => vec![],
+        };
+        Ok(Some(Arc::new(Guarded::new(Sandbox::new(url, api_key, secrets)?))))
+    }
+
+    fn stripe(&self) -> anyhow::Result<Option<Arc<dyn Provider>>> {
+        let Some(api_key) = self.settings.stripe_api_key.clone() else { return Ok(None) };
+        let base = self.settings.stripe_api_base.parse();
+        let base = base.context("CAREFORALL_STRIPE_API_BASE must look like https://api.stripe.com")?;
+        let secrets = self.settings.stripe_webhook_secret.as_ref().map(|secrets| secrets.parse());
+        let secrets =
+            secrets.transpose().map_err(anyhow::Error::msg).context("CAREFORALL_STRIPE_WEBHOOK_SECRET")?;
+        Ok(Some(Arc::new(Guarded::new(Stripe::new(base, api_key, secrets)?))))
     }
 
     async fn redis(&self, pool: &PgPool) -> anyhow::Result<RedisTotals> {
@@ -89,26 +124,44 @@ impl Parts {
         Ok(RedisTotals::new(client, ledger_id)?)
     }
 
-    pub(crate) async fn command_api(&self, ledger: &Ledger) -> anyhow::Result<command_api::Config> {
+    pub(crate) async fn command_api(
+        &self,
+        ledger: &Ledger,
+        providers: &Providers,
+    ) -> anyhow::Result<command_api::Config> {
         Ok(command_api::Config {
             id_key: load_id_key(ledger.pool()).await.context("run `careforall migrate` first")?,
             ledger: ledger.clone(),
             admin_token: self.admin()?,
-            provider: self.provider()?,
+            providers: providers.clone(),
             public_url: command_api::PublicUrl(self.public_url()),
         })
     }
 
-    pub(crate) async fn webhook_ingest(&self, ledger: &Ledger) -> anyhow::Result<webhook_ingest::Config> {
+    pub(crate) async fn webhook_ingest(
+        &self,
+        ledger: &Ledger,
+        providers: &Providers,
+    ) -> anyhow::Result<webhook_ingest::Config> {
+        // Without its secrets a provider's messages would all be refused, and its money not recorded.
+        if providers.named(payments::sandbox::NAME).is_some() {
+            self.sandbox_secrets()?;
+        }
+        if providers.named(payments::stripe::NAME).is_some() {
+            needed(self.settings.stripe_webhook_secret.as_deref(), "CAREFORALL_STRIPE_WEBHOOK_SECRET")?;
+        }
         Ok(webhook_ingest::Config {
             pool: self.pool("webhook-ingest", WRITER, 8).await?,
             ledger: ledger.clone(),
-            provider: self.provider()?,
-            sandbox_secrets: self.secrets()?,
+            providers: providers.clone(),
         })
     }
 
-    pub(crate) async fn projectors(&self, ledger: &Ledger) -> anyhow::Result<projectors::Config> {
+    pub(crate) async fn projectors(
+        &self,
+        ledger: &Ledger,
+        providers: &Providers,
+    ) -> anyhow::Result<projectors::Config> {
         let access = Access {
             service: "projectors",
             role: Some(PROJECTOR),
@@ -122,7 +175,7 @@ impl Parts {
             redis: self.redis(&pool).await?,
             pool,
             ledger: ledger.clone(),
-            provider: self.provider()?,
+            providers: providers.clone(),
             pledge_ttl: self.settings.pledge_ttl,
         })
     }
@@ -138,12 +191,12 @@ impl Parts {
     }
 
     pub(crate) async fn payment_sandbox(&self) -> anyhow::Result<payment_sandbox::Config> {
-        let secret = needed(self.sandbox_webhook_secret.as_deref(), "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?;
+        let api_key = needed(self.sandbox_api_key.as_deref(), "CAREFORALL_SANDBOX_API_KEY")?;
         let webhook_url = self.settings.sandbox_webhook_url.clone();
         Ok(payment_sandbox::Config {
             pool: self.pool("payment-sandbox", "careforall_sandbox", 4).await?,
-            api_key: secret.to_owned(),
-            webhook_secret: secret.parse().map_err(anyhow::Error::msg)?,
+            api_key: api_key.to_owned(),
+            webhook_secret: self.sandbox_secrets()?.first().clone(),
             webhook_url: webhook_url.unwrap_or_else(|| format!("{}/webhooks/sandbox", self.local_url)),
             public_url: self.public_url(),
             settle_after: self.settings.sandbox_settle_after,

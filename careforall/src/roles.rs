@@ -53,15 +53,15 @@ pub async fn serve_role(role: Role, listener: TcpListener, shutdown: Shutdown) -
     let parts = parts(role.settings().clone(), &listener)?;
     match role {
         Role::CommandApi(_) => {
-            let config = parts.command_api(&parts.ledger(WRITER).await?).await?;
+            let config = parts.command_api(&parts.ledger(WRITER).await?, &parts.providers()?).await?;
             command_api::run(config, listener, shutdown).await;
         }
         Role::WebhookIngest(_) => {
-            let config = parts.webhook_ingest(&parts.ledger(WRITER).await?).await?;
+            let config = parts.webhook_ingest(&parts.ledger(WRITER).await?, &parts.providers()?).await?;
             webhook_ingest::run(config, listener, shutdown).await;
         }
         Role::Projectors(_) => {
-            let config = parts.projectors(&parts.ledger(PROJECTOR).await?).await?;
+            let config = parts.projectors(&parts.ledger(PROJECTOR).await?, &parts.providers()?).await?;
             projectors::run(config, listener, shutdown).await;
         }
         Role::QueryApi(_) => query_api::run(parts.query_api().await?, listener, shutdown).await,
@@ -81,6 +81,7 @@ fn parts(settings: Settings, listener: &TcpListener) -> anyhow::Result<Parts> {
         redis_url: settings.redis_url.clone(),
         admin_token: settings.admin_token.clone(),
         sandbox_webhook_secret: settings.sandbox_webhook_secret.clone(),
+        sandbox_api_key: settings.sandbox_api_key.clone(),
         settings,
         local_url,
     })

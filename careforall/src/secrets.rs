@@ -16,6 +16,7 @@ pub(crate) struct Secrets {
     /// Whether the token was made here, and so must be shown to whoever started the program.
     pub(crate) admin_token_is_ours: bool,
     pub(crate) sandbox_webhook_secret: String,
+    pub(crate) sandbox_api_key: String,
 }
 
 impl Secrets {
@@ -24,9 +25,14 @@ impl Secrets {
         let kept = |file: &str, make: fn() -> String| {
             kept_secret(&data_dir.join(file), make).context("a secret cannot be kept")
         };
+        let token = || URL_SAFE_NO_PAD.encode(random_bytes::<24>());
         let admin_token = match &settings.admin_token {
             Some(token) => token.clone(),
-            None => kept("admin.token", || URL_SAFE_NO_PAD.encode(random_bytes::<24>()))?,
+            None => kept("admin.token", token)?,
+        };
+        let sandbox_api_key = match &settings.sandbox_api_key {
+            Some(key) => key.clone(),
+            None => kept("sandbox-api.key", token)?,
         };
         let sandbox_webhook_secret = match &settings.sandbox_webhook_secret {
             Some(secret) => secret.clone(),
@@ -35,6 +41,6 @@ impl Secrets {
             }
         };
         let admin_token_is_ours = settings.admin_token.is_none();
-        Ok(Self { admin_token, admin_token_is_ours, sandbox_webhook_secret })
+        Ok(Self { admin_token, admin_token_is_ours, sandbox_webhook_secret, sandbox_api_key })
     }
 }

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::bail;
-use clap::Args;
-use payments::WebhookSecret;
+use clap::{Args, ValueEnum};
+use payments::{WebhookSecrets, stripe};
 use service::ServicesFile;
 use service::telemetry::LogFormat;
 
@@ -34,10 +35,32 @@ pub struct Settings {
     #[arg(long, env = "CAREFORALL_ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
 
-    /// Secret that the sandbox provider signs webhooks with: whsec_ and base64.
-    /// `up` makes one where none is set.
-    #[arg(long, env = "CAREFORALL_SANDBOX_WEBHOOK_SECRET", hide_env_values = true, value_parser = parse_secret)]
+    /// Provider of new check-outs. Payments that were made elsewhere stay where they are.
+    #[arg(long, env = "CAREFORALL_PAYMENT_PROVIDER", default_value = "sandbox")]
+    pub payment_provider: PaymentProvider,
+
+    /// Secrets that the sandbox provider's webhooks are signed with: whsec_ and base64, several
+    /// separated by commas. The provider signs with the first. `up` makes one where none is set.
+    #[arg(long, env = "CAREFORALL_SANDBOX_WEBHOOK_SECRET", hide_env_values = true,
+        value_parser = parse_secrets::<WebhookSecrets>)]
     pub sandbox_webhook_secret: Option<String>,
+
+    /// Key of the sandbox provider's API. `up` makes one where none is set.
+    #[arg(long, env = "CAREFORALL_SANDBOX_API_KEY", hide_env_values = true)]
+    pub sandbox_api_key: Option<String>,
+
+    /// Secret or restricted key of Stripe's API. Without one, Stripe is not used.
+    #[arg(long, env = "CAREFORALL_STRIPE_API_KEY", hide_env_values = true)]
+    pub stripe_api_key: Option<String>,
+
+    /// Signing secrets of the webhook endpoint at Stripe: whsec_…, several separated by commas.
+    #[arg(long, env = "CAREFORALL_STRIPE_WEBHOOK_SECRET", hide_env_values = true,
+        value_parser = parse_secrets::<stripe::EndpointSecrets>)]
+    pub stripe_webhook_secret: Option<String>,
+
+    /// Address of Stripe's API.
+    #[arg(long, env = "CAREFORALL_STRIPE_API_BASE", default_value = "https://api.stripe.com")]
+    pub stripe_api_base: String,
 
     /// Pledges that stay pending for longer expire: 30m, 90s, 2h, or a number of seconds.
     #[arg(long, env = "CAREFORALL_PLEDGE_TTL", default_value = "30m", value_parser = parse_duration)]
@@ -64,6 +87,15 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
+/// A provider that new check-outs can go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PaymentProvider {
+    /// The stand-in: no money moves.
+    Sandbox,
+    /// Stripe.
+    Stripe,
+}
+
 impl Settings {
     /// A variable that is set to nothing is as good as none.
     #[must_use]
@@ -73,6 +105,9 @@ impl Settings {
             &mut self.redis_url,
             &mut self.admin_token,
             &mut self.sandbox_webhook_secret,
+            &mut self.sandbox_api_key,
+            &mut self.stripe_api_key,
+            &mut self.stripe_webhook_secret,
             &mut self.public_url,
             &mut self.sandbox_url,
             &mut self.sandbox_webhook_url,
@@ -110,11 +145,12 @@ impl DatabaseSettings {
     }
 }
 
-fn parse_secret(text: &str) -> Result<String, String> {
+/// Secrets are checked when they are set; a variable that is set to nothing is as good as none.
+fn parse_secrets<T: FromStr<Err = String>>(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Ok(String::new());
     }
-    text.parse::<WebhookSecret>().map(|_| text.to_owned())
+    text.parse::<T>().map(|_| text.to_owned())
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

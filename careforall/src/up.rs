@@ -67,6 +67,7 @@ impl Up {
             redis_url: Some(redis.0),
             admin_token: Some(secrets.admin_token.clone()),
             sandbox_webhook_secret: Some(secrets.sandbox_webhook_secret),
+            sandbox_api_key: Some(secrets.sandbox_api_key),
             local_url: local_url(address),
             settings,
         };
@@ -159,9 +160,10 @@ async fn start_services(
     migrate(&parts.database_url).await?;
     // One ledger, and so one queue of appends, for all services of the process.
     let ledger = parts.ledger(WRITER).await?;
-    let command_api = parts.command_api(&ledger).await?;
-    let webhook_ingest = parts.webhook_ingest(&ledger).await?;
-    let projectors = parts.projectors(&ledger).await?;
+    let providers = parts.providers()?;
+    let command_api = parts.command_api(&ledger, &providers).await?;
+    let webhook_ingest = parts.webhook_ingest(&ledger, &providers).await?;
+    let projectors = parts.projectors(&ledger, &providers).await?;
     let query_api = parts.query_api().await?;
     let payment_sandbox = parts.payment_sandbox().await?;
 

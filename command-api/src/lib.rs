@@ -7,15 +7,15 @@ mod campaigns;
 mod input;
 mod open_campaigns;
 mod pay;
+mod payment_sessions;
 mod pledges;
+mod refunds;
 mod replies;
-
-use std::sync::Arc;
 
 use axum::extract::FromRef;
 use domain::IdKey;
 use event_store::Ledger;
-use payments::Provider;
+use payments::Providers;
 use service::auth::AdminToken;
 use service::health::{Health, PostgresCheck};
 use service::{Limits, Shutdown, harden, serve};
@@ -34,8 +34,8 @@ pub struct Config {
     pub id_key: IdKey,
     /// The organisers' token.
     pub admin_token: AdminToken,
-    /// The provider that payments are made with.
-    pub provider: Arc<dyn Provider>,
+    /// The providers that payments are made and given back with.
+    pub providers: Providers,
     /// The address that donors see, without a slash at the end.
     pub public_url: PublicUrl,
 }
@@ -50,13 +50,17 @@ pub(crate) struct State {
     ledger: Ledger,
     id_key: IdKey,
     admin_token: AdminToken,
-    provider: Arc<dyn Provider>,
+    providers: Providers,
     public_url: PublicUrl,
     open_campaigns: OpenCampaigns,
 }
 
 fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().merge(campaigns::router()).merge(pledges::router()).merge(pay::router())
+    OpenApiRouter::new()
+        .merge(campaigns::router())
+        .merge(pledges::router())
+        .merge(pay::router())
+        .merge(refunds::router())
 }
 
 /// The description of this service's routes.
@@ -71,7 +75,7 @@ pub fn router(config: Config) -> OpenApiRouter {
         ledger: config.ledger,
         id_key: config.id_key,
         admin_token: config.admin_token,
-        provider: config.provider,
+        providers: config.providers,
         public_url: config.public_url,
     };
     routes().with_state(state)

@@ -6,15 +6,16 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::pledge::PledgeState;
-use domain::{Pledge, PledgeId};
+use domain::{PaymentFact, Pledge, PledgeId};
 use event_store::Ledger;
-use payments::{CheckOut, Provider};
+use payments::{CheckOut, ProviderError, Providers};
 use service::{Path, page};
-use std::sync::Arc;
+use sqlx::PgPool;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::payment_sessions::{self, OpenSession};
 use crate::pledges::payment_url;
 use crate::{PublicUrl, State};
 
@@ -37,7 +38,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
 )]
 async fn pay(
     Shared(ledger): Shared<Ledger>,
-    Shared(provider): Shared<Arc<dyn Provider>>,
+    Shared(providers): Shared<Providers>,
     Shared(public_url): Shared<PublicUrl>,
     Path(pledge_id): Path<Uuid>,
 ) -> Response {
@@ -57,10 +58,82 @@ async fn pay(
         return what_became_of_it(&record.state);
     }
     let return_url = payment_url(&public_url, pledge_id);
-    match provider.check_out(CheckOut { pledge_id, amount: record.amount, return_url }).await {
-        Ok(url) => Redirect::to(&url).into_response(),
+    let check_out = CheckOut { pledge_id, amount: record.amount, return_url };
+    match open_session(ledger.pool(), &providers, check_out).await {
+        Ok(Opened::Page(url)) => Redirect::to(&url).into_response(),
+        Ok(Opened::PaidBefore) => page(
+            StatusCode::OK,
+            "Thank you",
+            "<p>You have paid already. Your payment will be shown here as soon as it is confirmed.</p>",
+        ),
         Err(error) => try_again(&error),
     }
+}
+
+/// Where a donor who wants to pay goes.
+enum Opened {
+    /// To the provider's page.
+    Page(String),
+    /// Nowhere: the donor has paid, for this amount or an earlier one, and the report of it is on its
+    /// way.
+    PaidBefore,
+}
+
+/// Why the way to the payment page is not open right now.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// Opens the session for the pledge as it is now. A donor who changed the amount may have an older
+/// session open in another window; it is closed first, so that the pledge cannot be paid twice.
+async fn open_session(
+    pool: &PgPool,
+    providers: &Providers,
+    check_out: CheckOut,
+) -> Result<Opened, OpenError> {
+    let provider = providers.for_check_outs();
+    let CheckOut { pledge_id, amount, .. } = check_out;
+    for session in payment_sessions::outdated(pool, provider.name(), pledge_id, amount).await? {
+        if is_paid_when_closed(pool, providers, &session).await? {
+            return Ok(Opened::PaidBefore);
+        }
+    }
+    let opened = provider.check_out(check_out).await?;
+    payment_sessions::record(pool, provider.name(), &opened, pledge_id, amount).await?;
+    Ok(opened.url.map_or(Opened::PaidBefore, Opened::Page))
+}
+
+/// Closes a session, and asks whether it was paid before. One that was stays on the list of those
+/// that are asked about, until its facts are in the ledger.
+async fn is_paid_when_closed(
+    pool: &PgPool,
+    providers: &Providers,
+    session: &OpenSession,
+) -> Result<bool, OpenError> {
+    let unavailable = |error: &dyn std::fmt::Display| ProviderError::Unavailable(error.to_string());
+    let session_id = session.session_id.parse().map_err(|error| unavailable(&error))?;
+    let provider = providers
+        .named(&session.provider)
+        .ok_or_else(|| unavailable(&format!("{} is not set up", session.provider)))?;
+    provider.close(&session_id).await?;
+    let report = provider.fetch(&session_id).await?;
+    let took_money = report.facts.iter().any(|fact| match fact {
+        PaymentFact::Authorized { .. } | PaymentFact::Captured { .. } | PaymentFact::Settled { .. } => true,
+        PaymentFact::Failed { .. }
+        | PaymentFact::Refunded { .. }
+        | PaymentFact::DisputeOpened { .. }
+        | PaymentFact::DisputeWon { .. }
+        | PaymentFact::DisputeLost { .. } => false,
+    });
+    let is_paid = took_money || report.is_underway;
+    if !is_paid {
+        payment_sessions::end(pool, &session.provider, &session_id).await?;
+    }
+    Ok(is_paid)
 }
 
 fn try_again(error: &dyn std::error::Error) -> Response {

@@ -183,6 +183,12 @@ impl IdKey {
         CampaignId(self.derive("campaign", &[&key.0]))
     }
 
+    /// The name under which a provider is asked for the refund of `pledge` that the organiser asks for
+    /// under `key`: the same again for a retry.
+    pub fn refund_key(&self, pledge: PledgeId, key: &IdempotencyKey) -> String {
+        self.derive("refund", &[&pledge.to_string(), &key.0]).to_string()
+    }
+
     /// A fingerprint of a request, by which a repeat is told from another request under its key.
     pub fn fingerprint(&self, parts: &[&str]) -> String {
         self.derive("request", parts).simple().to_string()
@@ -235,6 +241,10 @@ mod tests {
         assert_eq!(key.pledge_id(ada, &one), key.pledge_id(ada, &one));
         assert_ne!(key.pledge_id(ada, &one), key.pledge_id(ada, &two));
         assert_ne!(key.pledge_id(ada, &one), key.pledge_id(bob, &one));
+        let (pledge, other) = (key.pledge_id(ada, &one), key.pledge_id(bob, &one));
+        assert_eq!(key.refund_key(pledge, &one), key.refund_key(pledge, &one));
+        assert_ne!(key.refund_key(pledge, &one), key.refund_key(pledge, &two));
+        assert_ne!(key.refund_key(pledge, &one), key.refund_key(other, &one));
     }
 
     #[test]

@@ -44,7 +44,9 @@ async fn open_session(
     .bind(&open.return_url)
     .fetch_one(&pool)
     .await?;
-    Ok(Json(OpenedSession { url: format!("{public_url}/sandbox/pay/{session_id}") }))
+    let url = format!("{public_url}/sandbox/pay/{session_id}");
+    let session_id = session_id.to_string().parse().map_err(Problem::internal)?;
+    Ok(Json(OpenedSession { session_id, url }))
 }
 
 /// A payment after it was voided.

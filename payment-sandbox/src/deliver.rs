@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::future::join_all;
-use payments::sign;
+use payments::{http_client_builder, sign};
 use reqwest::Client;
 use service::Shutdown;
 use sqlx::{FromRow, PgPool};
@@ -33,7 +33,7 @@ struct Delivery {
 
 /// Sends what is due until `shutdown`.
 pub async fn run_deliveries(config: Config, shutdown: Shutdown) {
-    let http = Client::builder().timeout(TIMEOUT).build().unwrap_or_default();
+    let http = http_client_builder().timeout(TIMEOUT).build().unwrap_or_default();
     while !shutdown.is_cancelled() {
         match deliver_due(&config, &http).await {
             Ok(0) => tokio::select! {

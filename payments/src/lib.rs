@@ -3,9 +3,21 @@
 //! An adapter turns a provider's own messages into the domain's facts and nothing else: whether a
 //! fact is new, late or contradictory is decided by the pledge.
 
+mod breaker;
+mod guarded;
+mod http;
+mod json;
 mod provider;
+mod providers;
 pub mod sandbox;
 mod signature;
+pub mod stripe;
 
-pub use provider::{CheckOut, Notice, ParseError, Provider, ProviderError};
-pub use signature::{SignatureError, Signed, WebhookSecret, sign, verify};
+pub use guarded::{Guarded, Limits};
+pub use http::http_client_builder;
+pub use provider::{
+    CheckOut, CheckedOut, MessageError, Notice, Page, ParseError, PaymentReport, Provider, ProviderError,
+    Refund, SessionId, VerifiedMessage,
+};
+pub use providers::Providers;
+pub use signature::{SignatureError, Signed, WebhookSecret, WebhookSecrets, sign, verify};

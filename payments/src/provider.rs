@@ -1,32 +1,187 @@
-use async_trait::async_trait;
-use domain::{Money, PaymentFact, PaymentId, PledgeId};
+use std::fmt;
+use std::str::FromStr;
 
-/// What we ask of a provider.
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::{Money, PaymentFact, PaymentId, PledgeId, RefundId};
+use reqwest::header::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+use crate::SignatureError;
+
+/// What we ask of a provider, and how its messages are read.
+///
+/// Every question may be asked again: whoever lost the answer repeats it and changes nothing.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Opens a payment session, or finds the one that is open for this pledge already, and returns
-    /// the address of the provider's page.
+    /// The provider's name in addresses, in the inbox, in metadata and in metrics.
+    fn name(&self) -> &'static str;
+
+    /// Whether a payment is this provider's, by the form of its id.
+    fn owns(&self, payment_id: &PaymentId) -> bool;
+
+    /// Opens a payment session, or finds the one that is open for this pledge and amount already.
     ///
     /// # Errors
-    /// [`ProviderError`]; asking again is safe.
-    async fn check_out(&self, check_out: CheckOut) -> Result<String, ProviderError>;
+    /// [`ProviderError`].
+    async fn check_out(&self, check_out: CheckOut) -> Result<CheckedOut, ProviderError>;
+
+    /// Closes a session: afterwards no payment can begin on it. Closing one that is closed or paid
+    /// changes nothing; [`Provider::fetch`] tells what happened on it.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    async fn close(&self, session_id: &SessionId) -> Result<(), ProviderError>;
+
+    /// Gives money that was taken back to the donor. That it has moved is reported as a fact, now
+    /// or later.
+    ///
+    /// # Errors
+    /// [`ProviderError`]; refused is also more than what is left of the payment.
+    async fn refund(&self, refund: Refund) -> Result<RefundId, ProviderError>;
 
     /// Releases money that was authorised and not captured. Voiding twice is as good as once.
     ///
     /// # Errors
-    /// [`ProviderError`]; asking again is safe.
+    /// [`ProviderError`].
     async fn void(&self, payment_id: &PaymentId) -> Result<(), ProviderError>;
+
+    /// What has happened on a session, whatever messages were lost.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    async fn fetch(&self, session_id: &SessionId) -> Result<PaymentReport, ProviderError>;
+
+    /// What has happened to a payment, whatever messages were lost; none when it is for no pledge
+    /// of ours.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    async fn look_up(&self, payment_id: &PaymentId) -> Result<Option<PaymentReport>, ProviderError>;
+
+    /// What has happened to all payments for our pledges, in pages. `cursor` is the `next` of the
+    /// page before, none for the first page.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    async fn list(&self, cursor: Option<&str>) -> Result<Page, ProviderError>;
+
+    /// Checks that a message is genuine and recent, over the bytes as they came, and reads it.
+    ///
+    /// # Errors
+    /// [`MessageError`].
+    fn verify_and_parse(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<VerifiedMessage, MessageError>;
+
+    /// Reads a message that was verified before.
+    ///
+    /// # Errors
+    /// [`ParseError`] says what is wrong and where.
+    fn parse(&self, body: &[u8]) -> Result<Notice, ParseError>;
 }
+
+/// A provider's own id of a payment session: 1 to 200 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SessionId(String);
+
+impl SessionId {
+    /// The id as the provider writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = MalformedSessionId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedSessionId> {
+        let is_well_formed = (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if is_well_formed { Ok(Self(text.to_owned())) } else { Err(MalformedSessionId) }
+    }
+}
+
+impl TryFrom<String> for SessionId {
+    type Error = MalformedSessionId;
+
+    fn try_from(text: String) -> Result<Self, MalformedSessionId> {
+        text.parse()
+    }
+}
+
+impl From<SessionId> for String {
+    fn from(id: SessionId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The text is no session's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 200 visible ASCII characters")]
+pub struct MalformedSessionId;
 
 /// A payment that is to be made.
 #[derive(Clone, Debug)]
 pub struct CheckOut {
-    /// What is paid for; opening a session is idempotent by it.
+    /// What is paid for.
     pub pledge_id: PledgeId,
     /// How much.
     pub amount: Money,
     /// Where the provider sends the visitor afterwards.
     pub return_url: String,
+}
+
+/// The payment session of a pledge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedOut {
+    /// The provider's id of the session.
+    pub session_id: SessionId,
+    /// The provider's page, where the visitor pays. None when the visitor has paid there already,
+    /// and the report of it is still on its way.
+    pub url: Option<String>,
+}
+
+/// Money that is to be given back.
+#[derive(Clone, Debug)]
+pub struct Refund {
+    /// The payment by which it was taken.
+    pub payment_id: PaymentId,
+    /// How much of it.
+    pub amount: Money,
+    /// The refund is made once under this key, however often it is asked for; at most 200
+    /// characters.
+    pub idempotency_key: String,
+}
+
+/// All that is known to the provider about the payments for one pledge on one session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PaymentReport {
+    /// The pledge.
+    pub pledge_id: PledgeId,
+    /// What happened, in order; empty when nobody has paid.
+    pub facts: Vec<PaymentFact>,
+    /// Whether a payment was begun whose end is not known yet. By some methods, such as debits from a
+    /// bank account, that takes days.
+    pub is_underway: bool,
+}
+
+/// Some reports, and where the next ones are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// The reports.
+    pub reports: Vec<PaymentReport>,
+    /// The cursor of the next page; none after the last.
+    pub next: Option<String>,
 }
 
 /// Why a provider did not do what was asked.
@@ -40,26 +195,63 @@ pub enum ProviderError {
     Refused(String),
 }
 
+/// A message whose signature was checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifiedMessage {
+    /// The message's own id, the same for every delivery of it: 1 to 200 characters.
+    pub webhook_id: String,
+    /// What it is about, in the provider's words: 1 to 200 characters.
+    pub event_type: String,
+    /// What it says.
+    pub notice: Notice,
+}
+
 /// What a genuine message of a provider says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
-    /// A fact about a pledge's payment.
-    Fact {
+    /// Facts about the payment of a pledge, at least one.
+    Facts {
         /// The pledge.
         pledge_id: PledgeId,
-        /// The fact.
-        fact: PaymentFact,
+        /// The facts.
+        facts: Vec<PaymentFact>,
+    },
+    /// Something happened to a payment, and the message does not say for which pledge it is:
+    /// [`Provider::look_up`] does, and has the rest of what happened.
+    Unaddressed {
+        /// The payment.
+        payment_id: PaymentId,
+        /// What the message itself says; may be empty.
+        facts: Vec<PaymentFact>,
     },
     /// Of a type that means nothing to the ledger.
     Ignored,
 }
 
+/// Why a message is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// It is not genuine, or too old.
+    #[error(transparent)]
+    NotGenuine(#[from] SignatureError),
+    /// It is genuine, and cannot be understood.
+    #[error(transparent)]
+    Malformed(#[from] ParseError),
+}
+
 /// Why a genuine message cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {detail}")]
+#[error("{}{}{detail}", path, if path.is_empty() { "" } else { ": " })]
 pub struct ParseError {
     /// Where in the body.
     pub path: String,
     /// What is wrong there, with line and column where known.
     pub detail: String,
+}
+
+impl ParseError {
+    /// What is wrong with the value at `path`.
+    pub(crate) fn at(path: &str, detail: impl ToString) -> Self {
+        Self { path: path.to_owned(), detail: detail.to_string() }
+    }
 }

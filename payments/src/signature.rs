@@ -13,6 +13,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, Mac};
+use reqwest::header::HeaderMap;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
@@ -46,6 +47,32 @@ impl fmt::Debug for WebhookSecret {
     }
 }
 
+/// The live secrets of a provider, separated by commas: several during a rotation. The first is the
+/// one to sign with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookSecrets(Vec<WebhookSecret>);
+
+impl WebhookSecrets {
+    /// The one to sign with.
+    pub fn first(&self) -> &WebhookSecret {
+        &self.0[0]
+    }
+
+    /// All of them, at least one.
+    pub fn all(&self) -> &[WebhookSecret] {
+        &self.0
+    }
+}
+
+impl FromStr for WebhookSecrets {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let secrets: Result<Vec<_>, _> = text.split(',').map(|secret| secret.trim().parse()).collect();
+        secrets.map(Self)
+    }
+}
+
 /// The headers and the body of a message, as they came.
 #[derive(Clone, Copy, Debug)]
 pub struct Signed<'a> {
@@ -62,15 +89,32 @@ pub struct Signed<'a> {
 /// Why a message is not taken for genuine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
+    /// A header that every genuine message has is not there.
+    #[error("the header {0} is missing")]
+    MissingHeader(&'static str),
     /// The timestamp is not a number of seconds.
-    #[error("webhook-timestamp must be whole seconds since 1970")]
+    #[error("the timestamp of the signature must be whole seconds since 1970")]
     MalformedTimestamp,
     /// Too old, or too far in the future: it may be a replay.
-    #[error("webhook-timestamp is more than {TOLERANCE_SECONDS} s away from our clock")]
+    #[error("the timestamp of the signature is more than {TOLERANCE_SECONDS} s away from our clock")]
     TimestampOutOfTolerance,
     /// None of the signatures is by any of the secrets.
-    #[error("no webhook-signature matches the body and a secret")]
+    #[error("no signature matches the body and a secret")]
     NoMatch,
+}
+
+/// The value of a header that every genuine message has.
+pub(crate) fn required<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, SignatureError> {
+    headers.get(name).and_then(|value| value.to_str().ok()).ok_or(SignatureError::MissingHeader(name))
+}
+
+/// Checks that a message is recent: it was signed at `timestamp`, in seconds since 1970.
+pub(crate) fn require_recent(timestamp: &str, now: DateTime<Utc>) -> Result<(), SignatureError> {
+    let seconds: i64 = timestamp.parse().map_err(|_| SignatureError::MalformedTimestamp)?;
+    if seconds.abs_diff(now.timestamp()) > TOLERANCE_SECONDS {
+        return Err(SignatureError::TimestampOutOfTolerance);
+    }
+    Ok(())
 }
 
 /// Checks that a message was signed with one of `secrets`, and recently.
@@ -82,10 +126,7 @@ pub fn verify(
     message: Signed<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), SignatureError> {
-    let seconds: i64 = message.timestamp.parse().map_err(|_| SignatureError::MalformedTimestamp)?;
-    if seconds.abs_diff(now.timestamp()) > TOLERANCE_SECONDS {
-        return Err(SignatureError::TimestampOutOfTolerance);
-    }
+    require_recent(message.timestamp, now)?;
     let given = message.signatures.split(' ').filter_map(|signature| signature.strip_prefix("v1,"));
     let matches = given.flat_map(|signature| STANDARD.decode(signature)).any(|signature| {
         secrets.iter().any(|secret| {
@@ -189,5 +230,10 @@ mod tests {
             assert!(bad.parse::<WebhookSecret>().is_err(), "{bad}");
         }
         assert_eq!(secret("whsec_c2hvcnQ"), secret("whsec_c2hvcnQ="));
+        let two: WebhookSecrets = format!("whsec_c2hvcnQ, {SECRET}").parse().unwrap();
+        assert_eq!((two.first(), two.all().len()), (&secret("whsec_c2hvcnQ"), 2));
+        for bad in ["", "whsec_c2hvcnQ,", "whsec_c2hvcnQ,short"] {
+            assert!(bad.parse::<WebhookSecrets>().is_err(), "{bad}");
+        }
     }
 }

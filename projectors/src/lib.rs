@@ -15,14 +15,13 @@ mod totals;
 mod unapplied;
 mod voids;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
 use event_store::{Ledger, Wakeup};
-use payments::Provider;
+use payments::Providers;
 use read_model::RedisTotals;
 use service::health::{Check, Health, PostgresCheck};
 use service::{Limits, Shutdown, harden, serve};
@@ -39,8 +38,8 @@ pub struct Config {
     pub ledger: Ledger,
     /// Where totals are mirrored to.
     pub redis: RedisTotals,
-    /// The provider that is asked to void cancelled pledges.
-    pub provider: Arc<dyn Provider>,
+    /// The providers that are asked to void cancelled pledges.
+    pub providers: Providers,
     /// A pledge that is pending for longer than this expires.
     pub pledge_ttl: Duration,
 }
@@ -74,7 +73,7 @@ pub async fn run_workers(config: Config, shutdown: Shutdown) {
     workers.spawn(runner.clone().run(campaigns::Campaigns));
     workers.spawn(runner.clone().run(pledges::Pledges));
     workers.spawn(runner.clone().run(totals::CampaignTotals::new(mirror)));
-    workers.spawn(runner.run(voids::VoidCancelled { provider: config.provider.clone() }));
+    workers.spawn(runner.run(voids::VoidCancelled { providers: config.providers.clone() }));
     workers.spawn(expiry::run(config.pool, config.ledger, config.pledge_ttl, shutdown));
     workers.join_all().await;
 }

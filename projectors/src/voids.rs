@@ -5,14 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::{Event, PledgeEvent};
 use event_store::RecordedEvent;
-use payments::{Provider, ProviderError};
+use payments::{ProviderError, Providers};
 
 use crate::runner::{ProjectError, Projector};
 
-/// Asks the provider to void. It is asked again after a crash or while it is out of reach; a void
+/// Asks the payment's provider to void. It is asked again after a crash or while it is out of reach; a void
 /// that it refuses is for a person, and holds up nothing else.
 pub(crate) struct VoidCancelled {
-    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) providers: Providers,
 }
 
 #[async_trait]
@@ -25,7 +25,11 @@ impl Projector for VoidCancelled {
             else {
                 continue;
             };
-            match self.provider.void(payment_id).await {
+            let voided = match self.providers.of_payment(payment_id) {
+                Ok(provider) => provider.void(payment_id).await,
+                Err(error) => Err(error),
+            };
+            match voided {
                 Ok(()) => {}
                 Err(ProviderError::Refused(reason)) => {
                     tracing::error!(%pledge_id, %payment_id, reason, "the provider refuses to void");

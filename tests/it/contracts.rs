@@ -71,9 +71,11 @@ fn the_api_description_has_every_route() {
         ("/api/pledges", &["post"]),
         ("/api/pledges/{id}", &["get", "put"]),
         ("/api/pledges/{id}/cancel", &["post"]),
+        ("/api/pledges/{id}/refunds", &["post"]),
         ("/api/pledges/{id}/history", &["get"]),
         ("/api/unapplied", &["get"]),
         ("/webhooks/sandbox", &["post"]),
+        ("/webhooks/stripe", &["post"]),
         ("/pay/{pledge_id}", &["get"]),
     ] {
         for method in methods {

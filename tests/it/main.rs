@@ -14,4 +14,5 @@ mod pledges;
 mod processes;
 mod projections;
 mod replay_tool;
+mod stripe;
 mod webhooks;

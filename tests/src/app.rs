@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::servers::{fresh_database, redis_url};
 
 pub(crate) const ADMIN_TOKEN: &str = "a-token-for-tests";
+pub(crate) const SANDBOX_API_KEY: &str = "a-key-of-the-sandbox-for-tests";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_dGVzdHMgc2lnbiB3aXRoIHRoaXMgc2VjcmV0";
 
 /// A running system, and a client of it.
@@ -61,6 +62,8 @@ impl TestApp {
             ADMIN_TOKEN,
             "--sandbox-webhook-secret",
             WEBHOOK_SECRET,
+            "--sandbox-api-key",
+            SANDBOX_API_KEY,
             "--sandbox-settle-after=1",
             "--database-url",
             &database_url,

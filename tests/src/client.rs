@@ -22,7 +22,7 @@ pub type Totals = (StatusCode, Value);
 
 impl Client {
     pub fn new(base_url: String) -> Self {
-        let http = reqwest::Client::builder()
+        let http = payments::http_client_builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(20))
             .build()

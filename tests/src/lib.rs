@@ -9,11 +9,13 @@ mod client;
 pub mod faults;
 mod program;
 mod servers;
+mod stripe;
 
 pub use app::TestApp;
 pub use client::{Client, Totals, answer};
 pub use program::{Program, free_address, program, replay};
 pub use servers::{PrivateRedis, fresh_database, redis_url};
+pub use stripe::{Asked, STRIPE_API_KEY, STRIPE_SECRET, StripeStub};
 
 use std::time::{Duration, Instant};
 

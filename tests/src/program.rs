@@ -10,7 +10,7 @@ use service::ServicesFile;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
-use crate::app::{ADMIN_TOKEN, WEBHOOK_SECRET};
+use crate::app::{ADMIN_TOKEN, SANDBOX_API_KEY, WEBHOOK_SECRET};
 use crate::client::Client;
 use crate::eventually;
 use crate::servers::build_dir;
@@ -66,6 +66,7 @@ impl Program {
             .env_remove("REDIS_URL")
             .env("CAREFORALL_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("CAREFORALL_SANDBOX_WEBHOOK_SECRET", WEBHOOK_SECRET)
+            .env("CAREFORALL_SANDBOX_API_KEY", SANDBOX_API_KEY)
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()

@@ -14,8 +14,10 @@ pub(crate) struct Delivery {
     pub(crate) provider: &'static str,
     pub(crate) webhook_id: String,
     pub(crate) event_type: String,
-    /// None when it is of a type that means nothing to the ledger.
+    /// None when it does not say, or means nothing to the ledger.
     pub(crate) pledge_id: Option<Uuid>,
+    /// Whether it means nothing to the ledger: it is kept, and not worked on.
+    pub(crate) is_ignored: bool,
     pub(crate) body: String,
 }
 
@@ -60,13 +62,13 @@ async fn insert_bisecting(pool: &PgPool, batch: &[Delivery]) -> Vec<Result<bool,
 async fn insert(pool: &PgPool, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
     let new: Vec<(i64,)> = sqlx::query_as(
         "with given as (
-             select * from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[])
-                 with ordinality as g (provider, webhook_id, event_type, pledge_id, body, ordinal)
+             select * from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::boolean[])
+                 with ordinality as g (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal)
          ), inserted as (
              insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
              select provider, webhook_id, event_type, pledge_id, body,
-                 case when pledge_id is null then 'ignored' else 'pending' end,
-                 case when pledge_id is null then now() end
+                 case when is_ignored then 'ignored' else 'pending' end,
+                 case when is_ignored then now() end
              from given order by ordinal
              on conflict on constraint webhook_inbox_is_idempotent do nothing
              returning provider, webhook_id
@@ -79,6 +81,7 @@ async fn insert(pool: &PgPool, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Er
     .bind(batch.iter().map(|d| d.event_type.as_str()).collect::<Vec<_>>())
     .bind(batch.iter().map(|d| d.pledge_id).collect::<Vec<_>>())
     .bind(batch.iter().map(|d| d.body.as_str()).collect::<Vec<_>>())
+    .bind(batch.iter().map(|d| d.is_ignored).collect::<Vec<_>>())
     .fetch_all(pool)
     .await?;
     let mut is_new = vec![false; batch.len()];

@@ -9,11 +9,10 @@ mod worker;
 
 use axum::extract::FromRef;
 use event_store::{GroupCommit, Ledger};
-use payments::WebhookSecret;
+use payments::Providers;
 use service::health::{Health, PostgresCheck};
 use service::{Limits, Shutdown, harden, serve};
 use sqlx::PgPool;
-use std::sync::Arc;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,17 +26,16 @@ pub struct Config {
     pub pool: PgPool,
     /// The ledger that facts go to.
     pub ledger: Ledger,
-    /// The provider that is asked to void what a finished pledge cannot take.
-    pub provider: Arc<dyn payments::Provider>,
-    /// The live secrets of the sandbox provider; several during a rotation.
-    pub sandbox_secrets: Vec<WebhookSecret>,
+    /// The providers whose messages are taken. They are also asked for what a message leaves out, and
+    /// to void what a finished pledge cannot take.
+    pub providers: Providers,
 }
 
 /// What the handlers share.
 #[derive(Clone, FromRef)]
 pub(crate) struct State {
     inbox: GroupCommit<inbox::InboxWriter>,
-    sandbox_secrets: Arc<Vec<WebhookSecret>>,
+    providers: Providers,
 }
 
 /// The description of this service's routes.
@@ -47,10 +45,8 @@ pub fn api() -> OpenApi {
 
 /// The service's routes.
 pub fn router(config: &Config) -> OpenApiRouter {
-    let state = State {
-        inbox: inbox::start_writer(config.pool.clone()),
-        sandbox_secrets: Arc::new(config.sandbox_secrets.clone()),
-    };
+    let state =
+        State { inbox: inbox::start_writer(config.pool.clone()), providers: config.providers.clone() };
     receive::router().with_state(state)
 }
 

@@ -1,15 +1,11 @@
 //! `POST /webhooks/{provider}`.
 
-use axum::extract::{FromRequest, Request, State as Shared};
-use axum::http::HeaderMap;
+use axum::extract::{Request, State as Shared};
 use chrono::Utc;
-use domain::Text;
 use event_store::GroupCommit;
-use payments::{Notice, Signed, WebhookSecret, sandbox, verify};
+use payments::{MessageError, Notice, Provider, Providers, sandbox, stripe};
 use serde::Serialize;
 use service::{Json, Problem, ProblemKind, read_body};
-use std::str::FromStr;
-use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,7 +14,7 @@ use crate::State;
 use crate::inbox::{Delivery, InboxWriter};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(receive_sandbox))
+    OpenApiRouter::new().routes(routes!(receive_sandbox)).routes(routes!(receive_stripe))
 }
 
 /// The answer to a message that is stored.
@@ -41,91 +37,92 @@ struct Received {
     request_body(content = serde_json::Value, description = "{type, timestamp, data}"),
     responses(
         (status = 200, body = Received),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 413, body = Problem),
-        (status = 503, body = Problem),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 413, body = Problem), (status = 503, body = Problem),
     ),
 )]
 async fn receive_sandbox(
-    Shared(secrets): Shared<Arc<Vec<WebhookSecret>>>,
+    Shared(providers): Shared<Providers>,
     Shared(inbox): Shared<GroupCommit<InboxWriter>>,
     request: Request,
 ) -> Result<Json<Received>, Problem> {
-    let outcome = match SignedRequest::from_request(request, &()).await {
-        Ok(request) => store_sandbox(&secrets, &inbox, &request).await,
-        Err(problem) => Err(problem),
+    receive(&providers, sandbox::NAME, &inbox, request).await
+}
+
+/// Take an event of Stripe
+///
+/// Signed in the header Stripe-Signature. 200 means: stored durably, now or before.
+#[utoipa::path(
+    post, path = "/webhooks/stripe", tag = "webhooks",
+    params(("stripe-signature" = String, Header, description = "t=TIMESTAMP,v1=HEX")),
+    request_body(content = serde_json::Value, description = "An event, as Stripe describes it"),
+    responses(
+        (status = 200, body = Received),
+        (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 404, description = "Stripe is not set up here", body = Problem),
+        (status = 413, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+async fn receive_stripe(
+    Shared(providers): Shared<Providers>,
+    Shared(inbox): Shared<GroupCommit<InboxWriter>>,
+    request: Request,
+) -> Result<Json<Received>, Problem> {
+    receive(&providers, stripe::NAME, &inbox, request).await
+}
+
+async fn receive(
+    providers: &Providers,
+    name: &'static str,
+    inbox: &GroupCommit<InboxWriter>,
+    request: Request,
+) -> Result<Json<Received>, Problem> {
+    let outcome = match providers.named(name) {
+        Some(provider) => store(provider, inbox, request).await,
+        None => Err(Problem::new(ProblemKind::NotFound, format!("{name} is not set up here"))),
     };
     let label = match &outcome {
         Ok(Received { new: true }) => "accepted",
         Ok(Received { new: false }) => "duplicate",
         Err(_) => "refused",
     };
-    metrics::counter!("webhook_deliveries_total", "provider" => sandbox::NAME, "outcome" => label)
-        .increment(1);
+    metrics::counter!("webhook_deliveries_total", "provider" => name, "outcome" => label).increment(1);
     outcome.map(Json)
 }
 
-async fn store_sandbox(
-    secrets: &[WebhookSecret],
+async fn store(
+    provider: &dyn Provider,
     inbox: &GroupCommit<InboxWriter>,
-    request: &SignedRequest,
+    request: Request,
 ) -> Result<Received, Problem> {
-    let message = request.message()?;
-    verify(secrets, message, Utc::now()).map_err(|error| Problem::new(ProblemKind::BadSignature, error))?;
-    let body = std::str::from_utf8(message.body).map_err(malformed)?;
-    let (parsed, notice) = sandbox::parse(message.body).map_err(malformed)?;
-    Text::<200>::from_str(&parsed.r#type).map_err(|error| malformed(format!("type: {error}")))?;
+    let headers = request.headers().clone();
+    let bytes = read_body(request).await?;
+    let message = provider.verify_and_parse(&headers, &bytes, Utc::now()).map_err(message_problem)?;
+    let body = std::str::from_utf8(&bytes).map_err(malformed)?.to_owned();
+    let pledge_id = match &message.notice {
+        Notice::Facts { pledge_id, .. } => Some(pledge_id.0),
+        Notice::Unaddressed { .. } | Notice::Ignored => None,
+    };
     let delivery = Delivery {
-        provider: sandbox::NAME,
-        webhook_id: message.id.to_owned(),
-        event_type: parsed.r#type,
-        pledge_id: match notice {
-            Notice::Fact { pledge_id, .. } => Some(pledge_id.0),
-            Notice::Ignored => None,
-        },
-        body: body.to_owned(),
+        provider: provider.name(),
+        webhook_id: message.webhook_id,
+        event_type: message.event_type,
+        pledge_id,
+        is_ignored: message.notice == Notice::Ignored,
+        body,
     };
     let new =
         inbox.submit(delivery).await.map_err(|error| Problem::new(ProblemKind::Overloaded, error))??;
     Ok(Received { new })
 }
 
+fn message_problem(error: MessageError) -> Problem {
+    match error {
+        MessageError::NotGenuine(error) => Problem::new(ProblemKind::BadSignature, error),
+        MessageError::Malformed(error) => malformed(error),
+    }
+}
+
 fn malformed(detail: impl ToString) -> Problem {
     Problem::new(ProblemKind::Malformed, detail)
-}
-
-/// The headers and the raw bytes of a signed request.
-struct SignedRequest {
-    headers: HeaderMap,
-    body: axum::body::Bytes,
-}
-
-impl<S: Send + Sync> FromRequest<S> for SignedRequest {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let headers = request.headers().clone();
-        Ok(Self { headers, body: read_body(request).await? })
-    }
-}
-
-impl SignedRequest {
-    fn message(&self) -> Result<Signed<'_>, Problem> {
-        let id = self.header("webhook-id")?;
-        if id.is_empty() || id.len() > 200 {
-            return Err(malformed("webhook-id: must be 1 to 200 characters"));
-        }
-        Ok(Signed {
-            id,
-            timestamp: self.header("webhook-timestamp")?,
-            signatures: self.header("webhook-signature")?,
-            body: &self.body,
-        })
-    }
-
-    fn header(&self, name: &'static str) -> Result<&str, Problem> {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .ok_or_else(|| Problem::new(ProblemKind::BadSignature, format!("the header {name} is missing")))
-    }
 }

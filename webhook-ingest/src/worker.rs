@@ -8,7 +8,7 @@ use std::time::Duration;
 use domain::{PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeId};
 use event_store::{AppendError, ExecuteError, Executed, Metadata, Wakeup};
 use futures_util::future::join_all;
-use payments::{Notice, sandbox};
+use payments::{Notice, ProviderError};
 use rand::Rng;
 use service::Shutdown;
 use sqlx::{FromRow, PgPool};
@@ -31,6 +31,7 @@ const MAX_PAUSE_SECONDS: f64 = 600.0;
 #[derive(Debug, FromRow)]
 struct InboxRow {
     inbox_id: i64,
+    provider: String,
     webhook_id: String,
     pledge_id: Option<Uuid>,
     body: String,
@@ -99,7 +100,7 @@ async fn claim(pool: &PgPool) -> Result<Vec<InboxRow>, sqlx::Error> {
          update webhook_inbox w
          set attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => $2)
          from due where w.inbox_id = due.inbox_id
-         returning w.inbox_id, w.webhook_id, w.pledge_id, w.body, w.attempts",
+         returning w.inbox_id, w.provider, w.webhook_id, w.pledge_id, w.body, w.attempts",
     )
     .bind(MAX_BATCH)
     .bind(CLAIM_SECONDS)
@@ -108,22 +109,48 @@ async fn claim(pool: &PgPool) -> Result<Vec<InboxRow>, sqlx::Error> {
 }
 
 async fn process(config: &Config, row: &InboxRow) -> Verdict {
-    let (pledge_id, fact) = match sandbox::parse(row.body.as_bytes()) {
-        Ok((_, Notice::Fact { pledge_id, fact })) => (pledge_id, fact),
-        Ok((_, Notice::Ignored)) => return Verdict::Ignored,
-        Err(error) => return Verdict::Review(error.to_string()),
+    match facts_of(config, row).await {
+        Ok(Some((pledge_id, facts))) => apply_all(config, row, pledge_id, &facts).await,
+        Ok(None) => Verdict::Ignored,
+        Err(verdict) => verdict,
+    }
+}
+
+/// What a message says, completed by the provider where the message leaves something out; none when
+/// it is nothing to the ledger.
+async fn facts_of(config: &Config, row: &InboxRow) -> Result<Option<(PledgeId, Vec<PaymentFact>)>, Verdict> {
+    let Some(provider) = config.providers.named(&row.provider) else {
+        return Err(Verdict::Retry(format!("the provider {} is not set up", row.provider)));
     };
+    match provider.parse(row.body.as_bytes()) {
+        Ok(Notice::Facts { pledge_id, facts }) => Ok(Some((pledge_id, facts))),
+        Ok(Notice::Unaddressed { payment_id, facts }) => {
+            let report = provider.look_up(&payment_id).await.map_err(|error| provider_verdict(&error))?;
+            Ok(report.map(|report| (report.pledge_id, [report.facts, facts].concat())))
+        }
+        Ok(Notice::Ignored) => Ok(None),
+        Err(error) => Err(Verdict::Review(error.to_string())),
+    }
+}
+
+/// Applies the facts of one message in their order, up to the first that cannot be applied now.
+async fn apply_all(config: &Config, row: &InboxRow, pledge_id: PledgeId, facts: &[PaymentFact]) -> Verdict {
+    for fact in facts {
+        match apply(config, row, pledge_id, fact).await {
+            Verdict::Processed => {}
+            verdict @ (Verdict::Ignored | Verdict::Review(_) | Verdict::Retry(_)) => return verdict,
+        }
+    }
+    Verdict::Processed
+}
+
+async fn apply(config: &Config, row: &InboxRow, pledge_id: PledgeId, fact: &PaymentFact) -> Verdict {
     let metadata = Metadata::from([
-        ("provider".to_owned(), sandbox::NAME.to_owned()),
+        ("provider".to_owned(), row.provider.clone()),
         ("webhook_id".to_owned(), row.webhook_id.clone()),
     ]);
-    match record(config, pledge_id, &fact, metadata).await {
-        Ok(executed) if executed.aggregate.asks_to_void(&fact) => {
-            match config.provider.void(fact.payment_id()).await {
-                Ok(()) => Verdict::Processed,
-                Err(error) => Verdict::Retry(error.to_string()),
-            }
-        }
+    match record(config, pledge_id, fact, metadata).await {
+        Ok(executed) if executed.aggregate.asks_to_void(fact) => void(config, row, fact).await,
         Ok(_) => Verdict::Processed,
         Err(ExecuteError::Rule(error @ (PledgeError::NotFound | PledgeError::AwaitsCapture(_)))) => {
             Verdict::Retry(error.to_string())
@@ -148,6 +175,25 @@ async fn record(
             config.ledger.execute::<Pledge>(accepted_as.0, &command, metadata).await
         }
         result => result,
+    }
+}
+
+/// Asks whoever reported the payment to release its money.
+async fn void(config: &Config, row: &InboxRow, fact: &PaymentFact) -> Verdict {
+    let Some(provider) = config.providers.named(&row.provider) else {
+        return Verdict::Retry(format!("the provider {} is not set up", row.provider));
+    };
+    match provider.void(fact.payment_id()).await {
+        Ok(()) => Verdict::Processed,
+        Err(error) => Verdict::Retry(error.to_string()),
+    }
+}
+
+/// What a provider that does not complete a message means for it.
+fn provider_verdict(error: &ProviderError) -> Verdict {
+    match error {
+        ProviderError::Unavailable(_) => Verdict::Retry(error.to_string()),
+        ProviderError::Refused(_) => Verdict::Review(error.to_string()),
     }
 }
 

@@ -1,0 +1,238 @@
+//! Refunds: money that was taken goes back to the donor.
+//!
+//! Here the provider is only asked. The ledger and the totals move when the provider reports that
+//! the money has gone back, as with everything that it does.
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use domain::pledge::{Payment, PledgeRecord, TakenPayment, Usage};
+use domain::{Money, PaymentId, Pledge, PledgeId, Text};
+use payments::{ProviderError, Refund};
+use serde::{Deserialize, Serialize};
+use service::auth::Organiser;
+use service::{FieldErrors, Json, Path, Problem, ProblemKind};
+use sqlx::PgPool;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::State;
+use crate::input::{MoneyInput, RequiredKey};
+use crate::replies::load_problem;
+
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(refund_pledge))
+}
+
+/// What is to be given back.
+#[derive(Debug, Deserialize, ToSchema)]
+struct RefundInput {
+    /// How much; all that is left of the payment where it is not said.
+    amount: Option<MoneyInput>,
+    /// Of which payment; the pledge's own where it is not said. It may name money that is held apart.
+    payment_id: Option<String>,
+    /// Why, for the record; at most 500 characters.
+    reason: Option<String>,
+}
+
+/// A refund that the provider was asked for.
+#[derive(Serialize, ToSchema)]
+struct RefundAsked {
+    /// The provider's id of the refund.
+    refund_id: String,
+    payment_id: String,
+    #[schema(value_type = Object)]
+    amount: Money,
+}
+
+impl IntoResponse for RefundAsked {
+    fn into_response(self) -> Response {
+        let mut response = Json(self).into_response();
+        *response.status_mut() = StatusCode::ACCEPTED;
+        response
+    }
+}
+
+/// A refund as it is kept under its key.
+#[derive(Clone, Debug, PartialEq)]
+struct RefundRequest {
+    payment: Payment,
+    reason: Option<Text<500>>,
+}
+
+/// Refund a pledge's payment
+///
+/// 202 says that the provider will give the money back; totals move when it reports that it has. A
+/// retry with the same `Idempotency-Key` and body gets the first answer again; with another amount or
+/// payment it gets 422.
+#[utoipa::path(
+    post, path = "/api/pledges/{id}/refunds", tag = "pledges", security(("admin_token" = [])),
+    params(
+        ("id" = Uuid, Path),
+        ("idempotency-key" = String, Header, description = "Your own name for this request"),
+    ),
+    request_body = RefundInput,
+    responses(
+        (status = 202, body = RefundAsked), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+async fn refund_pledge(
+    _: Organiser,
+    Shared(state): Shared<State>,
+    Path(id): Path<Uuid>,
+    RequiredKey(key): RequiredKey,
+    Json(input): Json<RefundInput>,
+) -> Result<RefundAsked, Problem> {
+    let pledge_id = PledgeId(id);
+    let key = state.id_key.refund_key(pledge_id, &key);
+    let pool = state.ledger.pool();
+    let request = match kept(pool, pledge_id, &key).await? {
+        Some(request) => request,
+        None => {
+            let loaded = state.ledger.load::<Pledge>(id).await.map_err(load_problem)?;
+            let record = loaded.aggregate.record().ok_or(ProblemKind::NotFound)?;
+            keep(pool, pledge_id, &key, input.parse(record)?).await?
+        }
+    };
+    let request = input.repeats(request)?;
+    let Payment { payment_id, amount } = request.payment;
+    let refund = Refund { payment_id: payment_id.clone(), amount, idempotency_key: key };
+    let provider = state.providers.of_payment(&payment_id).map_err(provider_problem)?;
+    let refund_id = provider.refund(refund).await.map_err(provider_problem)?;
+    tracing::info!(%pledge_id, %payment_id, %refund_id, "a refund was asked for");
+    Ok(RefundAsked { refund_id: refund_id.to_string(), payment_id: payment_id.to_string(), amount })
+}
+
+impl RefundInput {
+    fn parse(&self, record: &PledgeRecord) -> Result<RefundRequest, Problem> {
+        let mut errors = FieldErrors::default();
+        let amount = self.amount.as_ref().map(|amount| amount.parse("amount", &mut errors));
+        let reason = self.reason.as_ref().map(|reason| errors.take("reason", reason.parse()));
+        if let Some(problem) = errors.into_problem() {
+            return Err(problem);
+        }
+        let (payment_id, taken) = taken_payment(record, self.payment_id.as_deref())
+            .ok_or_else(|| Problem::new(ProblemKind::RuleBroken, self.nothing_taken(record)))?;
+        let left = left_to_refund(taken)?;
+        let amount = amount.flatten().unwrap_or(left);
+        require_at_most(left, amount)?;
+        let payment = Payment { payment_id: payment_id.clone(), amount };
+        Ok(RefundRequest { payment, reason: reason.flatten() })
+    }
+
+    fn nothing_taken(&self, record: &PledgeRecord) -> String {
+        match &self.payment_id {
+            Some(payment_id) => format!("no money of this pledge was taken by the payment {payment_id}"),
+            None => format!(
+                "only money that was taken can be given back; the pledge is {}",
+                record.state.status()
+            ),
+        }
+    }
+
+    /// The request that was kept under the key, if this is the same again. What is left out matches
+    /// whatever was chosen then.
+    fn repeats(&self, kept: RefundRequest) -> Result<RefundRequest, Problem> {
+        let mut errors = FieldErrors::default();
+        let amount = self.amount.as_ref().and_then(|amount| amount.parse("amount", &mut errors));
+        if let Some(problem) = errors.into_problem() {
+            return Err(problem);
+        }
+        let is_other = amount.is_some_and(|amount| amount != kept.payment.amount)
+            || self.payment_id.as_ref().is_some_and(|id| id != kept.payment.payment_id.as_str());
+        if is_other {
+            return Err(Problem::new(
+                ProblemKind::IdempotencyKeyReused,
+                "this idempotency-key was used for another refund; use a new one for a new refund",
+            ));
+        }
+        Ok(kept)
+    }
+}
+
+/// The payment that took money: the one of this id, or else the one that pays the pledge.
+fn taken_payment<'a>(
+    record: &'a PledgeRecord,
+    payment_id: Option<&str>,
+) -> Option<(&'a PaymentId, &'a TakenPayment)> {
+    record.taken.iter().find(|(id, taken)| match payment_id {
+        Some(wanted) => id.as_str() == wanted,
+        None => taken.usage == Usage::Applied,
+    })
+}
+
+/// How much of a payment can still be given back, as far as the ledger knows. The provider has the
+/// last word on it.
+fn left_to_refund(taken: &TakenPayment) -> Result<Money, Problem> {
+    if let Usage::Accepted(pledge_id) = taken.usage {
+        let moved = format!("the money was accepted as the pledge {pledge_id}; ask for its refund there");
+        return Err(Problem::new(ProblemKind::RuleBroken, moved));
+    }
+    Money::new(taken.left_minor(), taken.amount.currency()).map_err(|_| {
+        Problem::new(ProblemKind::RuleBroken, "all of the payment's money was given back already")
+    })
+}
+
+fn require_at_most(left: Money, amount: Money) -> Result<(), Problem> {
+    let mut errors = FieldErrors::default();
+    if amount.currency() != left.currency() {
+        errors.add("amount.currency", format!("must be in {}, as the payment is", left.currency()));
+    } else if amount.amount_minor() > left.amount_minor() {
+        errors.add("amount.amount_minor", format!("only {left} of the payment can be given back"));
+    }
+    errors.into_problem().map_or(Ok(()), Err)
+}
+
+fn provider_problem(error: ProviderError) -> Problem {
+    match error {
+        ProviderError::Unavailable(_) => Problem::unavailable("the payment provider", error),
+        ProviderError::Refused(_) => Problem::new(ProblemKind::RuleBroken, error),
+    }
+}
+
+/// The refund that was asked for under this key before.
+async fn kept(pool: &PgPool, pledge_id: PledgeId, key: &str) -> Result<Option<RefundRequest>, Problem> {
+    let row: Option<(String, i64, String, Option<String>)> = sqlx::query_as(
+        "select payment_id, amount_minor, currency, reason from refund_requests
+         where pledge_id = $1 and request_key = $2",
+    )
+    .bind(pledge_id.0)
+    .bind(key)
+    .fetch_optional(pool)
+    .await?;
+    let Some((payment_id, amount_minor, currency, reason)) = row else { return Ok(None) };
+    let currency = currency.parse().map_err(Problem::internal)?;
+    let payment = Payment {
+        payment_id: payment_id.parse().map_err(Problem::internal)?,
+        amount: Money::new(amount_minor, currency).map_err(Problem::internal)?,
+    };
+    let reason = reason.map(|reason| reason.parse()).transpose().map_err(Problem::internal)?;
+    Ok(Some(RefundRequest { payment, reason }))
+}
+
+/// Keeps a request under its key, before the provider hears of it. Of two at once the first stays,
+/// and is what this returns.
+async fn keep(
+    pool: &PgPool,
+    pledge_id: PledgeId,
+    key: &str,
+    request: RefundRequest,
+) -> Result<RefundRequest, Problem> {
+    sqlx::query(
+        "insert into refund_requests (pledge_id, request_key, payment_id, amount_minor, currency, reason)
+         values ($1, $2, $3, $4, $5, $6)
+         on conflict (pledge_id, request_key) do nothing",
+    )
+    .bind(pledge_id.0)
+    .bind(key)
+    .bind(request.payment.payment_id.as_str())
+    .bind(request.payment.amount.amount_minor())
+    .bind(request.payment.amount.currency().code())
+    .bind(request.reason.as_ref().map(Text::as_str))
+    .execute(pool)
+    .await?;
+    Ok(kept(pool, pledge_id, key).await?.unwrap_or(request))
+}

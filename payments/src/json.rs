@@ -1,0 +1,24 @@
+//! Reading JSON with errors that say where.
+
+use serde::de::DeserializeOwned;
+
+use crate::ParseError;
+
+/// Reads a value; `prefix` is where it stands in the message, with a dot at the end, or empty.
+pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ParseError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = match error.path().to_string().as_str() {
+            "." => prefix.trim_end_matches('.').to_owned(),
+            path => format!("{prefix}{path}"),
+        };
+        ParseError { path, detail: error.into_inner().to_string() }
+    })?;
+    deserializer.end().map_err(|error| ParseError::at(prefix.trim_end_matches('.'), error))?;
+    Ok(value)
+}
+
+/// A text that the inbox keeps: 1 to 200 printable characters.
+pub(crate) fn short_text(path: &str, text: &str) -> Result<String, ParseError> {
+    text.parse().map(|text: domain::Text<200>| text.to_string()).map_err(|error| ParseError::at(path, error))
+}

@@ -1,0 +1,211 @@
+//! The sandbox provider: its messages, and its API.
+
+mod messages;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::{Money, PaymentId, PledgeId, RefundId};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, Url};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::http::{http_client_builder, json, says_later, send};
+use crate::json::short_text;
+use crate::signature::required;
+use crate::{
+    CheckOut, CheckedOut, MessageError, Notice, Page, ParseError, PaymentReport, Provider, ProviderError,
+    Refund, SessionId, Signed, VerifiedMessage, WebhookSecret, verify,
+};
+
+pub use messages::{DisputeData, FailureData, Message, MoneyData, RefundData, parse};
+
+/// The provider's name in addresses, in the inbox and in metadata.
+pub const NAME: &str = "sandbox";
+
+/// Reports asked for at once.
+const PAGE: &str = "100";
+
+/// What the provider is told when a session is opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenSession {
+    /// The merchant's reference; opening is idempotent by it.
+    pub reference: PledgeId,
+    /// How much.
+    pub amount: Money,
+    /// Where the visitor goes afterwards.
+    pub return_url: String,
+}
+
+/// What the provider answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenedSession {
+    /// The session.
+    pub session_id: SessionId,
+    /// The address of the payment page.
+    pub url: String,
+}
+
+/// What the provider knows about a session.
+#[derive(Clone, Debug, Deserialize)]
+struct Report {
+    reference: PledgeId,
+    facts: Vec<Message>,
+}
+
+#[derive(Deserialize)]
+struct Reports {
+    items: Vec<Report>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RefundRequest {
+    amount: Money,
+}
+
+#[derive(Deserialize)]
+struct Refunded {
+    refund_id: RefundId,
+}
+
+/// The provider's API over HTTP.
+pub struct Sandbox {
+    base_url: Url,
+    api_key: String,
+    secrets: Vec<WebhookSecret>,
+    http: reqwest::Client,
+}
+
+impl Sandbox {
+    /// The provider at `base_url`, asked with `api_key`. Its messages are genuine if they are signed
+    /// with one of `secrets`.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub fn new(base_url: Url, api_key: String, secrets: Vec<WebhookSecret>) -> Result<Self, reqwest::Error> {
+        Ok(Self { base_url, api_key, secrets, http: http_client_builder().build()? })
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base_url.clone();
+        // A base that cannot have a path is no http address, and fails when it is asked.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("sandbox").extend(path);
+        }
+        self.http.request(method, url).bearer_auth(&self.api_key)
+    }
+
+    fn post(&self, path: &[&str], body: &impl Serialize) -> RequestBuilder {
+        self.request(Method::POST, path).json(body)
+    }
+}
+
+async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, ProviderError> {
+    let response = send(request).await?;
+    match response.status() {
+        status if status.is_success() => json(response).await,
+        status if says_later(status) => Err(ProviderError::Unavailable(status.to_string())),
+        status => Err(ProviderError::Refused(match json::<ProblemBody>(response).await {
+            Ok(ProblemBody { detail: Some(detail) }) => format!("{status}: {detail}"),
+            Ok(ProblemBody { detail: None }) | Err(_) => status.to_string(),
+        })),
+    }
+}
+
+#[derive(Deserialize)]
+struct ProblemBody {
+    detail: Option<String>,
+}
+
+fn report(report: Report) -> Result<PaymentReport, ProviderError> {
+    let mut all = Vec::new();
+    for message in &report.facts {
+        let notice = messages::notice(message)
+            .map_err(|error| ProviderError::Refused(format!("its report cannot be understood: {error}")))?;
+        match notice {
+            Notice::Facts { facts, .. } => all.extend(facts),
+            Notice::Unaddressed { .. } | Notice::Ignored => {}
+        }
+    }
+    Ok(PaymentReport { pledge_id: report.reference, facts: all, is_underway: false })
+}
+
+#[async_trait]
+impl Provider for Sandbox {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn owns(&self, payment_id: &PaymentId) -> bool {
+        payment_id.as_str().starts_with("pay_")
+    }
+
+    async fn check_out(&self, check_out: CheckOut) -> Result<CheckedOut, ProviderError> {
+        let CheckOut { pledge_id: reference, amount, return_url } = check_out;
+        let open = OpenSession { reference, amount, return_url };
+        let OpenedSession { session_id, url } = answer(self.post(&["sessions"], &open)).await?;
+        Ok(CheckedOut { session_id, url: Some(url) })
+    }
+
+    async fn close(&self, session_id: &SessionId) -> Result<(), ProviderError> {
+        let request = self.post(&["sessions", session_id.as_str(), "close"], &serde_json::json!({}));
+        answer::<serde_json::Value>(request).await.map(drop)
+    }
+
+    async fn refund(&self, refund: Refund) -> Result<RefundId, ProviderError> {
+        let Refund { payment_id, amount, idempotency_key } = refund;
+        let request = self
+            .post(&["payments", payment_id.as_str(), "refunds"], &RefundRequest { amount })
+            .header("idempotency-key", idempotency_key);
+        let Refunded { refund_id } = answer(request).await?;
+        Ok(refund_id)
+    }
+
+    async fn void(&self, payment_id: &PaymentId) -> Result<(), ProviderError> {
+        let request = self.post(&["payments", payment_id.as_str(), "void"], &serde_json::json!({}));
+        answer::<serde_json::Value>(request).await.map(drop)
+    }
+
+    async fn fetch(&self, session_id: &SessionId) -> Result<PaymentReport, ProviderError> {
+        report(answer(self.request(Method::GET, &["sessions", session_id.as_str()])).await?)
+    }
+
+    /// All of its messages say for which pledge they are, so it has no answer to this.
+    async fn look_up(&self, payment_id: &PaymentId) -> Result<Option<PaymentReport>, ProviderError> {
+        Err(ProviderError::Refused(format!("the sandbox reports by session, not by payment ({payment_id})")))
+    }
+
+    async fn list(&self, cursor: Option<&str>) -> Result<Page, ProviderError> {
+        let mut request = self.request(Method::GET, &["sessions"]).query(&[("limit", PAGE)]);
+        if let Some(after) = cursor {
+            request = request.query(&[("after", after)]);
+        }
+        let Reports { items, next_cursor } = answer(request).await?;
+        let reports = items.into_iter().map(report).collect::<Result<_, _>>()?;
+        Ok(Page { reports, next: next_cursor })
+    }
+
+    /// By the Standard Webhooks specification.
+    fn verify_and_parse(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<VerifiedMessage, MessageError> {
+        let signed = Signed {
+            id: required(headers, "webhook-id")?,
+            timestamp: required(headers, "webhook-timestamp")?,
+            signatures: required(headers, "webhook-signature")?,
+            body,
+        };
+        verify(&self.secrets, signed, now)?;
+        let webhook_id = short_text("webhook-id", signed.id)?;
+        let (message, notice) = parse(body)?;
+        Ok(VerifiedMessage { webhook_id, event_type: short_text("type", &message.r#type)?, notice })
+    }
+
+    fn parse(&self, body: &[u8]) -> Result<Notice, ParseError> {
+        parse(body).map(|(_, notice)| notice)
+    }
+}

@@ -1,0 +1,124 @@
+//! What Stripe's events say: <https://docs.stripe.com/api/events/types>.
+
+use domain::PaymentFact;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::amount::AmountError;
+use super::facts;
+use super::objects::{Charge, DisputeObject, Intent, Metadata, RefundObject, Session, payment_id, pledge_id};
+use crate::json::{parse_json, short_text};
+use crate::{Notice, ParseError};
+
+const OBJECT: &str = "data.object";
+
+/// An event as Stripe sends it.
+#[derive(Deserialize)]
+struct Event {
+    id: String,
+    r#type: String,
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    /// Its shape depends on the type, and nothing looks inside where the type means nothing.
+    object: Box<RawValue>,
+}
+
+/// An event that was read.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) id: String,
+    pub(super) r#type: String,
+    pub(super) notice: Notice,
+}
+
+pub(super) fn parse(body: &[u8]) -> Result<Parsed, ParseError> {
+    let event: Event = parse_json(body, "")?;
+    Ok(Parsed {
+        id: short_text("id", &event.id)?,
+        r#type: short_text("type", &event.r#type)?,
+        notice: notice(&event)?,
+    })
+}
+
+/// Types that are not listed mean nothing to the ledger, among them:
+/// - `payment_intent.payment_failed`: an attempt that the donor can repeat on the same page;
+/// - `checkout.session.expired`: nobody has paid, and the pledge expires by itself;
+/// - `payout.paid`, `balance.available`: sums that name no payment; that a payment is settled is
+///   read from its report;
+/// - `refund.failed`: the ledger has no fact for money that came back a second time.
+fn notice(event: &Event) -> Result<Notice, ParseError> {
+    match event.r#type.as_str() {
+        "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
+            let session: Session = event.object()?;
+            addressed(session.metadata.as_ref(), facts::of_session(&session))
+        }
+        "payment_intent.amount_capturable_updated"
+        | "payment_intent.succeeded"
+        | "payment_intent.canceled" => {
+            let intent: Intent = event.object()?;
+            addressed(intent.metadata.as_ref(), facts::of_intent(&intent))
+        }
+        "charge.refunded" => charge_refunded(&event.object()?),
+        "refund.created" | "refund.updated" | "charge.refund.updated" => refund(&event.object()?),
+        "charge.dispute.created" | "charge.dispute.closed" => dispute(&event.object()?),
+        _ => Ok(Notice::Ignored),
+    }
+}
+
+impl Event {
+    fn object<T: DeserializeOwned>(&self) -> Result<T, ParseError> {
+        parse_json(self.data.object.get().as_bytes(), "data.object.")
+    }
+}
+
+/// Facts of an object that says for which pledge it is, or else is not ours.
+fn addressed(
+    metadata: Option<&Metadata>,
+    facts: Result<Vec<PaymentFact>, AmountError>,
+) -> Result<Notice, ParseError> {
+    let Some(pledge_id) = pledge_id(metadata) else { return Ok(Notice::Ignored) };
+    let facts = facts.map_err(|error| ParseError::at(OBJECT, error))?;
+    Ok(if facts.is_empty() { Notice::Ignored } else { Notice::Facts { pledge_id, facts } })
+}
+
+/// A charge has the metadata of its payment. Since 2022-11-15 it comes without its refunds, only
+/// with their sum; then the payment is looked up.
+fn charge_refunded(charge: &Charge) -> Result<Notice, ParseError> {
+    let ours = pledge_id(charge.metadata.as_ref()).is_some();
+    let Some(payment_id) = payment_id(charge.payment_intent.as_ref()).filter(|_| ours) else {
+        return Ok(Notice::Ignored);
+    };
+    match &charge.refunds {
+        Some(refunds) if !refunds.has_more => {
+            let facts = refunds.data.iter().map(|refund| facts::of_refund(&payment_id, refund));
+            let facts: Result<Vec<_>, _> = facts.collect();
+            addressed(charge.metadata.as_ref(), facts.map(|facts| facts.concat()))
+        }
+        Some(_) | None => Ok(Notice::Unaddressed { payment_id, facts: vec![] }),
+    }
+}
+
+/// Refunds that we asked for name their pledge, those that a person made at Stripe do not.
+fn refund(refund: &RefundObject) -> Result<Notice, ParseError> {
+    let Some(payment_id) = payment_id(refund.payment_intent.as_ref()) else { return Ok(Notice::Ignored) };
+    let facts = facts::of_refund(&payment_id, refund).map_err(|error| ParseError::at(OBJECT, error))?;
+    Ok(match pledge_id(refund.metadata.as_ref()) {
+        _ if facts.is_empty() => Notice::Ignored,
+        Some(pledge_id) => Notice::Facts { pledge_id, facts },
+        None => Notice::Unaddressed { payment_id, facts },
+    })
+}
+
+/// Disputes are opened by banks and carry nothing of ours.
+fn dispute(dispute: &DisputeObject) -> Result<Notice, ParseError> {
+    let Some(payment_id) = payment_id(dispute.payment_intent.as_ref()) else { return Ok(Notice::Ignored) };
+    let facts = facts::of_dispute(&payment_id, dispute).map_err(|error| ParseError::at(OBJECT, error))?;
+    Ok(Notice::Unaddressed { payment_id, facts })
+}
+
+#[cfg(test)]
+mod tests;

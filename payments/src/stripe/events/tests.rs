@@ -1,0 +1,252 @@
+//! Events as Stripe documents them, and what each says.
+
+use domain::{Money, PaymentFact, PaymentId, PledgeId};
+use serde_json::{Value, json};
+
+use super::*;
+
+const PLEDGE: &str = "00000000-0000-8000-8000-000000000001";
+const INTENT: &str = "pi_3MtwBwLkdIwHu7ix28a3tqPa";
+
+fn usd(amount_minor: i64) -> Money {
+    Money::new(amount_minor, "USD".parse().unwrap()).unwrap()
+}
+
+fn intent_id() -> PaymentId {
+    INTENT.parse().unwrap()
+}
+
+fn read(r#type: &str, object: &Value) -> Result<Notice, ParseError> {
+    let event = json!({
+        "id": "evt_1NG8Du2eZvKYlo2CUI79vXWy", "object": "event", "api_version": "2025-07-30.basil",
+        "created": 1_686_089_970, "livemode": false, "pending_webhooks": 0,
+        "request": {"id": null, "idempotency_key": null}, "type": r#type, "data": {"object": object},
+    });
+    let parsed = parse(event.to_string().as_bytes())?;
+    assert_eq!((parsed.id.as_str(), parsed.r#type.as_str()), ("evt_1NG8Du2eZvKYlo2CUI79vXWy", r#type));
+    Ok(parsed.notice)
+}
+
+/// Fields of `change` over those of `object`.
+fn with(mut object: Value, change: Value) -> Value {
+    for (name, value) in change.as_object().unwrap() {
+        object[name] = value.clone();
+    }
+    object
+}
+
+fn says(r#type: &str, object: &Value, fact: PaymentFact) {
+    let pledge_id: PledgeId = PLEDGE.parse().unwrap();
+    assert_eq!(read(r#type, object), Ok(Notice::Facts { pledge_id, facts: vec![fact] }), "{type}");
+}
+
+fn says_nothing(r#type: &str, object: &Value) {
+    assert_eq!(read(r#type, object), Ok(Notice::Ignored), "{type} {object}");
+}
+
+fn names_no_pledge(r#type: &str, object: &Value, facts: Vec<PaymentFact>) {
+    let expected = Notice::Unaddressed { payment_id: intent_id(), facts };
+    assert_eq!(read(r#type, object), Ok(expected), "{type}");
+}
+
+fn session() -> Value {
+    json!({
+        "id": "cs_test_a11YYufWQzNY63zpQ6QSNRQhkUpVph4WRmzW0zWJO2znZKdVujZ0N0S22u",
+        "object": "checkout.session", "amount_subtotal": 5000, "amount_total": 5000, "currency": "usd",
+        "client_reference_id": PLEDGE, "mode": "payment", "payment_intent": INTENT,
+        "payment_status": "paid", "status": "complete", "url": null, "livemode": false,
+        "metadata": {"pledge_id": PLEDGE},
+    })
+}
+
+fn intent() -> Value {
+    json!({
+        "id": INTENT, "object": "payment_intent", "amount": 5000, "amount_capturable": 0,
+        "amount_details": {"tip": {}}, "amount_received": 5000, "canceled_at": null,
+        "cancellation_reason": null, "capture_method": "automatic_async", "created": 1_680_800_504,
+        "currency": "usd", "last_payment_error": null, "latest_charge": "ch_3MmlLrLkdIwHu7ix0snN0B15",
+        "livemode": false, "metadata": {"pledge_id": PLEDGE}, "status": "succeeded",
+    })
+}
+
+fn charge() -> Value {
+    json!({
+        "id": "ch_3MmlLrLkdIwHu7ix0snN0B15", "object": "charge", "amount": 5000, "amount_captured": 5000,
+        "amount_refunded": 1500, "balance_transaction": "txn_3MmlLrLkdIwHu7ix0uke3Ezy", "currency": "usd",
+        "captured": true, "disputed": false, "paid": true, "payment_intent": INTENT, "refunded": false,
+        "status": "succeeded", "metadata": {"pledge_id": PLEDGE},
+    })
+}
+
+fn refund_object() -> Value {
+    json!({
+        "id": "re_1Nispe2eZvKYlo2Cd31jOCgZ", "object": "refund", "amount": 1500,
+        "balance_transaction": "txn_1Nispe2eZvKYlo2CYezqFhEx", "charge": "ch_3MmlLrLkdIwHu7ix0snN0B15",
+        "created": 1_692_942_318, "currency": "usd", "metadata": {}, "payment_intent": INTENT,
+        "reason": null, "receipt_number": null, "status": "succeeded",
+    })
+}
+
+fn dispute_object() -> Value {
+    json!({
+        "id": "du_1MtJUT2eZvKYlo2CNaw2HvEv", "object": "dispute", "amount": 5000,
+        "balance_transactions": [], "charge": "ch_3MmlLrLkdIwHu7ix0snN0B15", "created": 1_680_651_737,
+        "currency": "usd", "evidence_details": {"submission_count": 0}, "is_charge_refundable": true,
+        "livemode": false, "metadata": {}, "payment_intent": INTENT, "reason": "general",
+        "status": "needs_response",
+    })
+}
+
+fn refunded() -> PaymentFact {
+    PaymentFact::Refunded {
+        payment_id: intent_id(),
+        refund_id: "re_1Nispe2eZvKYlo2Cd31jOCgZ".parse().unwrap(),
+        amount: usd(1500),
+    }
+}
+
+#[test]
+fn a_completed_session_that_is_paid_is_a_capture() {
+    let captured = PaymentFact::Captured { payment_id: intent_id(), amount: usd(5000) };
+    says("checkout.session.completed", &session(), captured.clone());
+    says("checkout.session.async_payment_succeeded", &session(), captured);
+    for unpaid in [
+        json!({"payment_status": "unpaid"}),
+        json!({"payment_status": "no_payment_required"}),
+        json!({"payment_intent": null}),
+        json!({"amount_total": null}),
+        json!({"metadata": {}}),
+        json!({"metadata": null}),
+        json!({"metadata": {"pledge_id": "somebody else's"}}),
+    ] {
+        says_nothing("checkout.session.completed", &with(session(), unpaid));
+    }
+}
+
+#[test]
+fn a_payment_is_authorised_and_captured() {
+    let reserved = json!({"status": "requires_capture", "amount_capturable": 5000, "amount_received": 0});
+    says(
+        "payment_intent.amount_capturable_updated",
+        &with(intent(), reserved),
+        PaymentFact::Authorized { payment_id: intent_id(), amount: usd(5000) },
+    );
+    // What counts is what was taken, which may be less than was asked for.
+    says(
+        "payment_intent.succeeded",
+        &with(intent(), json!({"amount_received": 4000})),
+        PaymentFact::Captured { payment_id: intent_id(), amount: usd(4000) },
+    );
+    let yen = json!({"currency": "jpy", "amount_received": 700});
+    says(
+        "payment_intent.succeeded",
+        &with(intent(), yen),
+        PaymentFact::Captured {
+            payment_id: intent_id(),
+            amount: Money::new(700, "JPY".parse().unwrap()).unwrap(),
+        },
+    );
+    says_nothing("payment_intent.succeeded", &with(intent(), json!({"metadata": {}})));
+}
+
+#[test]
+fn an_attempt_that_failed_is_no_fact() {
+    let failed = json!({
+        "status": "requires_payment_method", "amount_received": 0,
+        "last_payment_error": {"code": "card_declined", "type": "card_error"},
+    });
+    says_nothing("payment_intent.payment_failed", &with(intent(), failed));
+}
+
+#[test]
+fn a_canceled_payment_has_failed_where_money_was_reserved() {
+    let canceled = with(
+        intent(),
+        json!({"status": "canceled", "amount_received": 0, "cancellation_reason": "requested_by_customer"}),
+    );
+    let reason = Some("requested_by_customer".parse().unwrap());
+    says("payment_intent.canceled", &canceled, PaymentFact::Failed { payment_id: intent_id(), reason });
+    let unexplained = with(canceled.clone(), json!({"cancellation_reason": null}));
+    let failed = PaymentFact::Failed { payment_id: intent_id(), reason: None };
+    says("payment_intent.canceled", &unexplained, failed);
+    // A page that was closed: nobody had tried, or the last attempt had failed.
+    says_nothing("payment_intent.canceled", &with(canceled.clone(), json!({"latest_charge": null})));
+    let declined = json!({"last_payment_error": {"code": "card_declined", "type": "card_error"}});
+    says_nothing("payment_intent.canceled", &with(canceled, declined));
+}
+
+#[test]
+fn a_refunded_charge_has_its_refunds_or_is_looked_up() {
+    let second = with(refund_object(), json!({"id": "re_2", "amount": 500}));
+    let pending = with(refund_object(), json!({"id": "re_3", "status": "pending"}));
+    let refunds = json!({"object": "list", "data": [refund_object(), second, pending], "has_more": false});
+    let older = with(charge(), json!({"refunds": refunds}));
+    let second = PaymentFact::Refunded {
+        payment_id: intent_id(),
+        refund_id: "re_2".parse().unwrap(),
+        amount: usd(500),
+    };
+    let expected = Notice::Facts { pledge_id: PLEDGE.parse().unwrap(), facts: vec![refunded(), second] };
+    assert_eq!(read("charge.refunded", &older), Ok(expected));
+
+    names_no_pledge("charge.refunded", &charge(), vec![]);
+    let incomplete = json!({"refunds": {"object": "list", "data": [refund_object()], "has_more": true}});
+    names_no_pledge("charge.refunded", &with(charge(), incomplete), vec![]);
+    says_nothing("charge.refunded", &with(charge(), json!({"metadata": {}})));
+    says_nothing("charge.refunded", &with(charge(), json!({"payment_intent": null})));
+}
+
+#[test]
+fn a_refund_moves_money_when_it_has_succeeded() {
+    for r#type in ["refund.created", "refund.updated", "charge.refund.updated"] {
+        names_no_pledge(r#type, &refund_object(), vec![refunded()]);
+        let ours = with(refund_object(), json!({"metadata": {"pledge_id": PLEDGE}}));
+        says(r#type, &ours, refunded());
+        for status in ["pending", "requires_action", "failed", "canceled"] {
+            says_nothing(r#type, &with(refund_object(), json!({"status": status})));
+        }
+        says_nothing(r#type, &with(refund_object(), json!({"payment_intent": null})));
+    }
+}
+
+#[test]
+fn disputes_open_and_close() {
+    let payment_id = intent_id();
+    let dispute_id: domain::DisputeId = "du_1MtJUT2eZvKYlo2CNaw2HvEv".parse().unwrap();
+    let ids = || (payment_id.clone(), dispute_id.clone());
+    let opened = {
+        let (payment_id, dispute_id) = ids();
+        PaymentFact::DisputeOpened { payment_id, dispute_id, amount: usd(5000) }
+    };
+    names_no_pledge("charge.dispute.created", &dispute_object(), vec![opened]);
+    for status in ["won", "warning_closed", "prevented"] {
+        let (payment_id, dispute_id) = ids();
+        let won = PaymentFact::DisputeWon { payment_id, dispute_id, amount: usd(5000) };
+        let object = with(dispute_object(), json!({"status": status}));
+        names_no_pledge("charge.dispute.closed", &object, vec![won]);
+    }
+    let (payment_id, dispute_id) = ids();
+    let lost = PaymentFact::DisputeLost { payment_id, dispute_id, amount: usd(5000) };
+    let object = with(dispute_object(), json!({"status": "lost"}));
+    names_no_pledge("charge.dispute.closed", &object, vec![lost]);
+}
+
+#[test]
+fn other_types_are_ignored_whatever_they_carry() {
+    for r#type in ["payout.paid", "balance.available", "checkout.session.expired", "refund.failed", "x.y"] {
+        says_nothing(r#type, &json!({"unexpected": [1, 2, 3]}));
+    }
+}
+
+#[test]
+fn errors_say_where() {
+    let error =
+        read("payment_intent.succeeded", &with(intent(), json!({"amount_received": "x"}))).unwrap_err();
+    assert_eq!(error.path, "data.object.amount_received");
+    let error = read("payment_intent.succeeded", &with(intent(), json!({"currency": "xxx"}))).unwrap_err();
+    assert_eq!(error.path, "data.object");
+    let error = parse(br#"{"id": "evt_1", "type": 1}"#).unwrap_err();
+    assert_eq!(error.path, "type");
+    let long = json!({"id": "x".repeat(201), "type": "x", "data": {"object": {}}}).to_string();
+    assert_eq!(parse(long.as_bytes()).unwrap_err().path, "id");
+}

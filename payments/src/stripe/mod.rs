@@ -1,0 +1,342 @@
+//! Stripe, by its Checkout: <https://docs.stripe.com/payments/checkout>.
+//!
+//! Stripe keeps the pledge's id in the metadata of all that is made for it, and repeats it in its
+//! events. What an event leaves out is read from the payment itself.
+
+mod amount;
+mod events;
+mod facts;
+mod objects;
+mod signature;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use domain::{PaymentId, RefundId};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+use crate::http::{http_client_builder, json, says_later, send};
+use crate::signature::required;
+use crate::{
+    CheckOut, CheckedOut, MessageError, Notice, Page, ParseError, PaymentReport, Provider, ProviderError,
+    Refund, SessionId, VerifiedMessage,
+};
+use objects::{
+    DisputeObject, ErrorBody, ErrorObject, Expandable, Intent, IntentStatus, List, RefundObject, Session,
+    SessionStatus, pledge_id,
+};
+
+pub use signature::{EndpointSecrets, sign};
+
+/// The provider's name in addresses, in the inbox and in metadata.
+pub const NAME: &str = "stripe";
+
+/// The version of the API that this adapter was written for. Stripe answers in its shapes for as
+/// long as it exists, whatever the account's own version is.
+pub const API_VERSION: &str = "2025-07-30.basil";
+
+/// Payments asked for at once. Each that was refunded or disputed may cost a request of its own.
+const PAGE: &str = "50";
+
+/// Refunds or disputes of one payment asked for at once; Stripe's largest page.
+const LARGEST_PAGE: &str = "100";
+
+/// Pages of refunds or disputes of one payment that are read at most.
+const MAX_PAGES: usize = 10;
+
+/// Sessions that one pledge may have opened and closed within a day, for one amount.
+const MAX_SESSIONS: usize = 10;
+
+/// Fields of a request's body or query, by Stripe's names.
+type Fields = Vec<(&'static str, String)>;
+
+/// Stripe's API over HTTP.
+pub struct Stripe {
+    base_url: Url,
+    api_key: String,
+    secrets: Option<EndpointSecrets>,
+    http: reqwest::Client,
+}
+
+/// An answer to a request that may have been made before.
+struct Answered<T> {
+    body: T,
+    /// Whether this is the answer to the first request under its key, as it was then.
+    is_replayed: bool,
+}
+
+impl Stripe {
+    /// Stripe at `base_url`, asked with `api_key`. Its messages are genuine if they are signed with
+    /// one of `secrets`; without any, none is.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be made.
+    pub fn new(
+        base_url: Url,
+        api_key: String,
+        secrets: Option<EndpointSecrets>,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self { base_url, api_key, secrets, http: http_client_builder().build()? })
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base_url.clone();
+        // A base that cannot have a path is no http address, and fails when it is asked.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("v1").extend(path);
+        }
+        self.http.request(method, url).bearer_auth(&self.api_key).header("stripe-version", API_VERSION)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &Fields) -> Result<T, ProviderError> {
+        json(accepted(send(self.request(Method::GET, path).query(query)).await?).await?).await
+    }
+
+    /// Every change carries a key, by which Stripe makes it once.
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        form: &Fields,
+        idempotency_key: &str,
+    ) -> Result<Answered<T>, ProviderError> {
+        let request = self.request(Method::POST, path).header("idempotency-key", idempotency_key).form(form);
+        let response = accepted(send(request).await?).await?;
+        let is_replayed = response.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
+        Ok(Answered { body: json(response).await?, is_replayed })
+    }
+
+    /// The refunds or disputes of a payment.
+    async fn all_of<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        payment_id: &PaymentId,
+        id: impl Fn(&T) -> String,
+    ) -> Result<Vec<T>, ProviderError> {
+        let mut all = Vec::new();
+        let mut query = vec![("payment_intent", payment_id.to_string()), ("limit", LARGEST_PAGE.to_owned())];
+        for _ in 0..MAX_PAGES {
+            let page: List<T> = self.get(&[what], &query).await?;
+            let last = page.data.last().map(&id).filter(|_| page.has_more);
+            all.extend(page.data);
+            let Some(last) = last else { return Ok(all) };
+            query.truncate(2);
+            query.push(("starting_after", last));
+        }
+        Err(ProviderError::Refused(format!("{payment_id} has too many {what} to be read")))
+    }
+
+    async fn session(&self, session_id: &SessionId) -> Result<Session, ProviderError> {
+        let expand = vec![
+            ("expand[]", "payment_intent.latest_charge.balance_transaction".to_owned()),
+            ("expand[]", "payment_intent.latest_charge.refunds".to_owned()),
+        ];
+        self.get(&["checkout", "sessions", session_id.as_str()], &expand).await
+    }
+
+    async fn intent(&self, payment_id: &PaymentId) -> Result<Intent, ProviderError> {
+        let expand = vec![
+            ("expand[]", "latest_charge.balance_transaction".to_owned()),
+            ("expand[]", "latest_charge.refunds".to_owned()),
+        ];
+        self.get(&["payment_intents", payment_id.as_str()], &expand).await
+    }
+
+    /// All that is known of a payment; none when it is for no pledge of ours.
+    async fn report(&self, intent: &Intent) -> Result<Option<PaymentReport>, ProviderError> {
+        let Some(pledge_id) = pledge_id(intent.metadata.as_ref()) else { return Ok(None) };
+        let mut all = facts::of_intent(intent).map_err(not_understood)?;
+        if let Some(charge) = facts::latest_charge(intent) {
+            let refunds = match &charge.refunds {
+                Some(refunds) if !refunds.has_more => refunds.data.clone(),
+                Some(_) | None if charge.amount_refunded == 0 => vec![],
+                Some(_) | None => {
+                    self.all_of("refunds", &intent.id, |refund: &RefundObject| refund.id.to_string()).await?
+                }
+            };
+            for refund in &refunds {
+                all.extend(facts::of_refund(&intent.id, refund).map_err(not_understood)?);
+            }
+            if charge.disputed {
+                let id = |dispute: &DisputeObject| dispute.id.to_string();
+                for dispute in self.all_of("disputes", &intent.id, id).await? {
+                    all.extend(facts::of_dispute(&intent.id, &dispute).map_err(not_understood)?);
+                }
+            }
+        }
+        let is_underway = intent.status == IntentStatus::Processing;
+        Ok(Some(PaymentReport { pledge_id, facts: all, is_underway }))
+    }
+}
+
+/// An answer that says yes. Whether it says "later" or "no" follows from its status: a conflict is
+/// another request under the same key that is still under way.
+async fn accepted(response: Response) -> Result<Response, ProviderError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let ErrorObject { code, message } = match json::<ErrorBody>(response).await {
+        Ok(body) => body.error,
+        Err(_) => ErrorObject::default(),
+    };
+    let reason =
+        [Some(status.to_string()), code, message].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    if says_later(status) || status == StatusCode::CONFLICT {
+        Err(ProviderError::Unavailable(reason))
+    } else {
+        Err(ProviderError::Refused(reason))
+    }
+}
+
+fn not_understood(error: impl std::fmt::Display) -> ProviderError {
+    ProviderError::Refused(format!("its answer cannot be understood: {error}"))
+}
+
+/// What a session is opened with. The pledge's id stands where a person at Stripe looks for it
+/// (`client_reference_id`), on the session, and on the payment, which repeats it in every event.
+fn session_fields(check_out: &CheckOut) -> Result<Fields, ProviderError> {
+    let amount =
+        amount::to_stripe(check_out.amount).map_err(|error| ProviderError::Refused(error.to_string()))?;
+    let pledge_id = check_out.pledge_id.to_string();
+    let currency = check_out.amount.currency().code().to_ascii_lowercase();
+    Ok(vec![
+        ("mode", "payment".to_owned()),
+        ("submit_type", "donate".to_owned()),
+        ("client_reference_id", pledge_id.clone()),
+        ("metadata[pledge_id]", pledge_id.clone()),
+        ("payment_intent_data[metadata][pledge_id]", pledge_id),
+        ("line_items[0][quantity]", "1".to_owned()),
+        ("line_items[0][price_data][currency]", currency),
+        ("line_items[0][price_data][unit_amount]", amount.to_string()),
+        ("line_items[0][price_data][product_data][name]", "Donation".to_owned()),
+        ("success_url", check_out.return_url.clone()),
+        ("cancel_url", check_out.return_url.clone()),
+    ])
+}
+
+#[async_trait]
+impl Provider for Stripe {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn owns(&self, payment_id: &PaymentId) -> bool {
+        payment_id.as_str().starts_with("pi_")
+    }
+
+    /// The key of the request is pledge and amount, so that a second visit finds the first one's
+    /// session. Stripe repeats its first answer under a key as it was; where that session has been
+    /// closed since, the next key follows from it.
+    async fn check_out(&self, check_out: CheckOut) -> Result<CheckedOut, ProviderError> {
+        let fields = session_fields(&check_out)?;
+        let CheckOut { pledge_id, amount, .. } = check_out;
+        let first_key = format!("check-out-{pledge_id}-{}-{}", amount.amount_minor(), amount.currency());
+        let mut key = first_key.clone();
+        for _ in 0..MAX_SESSIONS {
+            let opened: Answered<Session> = self.post(&["checkout", "sessions"], &fields, &key).await?;
+            let session = if opened.is_replayed { self.session(&opened.body.id).await? } else { opened.body };
+            let Session { id: session_id, status, url, .. } = session;
+            match status {
+                Some(SessionStatus::Open) => return Ok(CheckedOut { session_id, url }),
+                Some(SessionStatus::Complete) | None => return Ok(CheckedOut { session_id, url: None }),
+                Some(SessionStatus::Expired) => key = format!("{first_key}-after-{session_id}"),
+            }
+        }
+        Err(ProviderError::Refused("too many sessions were opened and closed for this pledge".to_owned()))
+    }
+
+    async fn close(&self, session_id: &SessionId) -> Result<(), ProviderError> {
+        let path = ["checkout", "sessions", session_id.as_str(), "expire"];
+        match self.post::<Session>(&path, &vec![], &format!("close-{session_id}")).await {
+            Ok(_) => Ok(()),
+            // Stripe expires open sessions only; one that is not open is what was asked for.
+            Err(refused @ ProviderError::Refused(_)) => match self.session(session_id).await?.status {
+                Some(SessionStatus::Complete | SessionStatus::Expired) => Ok(()),
+                Some(SessionStatus::Open) | None => Err(refused),
+            },
+            Err(error @ ProviderError::Unavailable(_)) => Err(error),
+        }
+    }
+
+    async fn refund(&self, refund: Refund) -> Result<RefundId, ProviderError> {
+        let amount =
+            amount::to_stripe(refund.amount).map_err(|error| ProviderError::Refused(error.to_string()))?;
+        let form = vec![("payment_intent", refund.payment_id.to_string()), ("amount", amount.to_string())];
+        let made: RefundObject = self.post(&["refunds"], &form, &refund.idempotency_key).await?.body;
+        match made.status.as_deref() {
+            Some(status @ ("failed" | "canceled")) => {
+                let reason = made.failure_reason.as_deref().unwrap_or("no reason given");
+                Err(ProviderError::Refused(format!("the refund has {status}: {reason}")))
+            }
+            Some(_) | None => Ok(made.id),
+        }
+    }
+
+    async fn void(&self, payment_id: &PaymentId) -> Result<(), ProviderError> {
+        let path = ["payment_intents", payment_id.as_str(), "cancel"];
+        match self.post::<Intent>(&path, &vec![], &format!("void-{payment_id}")).await {
+            Ok(_) => Ok(()),
+            // Stripe cancels a payment once only; one that is canceled is what was asked for.
+            Err(refused @ ProviderError::Refused(_)) => match self.intent(payment_id).await?.status {
+                IntentStatus::Canceled => Ok(()),
+                IntentStatus::RequiresPaymentMethod
+                | IntentStatus::RequiresConfirmation
+                | IntentStatus::RequiresAction
+                | IntentStatus::Processing
+                | IntentStatus::RequiresCapture
+                | IntentStatus::Succeeded => Err(refused),
+            },
+            Err(error @ ProviderError::Unavailable(_)) => Err(error),
+        }
+    }
+
+    async fn fetch(&self, session_id: &SessionId) -> Result<PaymentReport, ProviderError> {
+        let session = self.session(session_id).await?;
+        let pledge_id = pledge_id(session.metadata.as_ref())
+            .ok_or_else(|| ProviderError::Refused(format!("{session_id} is for no pledge")))?;
+        let nothing_yet = PaymentReport { pledge_id, facts: vec![], is_underway: false };
+        match session.payment_intent {
+            Some(Expandable::Object(intent)) => Ok(self.report(&intent).await?.unwrap_or(nothing_yet)),
+            Some(Expandable::Id(_)) => Err(not_understood("payment_intent is not expanded")),
+            None => Ok(nothing_yet),
+        }
+    }
+
+    async fn look_up(&self, payment_id: &PaymentId) -> Result<Option<PaymentReport>, ProviderError> {
+        self.report(&self.intent(payment_id).await?).await
+    }
+
+    async fn list(&self, cursor: Option<&str>) -> Result<Page, ProviderError> {
+        let mut query = vec![
+            ("limit", PAGE.to_owned()),
+            ("expand[]", "data.latest_charge.balance_transaction".to_owned()),
+            ("expand[]", "data.latest_charge.refunds".to_owned()),
+        ];
+        query.extend(cursor.map(|after| ("starting_after", after.to_owned())));
+        let page: List<Intent> = self.get(&["payment_intents"], &query).await?;
+        let mut reports = Vec::new();
+        for intent in &page.data {
+            reports.extend(self.report(intent).await?);
+        }
+        let next = page.data.last().map(|intent| intent.id.to_string()).filter(|_| page.has_more);
+        Ok(Page { reports, next })
+    }
+
+    fn verify_and_parse(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<VerifiedMessage, MessageError> {
+        let header = required(headers, signature::HEADER)?;
+        let secrets = self.secrets.as_ref().ok_or(crate::SignatureError::NoMatch)?;
+        signature::verify(secrets, header, body, now)?;
+        let events::Parsed { id, r#type, notice } = events::parse(body)?;
+        Ok(VerifiedMessage { webhook_id: id, event_type: r#type, notice })
+    }
+
+    fn parse(&self, body: &[u8]) -> Result<Notice, ParseError> {
+        events::parse(body).map(|parsed| parsed.notice)
+    }
+}

@@ -1,0 +1,156 @@
+//! Stripe's objects, as far as we look at them: <https://docs.stripe.com/api>.
+
+use std::collections::HashMap;
+
+use domain::{PaymentId, PledgeId};
+use serde::Deserialize;
+
+use crate::SessionId;
+
+/// Where an object of Stripe's keeps the pledge that it is for.
+pub(super) const PLEDGE_ID: &str = "pledge_id";
+
+pub(super) type Metadata = HashMap<String, String>;
+
+/// The pledge that an object is for; none when it is not ours, which happens on an account that
+/// takes other payments too.
+pub(super) fn pledge_id(metadata: Option<&Metadata>) -> Option<PledgeId> {
+    metadata?.get(PLEDGE_ID)?.parse().ok()
+}
+
+/// An object, or only its id where it was not asked to be expanded.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Expandable<T> {
+    Id(String),
+    Object(Box<T>),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct List<T> {
+    pub(super) data: Vec<T>,
+    pub(super) has_more: bool,
+}
+
+/// A page on which a visitor pays.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) status: Option<SessionStatus>,
+    pub(super) payment_status: PaymentStatus,
+    /// None before the visitor pays.
+    pub(super) payment_intent: Option<Expandable<Intent>>,
+    pub(super) amount_total: Option<i64>,
+    pub(super) currency: Option<String>,
+    /// Only while it is open.
+    pub(super) url: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SessionStatus {
+    Open,
+    Complete,
+    Expired,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PaymentStatus {
+    Paid,
+    Unpaid,
+    NoPaymentRequired,
+}
+
+/// A payment, from its first attempt to the end.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Intent {
+    pub(super) id: PaymentId,
+    pub(super) status: IntentStatus,
+    pub(super) currency: String,
+    #[serde(default)]
+    pub(super) amount_capturable: i64,
+    #[serde(default)]
+    pub(super) amount_received: i64,
+    /// The last attempt.
+    pub(super) latest_charge: Option<Expandable<Charge>>,
+    /// Why the last attempt failed; none when it did not.
+    pub(super) last_payment_error: Option<serde::de::IgnoredAny>,
+    pub(super) cancellation_reason: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum IntentStatus {
+    RequiresPaymentMethod,
+    RequiresConfirmation,
+    RequiresAction,
+    Processing,
+    RequiresCapture,
+    Canceled,
+    Succeeded,
+}
+
+/// One attempt of a payment.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Charge {
+    /// None for payments that were made without an intent, which are never ours.
+    pub(super) payment_intent: Option<Expandable<Intent>>,
+    #[serde(default)]
+    pub(super) disputed: bool,
+    #[serde(default)]
+    pub(super) amount_refunded: i64,
+    /// Not there unless it is asked for, or in the older versions of the API.
+    pub(super) refunds: Option<List<RefundObject>>,
+    pub(super) balance_transaction: Option<Expandable<BalanceTransaction>>,
+    pub(super) metadata: Option<Metadata>,
+}
+
+/// How a charge moved Stripe's balance of the account.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct BalanceTransaction {
+    pub(super) status: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RefundObject {
+    pub(super) id: domain::RefundId,
+    pub(super) amount: i64,
+    pub(super) currency: String,
+    pub(super) payment_intent: Option<Expandable<Intent>>,
+    /// `pending`, `requires_action`, `succeeded`, `failed` or `canceled`.
+    pub(super) status: Option<String>,
+    pub(super) failure_reason: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct DisputeObject {
+    pub(super) id: domain::DisputeId,
+    pub(super) amount: i64,
+    pub(super) currency: String,
+    pub(super) payment_intent: Option<Expandable<Intent>>,
+    pub(super) status: String,
+}
+
+/// The id behind a reference, expanded or not.
+pub(super) fn payment_id(reference: Option<&Expandable<Intent>>) -> Option<PaymentId> {
+    match reference? {
+        Expandable::Id(id) => id.parse().ok(),
+        Expandable::Object(intent) => Some(intent.id.clone()),
+    }
+}
+
+/// Why Stripe did not do what was asked.
+#[derive(Debug, Deserialize)]
+pub(super) struct ErrorBody {
+    pub(super) error: ErrorObject,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ErrorObject {
+    pub(super) code: Option<String>,
+    pub(super) message: Option<String>,
+}
