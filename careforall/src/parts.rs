@@ -100,11 +100,21 @@ impl Parts {
     }
 
     pub(crate) async fn webhook_ingest(&self, ledger: &Ledger) -> anyhow::Result<webhook_ingest::Config> {
+        let worker = Access {
+            service: "webhook-worker",
+            role: Some(WRITER),
+            max_connections: 6,
+            statement_timeout: STATEMENT_TIMEOUT,
+            durable: false,
+        };
         Ok(webhook_ingest::Config {
             pool: self.pool("webhook-ingest", WRITER, 8).await?,
+            worker_pool: database::connect(&self.database_url, worker).await?,
             ledger: ledger.clone(),
             provider: self.provider()?,
             sandbox_secrets: self.secrets()?,
+            admin_token: self.admin()?,
+            retention: self.settings.webhook_retention,
         })
     }
 

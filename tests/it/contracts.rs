@@ -73,6 +73,11 @@ fn the_api_description_has_every_route() {
         ("/api/pledges/{id}/cancel", &["post"]),
         ("/api/pledges/{id}/history", &["get"]),
         ("/webhooks/sandbox", &["post"]),
+        ("/webhooks/inbox", &["get"]),
+        ("/webhooks/inbox/{inbox_id}", &["get"]),
+        ("/webhooks/inbox/{inbox_id}/retry", &["post"]),
+        ("/webhooks/inbox/retry", &["post"]),
+        ("/webhooks/inbox/{inbox_id}/discard", &["post"]),
         ("/pay/{pledge_id}", &["get"]),
     ] {
         for method in methods {

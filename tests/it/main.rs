@@ -5,6 +5,7 @@ mod architecture;
 mod campaigns;
 mod contracts;
 mod faults;
+mod inbox;
 mod ledger;
 mod limits;
 mod payment_flow;
