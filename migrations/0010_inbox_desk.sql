@@ -51,7 +51,9 @@ create function webhook_inbox_claim(max_rows int, claim_seconds float8)
 returns table (inbox_id bigint, provider text, webhook_id text, pledge_id uuid, body text, attempts int)
 language plpgsql
 -- As in ledger_append: a session keeps the plans it made while the table was small, so they are
--- left no choice but the indexes.
+-- left no choice but the right index. That is why a row that waits is called unfinished below where
+-- it is found by its pledge or its id: "pending" would allow the index of all that waits, which is
+-- the wrong one when much does.
 set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -79,12 +81,12 @@ begin
         union all
         select w.inbox_id from (select distinct d.pledge_id from due d) p
             join webhook_inbox w on w.pledge_id = p.pledge_id
-        where w.status = 'pending' and w.next_attempt_at <= instant
+        where w.finished_at is null and w.next_attempt_at <= instant
         order by inbox_id
         limit max_rows
     ), taken as (
         select w.inbox_id from together t join webhook_inbox w on w.inbox_id = t.inbox_id
-        where w.status = 'pending'
+        where w.finished_at is null
         order by w.inbox_id
         -- A row that somebody holds up by hand does not hold up the worker.
         for update of w skip locked
