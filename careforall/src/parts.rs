@@ -150,10 +150,20 @@ impl Parts {
         if providers.named(payments::stripe::NAME).is_some() {
             needed(self.settings.stripe_webhook_secret.as_deref(), "CAREFORALL_STRIPE_WEBHOOK_SECRET")?;
         }
+        let worker = Access {
+            service: "webhook-worker",
+            role: Some(WRITER),
+            max_connections: 6,
+            statement_timeout: STATEMENT_TIMEOUT,
+            durable: false,
+        };
         Ok(webhook_ingest::Config {
             pool: self.pool("webhook-ingest", WRITER, 8).await?,
+            worker_pool: database::connect(&self.database_url, worker).await?,
             ledger: ledger.clone(),
             providers: providers.clone(),
+            admin_token: self.admin()?,
+            retention: self.settings.webhook_retention,
         })
     }
 

@@ -11,6 +11,9 @@ use payments::{WebhookSecrets, stripe};
 use service::ServicesFile;
 use service::telemetry::LogFormat;
 
+/// No provider repeats a message for longer.
+const MIN_WEBHOOK_RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
+
 /// The settings of every service. Each has a flag and an environment variable.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
@@ -65,6 +68,10 @@ pub struct Settings {
     /// Pledges that stay pending for longer expire: 30m, 90s, 2h, or a number of seconds.
     #[arg(long, env = "CAREFORALL_PLEDGE_TTL", default_value = "30m", value_parser = parse_duration)]
     pub pledge_ttl: Duration,
+
+    /// Messages of payment providers are deleted this long after they are done with: 90d, or 7d at least.
+    #[arg(long, env = "CAREFORALL_WEBHOOK_RETENTION", default_value = "90d", value_parser = parse_retention)]
+    pub webhook_retention: Duration,
 
     /// Address of the site that donors see. [default: http:// and the address listened on]
     #[arg(long, env = "CAREFORALL_PUBLIC_URL")]
@@ -161,6 +168,12 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     if duration.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(duration) }
 }
 
+/// Providers repeat a message for days, and one that was deleted would be taken for new.
+fn parse_retention(text: &str) -> Result<Duration, String> {
+    let retention = parse_duration(text)?;
+    if retention < MIN_WEBHOOK_RETENTION { Err("must be 7d or longer".to_owned()) } else { Ok(retention) }
+}
+
 /// The address under which `listen` is reached from this machine.
 pub(crate) fn local_url(listen: SocketAddr) -> String {
     if listen.ip().is_unspecified() {
@@ -188,5 +201,12 @@ mod tests {
         assert_eq!(parse_duration("30 min"), Ok(Duration::from_secs(1800)));
         assert_eq!(parse_duration("2"), Ok(Duration::from_secs(2)));
         assert!(parse_duration("0").is_err() && parse_duration("soon").is_err());
+    }
+
+    #[test]
+    fn webhooks_are_kept_for_a_week_at_least() {
+        assert_eq!(parse_retention("90d"), Ok(Duration::from_secs(90 * 86_400)));
+        assert_eq!(parse_retention("7d"), Ok(MIN_WEBHOOK_RETENTION));
+        assert!(parse_retention("167h").is_err() && parse_retention("0").is_err());
     }
 }

@@ -57,8 +57,12 @@ pub fn decode_value<E: DomainEvent>(
     require_type(event, event_type)
 }
 
-/// The way nearly every event goes: its shape is the current one and needs no upcasting.
-fn decode_text<E: DomainEvent>(stored: StoredEvent<'_>) -> Result<E, DecodeError> {
+/// Decodes the body of a stored event of a known aggregate. The way nearly every event goes: its shape is
+/// the current one, is parsed once and needs no upcasting.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_text<E: DomainEvent>(stored: StoredEvent<'_>) -> Result<E, DecodeError> {
     if stored.event_version != CURRENT_VERSION {
         let payload = serde_json::from_str(stored.payload)?;
         return decode_value(stored.event_type, stored.event_version, payload);

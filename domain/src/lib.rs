@@ -15,7 +15,7 @@ pub mod pledge;
 mod text;
 
 pub use campaign::{Campaign, CampaignCommand, CampaignError, CampaignEvent, CampaignStatus};
-pub use event::{DecodeError, Event, StoredEvent, decode_value};
+pub use event::{DecodeError, Event, StoredEvent, decode_text, decode_value};
 pub use ids::{CampaignId, DisputeId, DonorId, Email, IdKey, IdempotencyKey, PaymentId, PledgeId, RefundId};
 pub use money::{Currency, Money, MoneyError};
 pub use pledge::{MoneyHeld, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus};

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
-use domain::{Decide, decode_value};
+use domain::{Decide, DecodeError, StoredEvent, decode_text, decode_value};
 use postgres_es::PostgresEventRepository;
-use sqlx::PgPool;
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 use crate::append::{
@@ -114,6 +115,65 @@ impl Ledger {
             aggregate.apply(decoded);
         }
         Ok(Loaded { aggregate, sequence })
+    }
+
+    /// Loads many aggregates by one read. One whose events cannot be understood fails by itself;
+    /// one without events is in its first state.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn load_many<A: Decide>(
+        &self,
+        ids: &[Uuid],
+    ) -> Result<HashMap<Uuid, Result<Loaded<A>, DecodeError>>, sqlx::Error> {
+        let rows = sqlx::query(
+            "select wanted.id, e.aggregate_id, e.sequence, e.event_type, e.event_version,
+                    e.payload::text as payload
+             from unnest($2::uuid[]) as wanted (id)
+             join events e on e.aggregate_type = $1 and e.aggregate_id = wanted.id::text
+             order by wanted.id, e.sequence",
+        )
+        .bind(A::TYPE)
+        .bind(ids)
+        // Planned anew each time: a plan from when the ledger was small would read all of it.
+        .persistent(false)
+        .fetch_all(&self.pool)
+        .await?;
+        let absent = || Ok(Loaded { aggregate: A::default(), sequence: 0 });
+        let mut loaded: HashMap<_, _> = ids.iter().map(|id| (*id, absent())).collect();
+        for row in &rows {
+            let slot = loaded.entry(row.try_get("id")?).or_insert_with(absent);
+            if let Ok(before) = slot
+                && let Err(error) = apply_row(before, row)?
+            {
+                *slot = Err(error);
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Appends what was decided on an aggregate, in one commit with whatever else is waiting. The
+    /// events go in all or none; each carries metadata of its own beside the command's id.
+    ///
+    /// # Errors
+    /// [`AppendError`]; [`AppendError::Conflict`] when the aggregate is no longer at `sequence`.
+    pub async fn append_events<A: Decide>(
+        &self,
+        id: Uuid,
+        sequence: i64,
+        events: &[(A::Event, Metadata)],
+    ) -> Result<Appended, AppendError> {
+        let command_id = Uuid::now_v7();
+        let new_events = events.iter().map(|(event, metadata)| {
+            let mut metadata = metadata.clone();
+            metadata.insert("command_id".to_owned(), command_id.to_string());
+            new_event(event, &serde_json::to_string(&metadata)?)
+        });
+        let stream = StreamEvents {
+            stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence },
+            events: new_events.collect::<Result<_, _>>().map_err(not_json)?,
+        };
+        self.append(Append { command_id, streams: vec![stream], conditions: vec![], donor: None }).await
     }
 
     /// Makes an aggregate under a fresh or derived id, without loading it first: if it is there
@@ -295,6 +355,19 @@ fn apply<A: Decide>(aggregate: &mut A, events: &[A::Event]) {
     for event in events {
         aggregate.apply(event.clone());
     }
+}
+
+/// Folds one more stored event into an aggregate, borrowing from the row whatever is not kept.
+fn apply_row<A: Decide>(loaded: &mut Loaded<A>, row: &PgRow) -> Result<Result<(), DecodeError>, sqlx::Error> {
+    let stored = StoredEvent {
+        aggregate_type: A::TYPE,
+        aggregate_id: row.try_get("aggregate_id")?,
+        event_type: row.try_get("event_type")?,
+        event_version: row.try_get("event_version")?,
+        payload: row.try_get("payload")?,
+    };
+    loaded.sequence = row.try_get("sequence")?;
+    Ok(decode_text(stored).map(|event| loaded.aggregate.apply(event)))
 }
 
 fn new_event<E: DomainEvent>(event: &E, metadata: &str) -> Result<NewEvent, serde_json::Error> {

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use read_model::Campaign;
 use serde::{Deserialize, Serialize};
 use service::auth::Visitor;
+use service::paging::{Page, PageQuery};
 use service::{Json, Path, Problem, ProblemKind, Query};
 use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
@@ -13,7 +14,6 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::State;
-use crate::paging::{Page, PageQuery};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list_campaigns)).routes(routes!(get_campaign))

@@ -4,6 +4,7 @@ use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
 use read_model::Donation;
 use serde::Serialize;
+use service::paging::{Page, PageQuery};
 use service::{Json, Path, Problem, ProblemKind, Query};
 use sqlx::PgPool;
 use utoipa::ToSchema;
@@ -13,7 +14,6 @@ use uuid::Uuid;
 
 use crate::State;
 use crate::campaigns::MoneyReply;
-use crate::paging::{Page, PageQuery};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list_donations))

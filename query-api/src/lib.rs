@@ -3,7 +3,6 @@
 
 mod campaigns;
 mod donations;
-mod paging;
 mod pledges;
 mod stream;
 mod totals;

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use read_model::UnappliedPayment;
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
+use service::paging::{Page, PageQuery};
 use service::{Json, Problem, Query};
 use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
@@ -14,7 +15,6 @@ use uuid::Uuid;
 
 use crate::State;
 use crate::campaigns::MoneyReply;
-use crate::paging::{Page, PageQuery};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list_unapplied))

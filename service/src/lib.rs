@@ -7,6 +7,7 @@ mod extract;
 pub mod health;
 mod http;
 mod page;
+pub mod paging;
 mod problem;
 mod server;
 mod services_file;

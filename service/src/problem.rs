@@ -18,7 +18,7 @@ pub enum ProblemKind {
     NotFound,
     /// The path exists, but not with this method.
     MethodNotAllowed,
-    /// Another request changed the same thing at the same time.
+    /// What is there now does not allow it: another request changed it, or it is finished.
     Conflict,
     /// The body is larger than the limit.
     TooLarge,
@@ -70,7 +70,7 @@ impl ProblemKind {
             Self::BadSignature => ("bad-signature", S::UNAUTHORIZED, "The webhook is not genuine"),
             Self::NotFound => ("not-found", S::NOT_FOUND, "There is nothing here"),
             Self::MethodNotAllowed => ("method-not-allowed", S::METHOD_NOT_ALLOWED, "Not with this method"),
-            Self::Conflict => ("conflict", S::CONFLICT, "Changed by another request at the same time"),
+            Self::Conflict => ("conflict", S::CONFLICT, "In conflict with what is there now"),
             Self::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", S::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON")

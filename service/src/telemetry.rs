@@ -70,6 +70,7 @@ pub fn init_metrics() -> anyhow::Result<()> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_events".to_owned()), &COUNTS)?
+        .set_buckets_for_metric(Matcher::Suffix("_rows".to_owned()), &COUNTS)?
         .install_recorder()?;
     let upkeep = handle.clone();
     // Without upkeep, histograms keep every sample since the last scrape.

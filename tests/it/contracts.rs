@@ -76,6 +76,11 @@ fn the_api_description_has_every_route() {
         ("/api/unapplied", &["get"]),
         ("/webhooks/sandbox", &["post"]),
         ("/webhooks/stripe", &["post"]),
+        ("/webhooks/inbox", &["get"]),
+        ("/webhooks/inbox/{inbox_id}", &["get"]),
+        ("/webhooks/inbox/{inbox_id}/retry", &["post"]),
+        ("/webhooks/inbox/retry", &["post"]),
+        ("/webhooks/inbox/{inbox_id}/discard", &["post"]),
         ("/pay/{pledge_id}", &["get"]),
     ] {
         for method in methods {

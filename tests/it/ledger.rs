@@ -9,6 +9,7 @@ use cqrs_es::{Aggregate, AggregateError, CqrsFramework, DomainEvent, EventStore}
 use domain::campaign::CampaignDetails;
 use domain::{
     Campaign, CampaignCommand, CampaignId, Decide, DonorId, Money, Pledge, PledgeCommand, PledgeError,
+    PledgeEvent,
 };
 use event_store::{
     Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, StreamEvents,
@@ -270,6 +271,39 @@ async fn psql(url: &str, statements: &[String]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_aggregates_are_loaded_by_one_read() {
+    let ledger = ledger().await;
+    let (made, absent, broken) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    for id in [made, broken] {
+        ledger.create::<Pledge>(id, &create_pledge(), vec![], Metadata::new(), None).await.unwrap();
+    }
+    let expired = PledgeEvent::PledgeExpired { campaign_id: CampaignId(Uuid::nil()) };
+    let named = |name: &str| Metadata::from([("webhook_id".to_owned(), name.to_owned())]);
+    let amended = PledgeEvent::PledgeAmended {
+        campaign_id: CampaignId(Uuid::nil()),
+        amount: Money::new(200, "USD".parse().unwrap()).unwrap(),
+    };
+    let events = [(amended, named("msg_1")), (expired, named("msg_2"))];
+    ledger.append_events::<Pledge>(made, 1, &events).await.unwrap();
+    let conflict = ledger.append_events::<Pledge>(made, 1, &events).await;
+    assert!(matches!(conflict, Err(AppendError::Conflict)), "{conflict:?}");
+    let mut unknown = append(broken, 1, "Unknown");
+    unknown.streams[0].stream.aggregate_type = Pledge::TYPE;
+    ledger.append(unknown).await.unwrap();
+
+    let loaded = ledger.load_many::<Pledge>(&[made, absent, broken]).await.unwrap();
+    let same = ledger.load::<Pledge>(made).await.unwrap();
+    let many = loaded[&made].as_ref().unwrap();
+    assert_eq!((&many.aggregate, many.sequence), (&same.aggregate, 3));
+    let absent = loaded[&absent].as_ref().unwrap();
+    assert_eq!((&absent.aggregate, absent.sequence), (&Pledge::Absent, 0));
+    assert!(loaded[&broken].is_err());
+    let stored = read_stream(ledger.pool(), Pledge::TYPE, &made.to_string()).await.unwrap();
+    let messages: Vec<_> = stored.iter().map(|e| e.metadata().get("webhook_id").cloned()).collect();
+    assert_eq!(messages, [None, Some("msg_1".to_owned()), Some("msg_2".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_are_append_only() {
     let url = fresh_database().await;
     let ledger = Ledger::start(PgPool::connect(&url).await.unwrap());
@@ -309,6 +343,10 @@ async fn each_role_has_the_rights_it_needs_and_no_more() {
         ("select name from pledge_donors", &["reader"]),
         ("select * from webhook_inbox", &["writer", "auditor"]),
         ("delete from webhook_inbox", &[]),
+        ("select * from webhook_inbox_claim(1, 1)", &["writer"]),
+        ("select * from webhook_inbox_prune(0, 8000000, 1)", &["writer"]),
+        ("select * from webhook_inbox_acts", &["writer", "auditor"]),
+        ("update webhook_inbox_acts set acted_by = 'me'", &[]),
         ("select * from campaign_totals", &["projector", "reader", "auditor"]),
         ("update campaign_totals set raised_minor = 9", &["projector"]),
         ("select * from sandbox.sessions", &["sandbox"]),

@@ -6,6 +6,7 @@ mod back_pressure;
 mod campaigns;
 mod contracts;
 mod faults;
+mod inbox;
 mod ledger;
 mod limits;
 mod money;

@@ -1,18 +1,24 @@
-//! Provider webhooks: verify, store durably, acknowledge; a worker turns them into commands.
+//! Provider webhooks: verify, store durably, acknowledge; a worker turns them into commands, and
+//! operators decide on what it cannot.
 //!
 //! Nothing unverified is stored, and nothing is answered with 200 before it is stored. Whether a
 //! message was seen before is decided by the inbox's unique constraint alone.
 
+mod apply;
+mod desk;
 mod inbox;
 mod receive;
+mod upkeep;
 mod worker;
 
 use axum::extract::FromRef;
 use event_store::{GroupCommit, Ledger};
 use payments::Providers;
+use service::auth::AdminToken;
 use service::health::{Health, PostgresCheck};
 use service::{Limits, Shutdown, harden, serve};
 use sqlx::PgPool;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -22,13 +28,20 @@ pub use worker::run_worker;
 /// What webhook-ingest needs.
 #[derive(Clone)]
 pub struct Config {
-    /// Connections for the inbox.
+    /// Connections for the inbox and the operators' desk.
     pub pool: PgPool,
+    /// Connections of the worker. Its commits need not wait for the disk: what it forgets in a crash
+    /// it does again, and finds nothing new.
+    pub worker_pool: PgPool,
     /// The ledger that facts go to.
     pub ledger: Ledger,
     /// The providers whose messages are taken. They are also asked for what a message leaves out, and
     /// to void what a finished pledge cannot take.
     pub providers: Providers,
+    /// The token of the operators' routes.
+    pub admin_token: AdminToken,
+    /// Finished messages are deleted after this; at least seven days.
+    pub retention: Duration,
 }
 
 /// What the handlers share.
@@ -36,18 +49,28 @@ pub struct Config {
 pub(crate) struct State {
     inbox: GroupCommit<inbox::InboxWriter>,
     providers: Providers,
+    pool: PgPool,
+    admin_token: AdminToken,
 }
 
 /// The description of this service's routes.
 pub fn api() -> OpenApi {
-    receive::router().into_openapi()
+    routes().into_openapi()
 }
 
 /// The service's routes.
 pub fn router(config: &Config) -> OpenApiRouter {
-    let state =
-        State { inbox: inbox::start_writer(config.pool.clone()), providers: config.providers.clone() };
-    receive::router().with_state(state)
+    let state = State {
+        inbox: inbox::start_writer(config.pool.clone()),
+        providers: config.providers.clone(),
+        pool: config.pool.clone(),
+        admin_token: config.admin_token.clone(),
+    };
+    routes().with_state(state)
+}
+
+fn routes() -> OpenApiRouter<State> {
+    receive::router().merge(desk::router())
 }
 
 /// What must work for this service to be ready.

@@ -1,20 +1,29 @@
 //! The worker: takes what is due from the inbox, decides, appends, marks.
 //!
+//! A batch costs four statements however many messages are in it: take, load, append, mark.
 //! Running any message again does no harm, because decisions are idempotent by payment id. So a
-//! worker that dies between the append and the mark loses nothing and doubles nothing.
+//! worker that dies between the append and the mark loses nothing and doubles nothing, and only
+//! the append waits for the disk.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use domain::{PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeId};
-use event_store::{AppendError, ExecuteError, Executed, Metadata, Wakeup};
+use domain::{PaymentFact, PaymentId, PledgeId};
+use event_store::{Metadata, Wakeup};
 use futures_util::future::join_all;
-use payments::{Notice, ProviderError};
+use payments::{Notice, ProviderError, Providers};
 use rand::Rng;
 use service::Shutdown;
+use sha2::{Digest, Sha256};
 use sqlx::{FromRow, PgPool};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::Config;
+use crate::apply::{Fact, Verdict, apply};
+use crate::upkeep::{prune_hourly, record_depth};
 
 /// How long an idle worker waits, unless it is woken, before it looks again.
 const POLL: Duration = Duration::from_millis(250);
@@ -22,11 +31,15 @@ const POLL: Duration = Duration::from_millis(250);
 /// One that merely takes longer does no harm: whoever is second finds nothing new.
 const CLAIM_SECONDS: f64 = 5.0;
 /// Rows taken at once.
-const MAX_BATCH: i64 = 200;
+const MAX_BATCH: i32 = 500;
 /// After this many tries, over about half an hour, a message goes to the dead letters.
 const MAX_ATTEMPTS: i32 = 12;
 /// The pauses between tries double from 1 s up to this.
 const MAX_PAUSE_SECONDS: f64 = 600.0;
+/// Messages whose payments the provider is being asked to void, at once.
+const MAX_VOIDS: usize = 32;
+/// A message that waits for its void is due again after this, should the worker die meanwhile.
+const VOID_SECONDS: f64 = 15.0;
 
 #[derive(Debug, FromRow)]
 struct InboxRow {
@@ -38,88 +51,156 @@ struct InboxRow {
     attempts: i32,
 }
 
-/// What becomes of a message.
-enum Verdict {
-    Processed,
-    Ignored,
-    Review(String),
-    Retry(String),
+/// What a message leads to.
+#[derive(Debug)]
+struct Conclusion {
+    verdict: Verdict,
+    /// Payments to void before the verdict holds.
+    to_void: Vec<PaymentId>,
+}
+
+impl From<Verdict> for Conclusion {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, to_void: Vec::new() }
+    }
 }
 
 /// Works on the inbox until `shutdown`.
 pub async fn run_worker(config: Config, shutdown: Shutdown) {
-    let mut wakeup = Wakeup::listen(config.pool.clone(), Wakeup::WEBHOOK_INBOX);
-    let mut gauges_due = tokio::time::Instant::now();
+    tokio::join!(
+        work(&config, &shutdown),
+        record_depth(&config.worker_pool, &shutdown),
+        prune_hourly(&config.worker_pool, config.retention, &shutdown),
+    );
+}
+
+async fn work(config: &Config, shutdown: &Shutdown) {
+    let mut wakeup = Wakeup::listen(config.worker_pool.clone(), Wakeup::WEBHOOK_INBOX);
+    let mut worker = Worker {
+        config: config.clone(),
+        void_permits: Arc::new(Semaphore::new(MAX_VOIDS)),
+        voids: JoinSet::new(),
+    };
     while !shutdown.is_cancelled() {
-        if gauges_due <= tokio::time::Instant::now() {
-            record_depth(&config.pool).await;
-            gauges_due += Duration::from_secs(5);
-        }
-        match work_once(&config).await {
-            Ok(0) => tokio::select! {
-                () = wakeup.wait(POLL) => {}
-                () = shutdown.cancelled() => {}
-            },
-            Ok(_) => {}
+        let pause = match worker.work_once().await {
+            Ok(0) => POLL,
+            Ok(_) => continue,
             Err(error) => {
                 tracing::warn!(%error, "the inbox cannot be worked on; trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                Duration::from_secs(1)
             }
+        };
+        tokio::select! {
+            () = wakeup.wait(pause) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+    while worker.voids.join_next().await.is_some() {}
+}
+
+struct Worker {
+    config: Config,
+    void_permits: Arc<Semaphore>,
+    voids: JoinSet<()>,
+}
+
+impl Worker {
+    /// Takes a batch and works on it. Returns how many rows it took.
+    async fn work_once(&mut self) -> Result<usize, sqlx::Error> {
+        let rows = claim(&self.config.worker_pool).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let started = Instant::now();
+        let taken = rows.len();
+        let (mut conclusions, facts) = read_all(&self.config.providers, &rows).await;
+        let applied = apply(&self.config.ledger, facts).await?;
+        for settled in applied.settled {
+            let conclusion = &mut conclusions[settled.message];
+            conclusion.to_void.extend(settled.to_void);
+            if conclusion.verdict < settled.verdict {
+                conclusion.verdict = settled.verdict;
+            }
+        }
+        let mut marks = Vec::with_capacity(taken);
+        let mut to_void = Vec::new();
+        for (row, conclusion) in rows.into_iter().zip(conclusions) {
+            if conclusion.to_void.is_empty() || matches!(conclusion.verdict, Verdict::Retry(_)) {
+                marks.push(Mark::of(&row, &conclusion.verdict));
+            } else {
+                marks.push(Mark::until_voided(&row));
+                to_void.push((row, conclusion));
+            }
+        }
+        mark(&self.config.worker_pool, &marks, &applied.moved).await?;
+        metrics::histogram!("webhook_worker_batch_rows").record(taken as f64);
+        metrics::histogram!("webhook_worker_duration_seconds").record(started.elapsed().as_secs_f64());
+        self.start_voids(to_void);
+        Ok(taken)
+    }
+
+    /// The provider is asked beside the work on other messages. A message for which there is no room
+    /// is due again after its pause.
+    fn start_voids(&mut self, to_void: Vec<(InboxRow, Conclusion)>) {
+        while self.voids.try_join_next().is_some() {}
+        for (row, conclusion) in to_void {
+            let Ok(permit) = self.void_permits.clone().try_acquire_owned() else { return };
+            let (providers, pool) = (self.config.providers.clone(), self.config.worker_pool.clone());
+            self.voids.spawn(async move {
+                let verdict = void(&providers, &row, conclusion).await;
+                if let Err(error) = mark(&pool, &[Mark::of(&row, &verdict)], &HashSet::new()).await {
+                    tracing::warn!(%error, "a voided payment cannot be marked; it is asked for again");
+                }
+                drop(permit);
+            });
         }
     }
 }
 
-/// Takes a batch and works on it; the pledges of a batch differ, so all go at once and share
-/// the ledger's commits. Returns how many rows it took.
-async fn work_once(config: &Config) -> Result<usize, sqlx::Error> {
-    let rows = claim(&config.pool).await?;
-    let verdicts = join_all(rows.iter().map(|row| process(config, row))).await;
-    if !rows.is_empty() {
-        mark(&config.pool, &rows, &verdicts).await?;
-    }
-    Ok(rows.len())
-}
-
-/// Takes rows that are due, the earliest of each pledge only, and moves their time on so that no
-/// other worker takes them while this one lives. A fact that waits for its turn does not hold up
-/// those behind it: the pledge accepts them in any order.
+/// Takes what is due, in the order of arrival.
 async fn claim(pool: &PgPool) -> Result<Vec<InboxRow>, sqlx::Error> {
-    sqlx::query_as(
-        "with due as (
-             select inbox_id from webhook_inbox w
-             where status = 'pending' and next_attempt_at <= now()
-                 and not exists (
-                     select from webhook_inbox earlier
-                     where earlier.status = 'pending' and earlier.pledge_id = w.pledge_id
-                         and earlier.inbox_id < w.inbox_id and earlier.next_attempt_at <= now()
-                 )
-             order by next_attempt_at, inbox_id
-             limit $1
-             for update skip locked
-         )
-         update webhook_inbox w
-         set attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => $2)
-         from due where w.inbox_id = due.inbox_id
-         returning w.inbox_id, w.provider, w.webhook_id, w.pledge_id, w.body, w.attempts",
+    let mut rows: Vec<InboxRow> = sqlx::query_as(
+        "select inbox_id, provider, webhook_id, pledge_id, body, attempts from webhook_inbox_claim($1, $2)",
     )
     .bind(MAX_BATCH)
     .bind(CLAIM_SECONDS)
     .fetch_all(pool)
-    .await
+    .await?;
+    rows.sort_by_key(|row| row.inbox_id);
+    Ok(rows)
 }
 
-async fn process(config: &Config, row: &InboxRow) -> Verdict {
-    match facts_of(config, row).await {
-        Ok(Some((pledge_id, facts))) => apply_all(config, row, pledge_id, &facts).await,
-        Ok(None) => Verdict::Ignored,
-        Err(verdict) => verdict,
+/// Reads all messages of a batch: what is concluded from each already, and the facts in them.
+async fn read_all(providers: &Providers, rows: &[InboxRow]) -> (Vec<Conclusion>, Vec<Fact>) {
+    let mut conclusions = Vec::with_capacity(rows.len());
+    let mut facts = Vec::with_capacity(rows.len());
+    let read = join_all(rows.iter().map(|row| read(providers, row))).await;
+    for (message, (row, read)) in rows.iter().zip(read).enumerate() {
+        match read {
+            Ok(None) => conclusions.push(Verdict::Ignored.into()),
+            Err(verdict) => conclusions.push(verdict.into()),
+            Ok(Some((pledge_id, found))) => {
+                conclusions.push(Verdict::Processed.into());
+                let metadata = metadata(row);
+                facts.extend(found.into_iter().map(|fact| Fact {
+                    message,
+                    pledge_id: pledge_id.0,
+                    fact,
+                    metadata: metadata.clone(),
+                }));
+            }
+        }
     }
+    (conclusions, facts)
 }
 
 /// What a message says, completed by the provider where the message leaves something out; none when
 /// it is nothing to the ledger.
-async fn facts_of(config: &Config, row: &InboxRow) -> Result<Option<(PledgeId, Vec<PaymentFact>)>, Verdict> {
-    let Some(provider) = config.providers.named(&row.provider) else {
+async fn read(
+    providers: &Providers,
+    row: &InboxRow,
+) -> Result<Option<(PledgeId, Vec<PaymentFact>)>, Verdict> {
+    let Some(provider) = providers.named(&row.provider) else {
         return Err(Verdict::Retry(format!("the provider {} is not set up", row.provider)));
     };
     match provider.parse(row.body.as_bytes()) {
@@ -133,62 +214,6 @@ async fn facts_of(config: &Config, row: &InboxRow) -> Result<Option<(PledgeId, V
     }
 }
 
-/// Applies the facts of one message in their order, up to the first that cannot be applied now.
-async fn apply_all(config: &Config, row: &InboxRow, pledge_id: PledgeId, facts: &[PaymentFact]) -> Verdict {
-    for fact in facts {
-        match apply(config, row, pledge_id, fact).await {
-            Verdict::Processed => {}
-            verdict @ (Verdict::Ignored | Verdict::Review(_) | Verdict::Retry(_)) => return verdict,
-        }
-    }
-    Verdict::Processed
-}
-
-async fn apply(config: &Config, row: &InboxRow, pledge_id: PledgeId, fact: &PaymentFact) -> Verdict {
-    let metadata = Metadata::from([
-        ("provider".to_owned(), row.provider.clone()),
-        ("webhook_id".to_owned(), row.webhook_id.clone()),
-    ]);
-    match record(config, pledge_id, fact, metadata).await {
-        Ok(executed) if executed.aggregate.asks_to_void(fact) => void(config, row, fact).await,
-        Ok(_) => Verdict::Processed,
-        Err(ExecuteError::Rule(error @ (PledgeError::NotFound | PledgeError::AwaitsCapture(_)))) => {
-            Verdict::Retry(error.to_string())
-        }
-        Err(ExecuteError::Rule(error)) => Verdict::Review(error.to_string()),
-        Err(ExecuteError::Append(error @ AppendError::Refused(_))) => Verdict::Review(error.to_string()),
-        Err(error) => Verdict::Retry(error.to_string()),
-    }
-}
-
-/// Records a fact on its pledge or, if the payment was accepted as another pledge, on that one. A
-/// pledge that was made of accepted money uses it itself, so a fact moves once at most.
-async fn record(
-    config: &Config,
-    pledge_id: PledgeId,
-    fact: &PaymentFact,
-    metadata: Metadata,
-) -> Result<Executed<Pledge>, ExecuteError<PledgeError>> {
-    let command = PledgeCommand::Record(fact.clone());
-    match config.ledger.execute::<Pledge>(pledge_id.0, &command, metadata.clone()).await {
-        Err(ExecuteError::Rule(PledgeError::MovedTo(accepted_as))) => {
-            config.ledger.execute::<Pledge>(accepted_as.0, &command, metadata).await
-        }
-        result => result,
-    }
-}
-
-/// Asks whoever reported the payment to release its money.
-async fn void(config: &Config, row: &InboxRow, fact: &PaymentFact) -> Verdict {
-    let Some(provider) = config.providers.named(&row.provider) else {
-        return Verdict::Retry(format!("the provider {} is not set up", row.provider));
-    };
-    match provider.void(fact.payment_id()).await {
-        Ok(()) => Verdict::Processed,
-        Err(error) => Verdict::Retry(error.to_string()),
-    }
-}
-
 /// What a provider that does not complete a message means for it.
 fn provider_verdict(error: &ProviderError) -> Verdict {
     match error {
@@ -197,13 +222,42 @@ fn provider_verdict(error: &ProviderError) -> Verdict {
     }
 }
 
-/// Writes all verdicts of a batch in one statement.
-async fn mark(pool: &PgPool, rows: &[InboxRow], verdicts: &[Verdict]) -> Result<(), sqlx::Error> {
-    let mut ids = Vec::new();
-    let mut statuses = Vec::new();
-    let mut reasons = Vec::new();
-    let mut pauses_seconds = Vec::new();
-    for (row, verdict) in rows.iter().zip(verdicts) {
+/// What events carry about the message they came from. By the digest an auditor recognises the
+/// message, even when the inbox no longer has it and the provider shows its own copy.
+fn metadata(row: &InboxRow) -> Metadata {
+    Metadata::from([
+        ("provider".to_owned(), row.provider.clone()),
+        ("webhook_id".to_owned(), row.webhook_id.clone()),
+        ("webhook_sha256".to_owned(), format!("{:x}", Sha256::digest(row.body.as_bytes()))),
+    ])
+}
+
+/// Asks whoever reported the payments to void them. Asking twice is as good as once.
+async fn void(providers: &Providers, row: &InboxRow, conclusion: Conclusion) -> Verdict {
+    let Some(provider) = providers.named(&row.provider) else {
+        return Verdict::Retry(format!("the provider {} is not set up", row.provider));
+    };
+    for payment_id in &conclusion.to_void {
+        if let Err(error) = provider.void(payment_id).await {
+            return Verdict::Retry(error.to_string());
+        }
+    }
+    conclusion.verdict
+}
+
+/// What is written about a row.
+struct Mark {
+    inbox_id: i64,
+    /// As they were when the row was taken; if another worker has taken it since, that one marks it.
+    attempts: i32,
+    status: &'static str,
+    reason: Option<String>,
+    /// Until it is due again, where it is.
+    pause_seconds: f64,
+}
+
+impl Mark {
+    fn of(row: &InboxRow, verdict: &Verdict) -> Self {
         let (status, reason) = match verdict {
             Verdict::Processed => ("processed", None),
             Verdict::Ignored => ("ignored", None),
@@ -214,24 +268,52 @@ async fn mark(pool: &PgPool, rows: &[InboxRow], verdicts: &[Verdict]) -> Result<
         if let Some(reason) = reason {
             tracing::warn!(webhook_id = row.webhook_id, pledge_id = ?row.pledge_id, status, reason, "webhook not applied");
         }
-        ids.push(row.inbox_id);
-        statuses.push(status);
-        reasons.push(reason.map(|reason| reason.chars().take(1_000).collect::<String>()));
-        pauses_seconds.push(pause_seconds(row.attempts));
+        Self {
+            inbox_id: row.inbox_id,
+            attempts: row.attempts,
+            status,
+            reason: reason.map(|reason| reason.chars().take(1_000).collect()),
+            pause_seconds: pause_seconds(row.attempts),
+        }
     }
+
+    /// The pledge is free for other facts while the provider is asked.
+    fn until_voided(row: &InboxRow) -> Self {
+        Self {
+            inbox_id: row.inbox_id,
+            attempts: row.attempts,
+            status: "pending",
+            reason: Some("waits for the provider to void the payment".to_owned()),
+            pause_seconds: VOID_SECONDS,
+        }
+    }
+}
+
+/// Writes what became of rows. What else waits on a pledge that has `moved` is due at once: the fact
+/// that it waited for may be among those.
+async fn mark(pool: &PgPool, marks: &[Mark], moved: &HashSet<Uuid>) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update webhook_inbox w
-         set status = v.status, reason = v.reason,
-             finished_at = case when v.status <> 'pending' then now() end,
-             next_attempt_at = now() + make_interval(secs => v.pause_seconds)
-         from unnest($1::bigint[], $2::text[], $3::text[], $4::float8[])
-             as v (inbox_id, status, reason, pause_seconds)
-         where w.inbox_id = v.inbox_id",
+        "with marked as (
+             update webhook_inbox w
+             set status = v.status, reason = v.reason, claimed_until = null,
+                 finished_at = case when v.status <> 'pending' then now() end,
+                 next_attempt_at = now() + make_interval(secs => v.pause_seconds)
+             from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::float8[])
+                 as v (inbox_id, attempts, status, reason, pause_seconds)
+             where w.inbox_id = v.inbox_id and w.attempts = v.attempts and w.status = 'pending'
+         )
+         update webhook_inbox w set next_attempt_at = now()
+         where w.pledge_id = any ($6::uuid[]) and w.status = 'pending' and w.next_attempt_at > now()
+             and w.inbox_id <> all ($1::bigint[])",
     )
-    .bind(ids)
-    .bind(statuses)
-    .bind(reasons)
-    .bind(pauses_seconds)
+    .bind(marks.iter().map(|mark| mark.inbox_id).collect::<Vec<_>>())
+    .bind(marks.iter().map(|mark| mark.attempts).collect::<Vec<_>>())
+    .bind(marks.iter().map(|mark| mark.status).collect::<Vec<_>>())
+    .bind(marks.iter().map(|mark| mark.reason.as_deref()).collect::<Vec<_>>())
+    .bind(marks.iter().map(|mark| mark.pause_seconds).collect::<Vec<_>>())
+    .bind(moved.iter().copied().collect::<Vec<_>>())
+    // Planned anew each time: a plan from when the inbox was small would read all of it.
+    .persistent(false)
     .execute(pool)
     .await?;
     Ok(())
@@ -241,23 +323,6 @@ async fn mark(pool: &PgPool, rows: &[InboxRow], verdicts: &[Verdict]) -> Result<
 fn pause_seconds(attempts: i32) -> f64 {
     let doubled = f64::powi(2.0, (attempts - 1).clamp(0, 30)).min(MAX_PAUSE_SECONDS);
     doubled * rand::rng().random_range(1.0..1.25)
-}
-
-async fn record_depth(pool: &PgPool) {
-    let depth: Result<(i64, Option<f64>, i64, i64), _> = sqlx::query_as(
-        "select count(*) filter (where status = 'pending'),
-             extract(epoch from now() - min(received_at) filter (where status = 'pending'))::float8,
-             count(*) filter (where status = 'dead'), count(*) filter (where status = 'review')
-         from webhook_inbox where status in ('pending', 'review', 'dead')",
-    )
-    .fetch_one(pool)
-    .await;
-    if let Ok((pending, oldest_age_seconds, dead, review)) = depth {
-        metrics::gauge!("webhook_inbox_depth").set(pending as f64);
-        metrics::gauge!("webhook_inbox_oldest_age_seconds").set(oldest_age_seconds.unwrap_or(0.0));
-        metrics::gauge!("dead_letters").set(dead as f64);
-        metrics::gauge!("webhooks_in_review").set(review as f64);
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use service::{Problem, ProblemKind};
 use utoipa::{IntoParams, ToSchema};
+
+use crate::{Problem, ProblemKind};
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
@@ -14,7 +15,7 @@ const MAX_LIMIT: i64 = 200;
 /// Which page.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct PageQuery {
+pub struct PageQuery {
     /// `next_cursor` of the page before; none for the first page.
     cursor: Option<String>,
     /// Items per page: 1 to 200, 50 by default.
@@ -23,14 +24,18 @@ pub(crate) struct PageQuery {
 
 /// One page.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Page<T> {
+pub struct Page<T> {
     items: Vec<T>,
     /// Where the next page starts; none on the last one.
     next_cursor: Option<String>,
 }
 
 impl PageQuery {
-    pub(crate) fn limit(&self) -> Result<i64, Problem> {
+    /// How many items it has at most.
+    ///
+    /// # Errors
+    /// [`ProblemKind::Malformed`] for none and for too many.
+    pub fn limit(&self) -> Result<i64, Problem> {
         match self.limit {
             None => Ok(DEFAULT_LIMIT),
             Some(limit @ 1..=MAX_LIMIT) => Ok(limit),
@@ -39,7 +44,10 @@ impl PageQuery {
     }
 
     /// The key after which the page starts.
-    pub(crate) fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, Problem> {
+    ///
+    /// # Errors
+    /// [`ProblemKind::Malformed`] when the cursor is none of ours.
+    pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, Problem> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         URL_SAFE_NO_PAD
             .decode(cursor)
@@ -55,7 +63,10 @@ impl PageQuery {
 impl<T> Page<T> {
     /// A page from `rows`, of which one more than `limit` were asked for: that one tells whether
     /// another page follows.
-    pub(crate) fn of<R, K: Serialize>(
+    ///
+    /// # Errors
+    /// [`ProblemKind::Internal`] when a key is not JSON.
+    pub fn of<R, K: Serialize>(
         mut rows: Vec<R>,
         limit: i64,
         key: impl Fn(&R) -> K,
