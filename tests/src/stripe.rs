@@ -23,7 +23,7 @@ pub const STRIPE_API_KEY: &str = "sk_test_a_key_for_tests";
 /// The secret that the stub signs with.
 pub const STRIPE_SECRET: &str = "whsec_the_present_one";
 /// What the program is given: a new secret beside the present one, as during a rotation.
-pub const STRIPE_SECRETS: &str = "whsec_the_next_one,whsec_the_present_one";
+const STRIPE_SECRETS: &str = "whsec_the_next_one,whsec_the_present_one";
 
 type Fields = BTreeMap<String, String>;
 
