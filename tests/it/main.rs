@@ -12,4 +12,5 @@ mod pledges;
 mod processes;
 mod projections;
 mod replay_tool;
+mod sandbox;
 mod webhooks;

@@ -15,6 +15,9 @@ use crate::servers::{fresh_database, redis_url};
 pub(crate) const ADMIN_TOKEN: &str = "a-token-for-tests";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_dGVzdHMgc2lnbiB3aXRoIHRoaXMgc2VjcmV0";
 
+/// The key of the sandbox provider's API.
+pub(crate) const SANDBOX_API_KEY: &str = WEBHOOK_SECRET;
+
 /// A running system, and a client of it.
 pub struct TestApp {
     client: Client,
