@@ -74,7 +74,7 @@ async fn load_due(pool: &PgPool) -> Result<Vec<Due>, sqlx::Error> {
              s.reference, s.payment_id, s.currency, t.number is null as withdrawn
          from sandbox.facts f
              join sandbox.sessions s using (session_id)
-             left join sandbox.true_facts t using (session_id, number)
+             left join sandbox.true_facts t on t.session_id = f.session_id and t.number = f.number
          where f.planned_at is null and f.occurs_at <= now()
          order by f.occurs_at, f.number
          limit $1",

@@ -64,7 +64,6 @@ impl TestApp {
             ADMIN_TOKEN,
             "--sandbox-webhook-secret",
             WEBHOOK_SECRET,
-            "--sandbox-settle-after=1",
             "--database-url",
             &database_url,
             "--redis-url",
@@ -72,6 +71,10 @@ impl TestApp {
             "--data-dir",
             data_dir.path().to_str().unwrap(),
         ];
+        let settle_after = "--sandbox-settle-after";
+        if !flags.iter().any(|flag| flag.starts_with(settle_after)) {
+            arguments.extend([settle_after, "1"]);
+        }
         arguments.extend(flags);
         let settings = SettingsOnly::parse_from(arguments).settings;
         let shutdown = Shutdown::new();
