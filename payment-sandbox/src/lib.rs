@@ -1,15 +1,30 @@
 //! A stand-in payment provider: a payment page, signed webhooks, and books of its own.
 //!
 //! It is somebody else's system in miniature. The merchant opens sessions over its API, visitors
-//! approve or decline on its page, and it reports by webhooks until it gets a 2xx.
+//! approve or decline on its page, and it reports by webhooks until it gets a 2xx. What happened
+//! (facts) is kept apart from the messages that tell of it, and a dial decides how badly those
+//! messages, and the API, behave.
 
-mod api;
+mod books;
 mod deliver;
+mod dial;
+mod disputes;
+mod draws;
+mod facts;
+mod merchant;
+mod money;
+mod outage;
 mod pages;
+mod plan;
+mod planner;
+mod refunds;
+mod sessions;
+mod voids;
 
 use std::time::Duration;
 
 use axum::extract::FromRef;
+use axum::middleware::from_fn_with_state;
 use payments::WebhookSecret;
 use service::auth::AdminToken;
 use service::health::{Health, PostgresCheck};
@@ -19,7 +34,7 @@ use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use deliver::run_deliveries;
+use outage::RequestCount;
 
 /// What the sandbox needs.
 #[derive(Clone)]
@@ -45,33 +60,55 @@ pub(crate) struct State {
     api_key: AdminToken,
     public_url: PublicUrl,
     settle_after: Duration,
+    request_count: RequestCount,
 }
 
 #[derive(Clone)]
 pub(crate) struct PublicUrl(String);
 
-fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().merge(api::router()).merge(pages::router())
+/// What the merchant calls, and so what an outage is an outage of.
+fn merchant_routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().merge(sessions::merchant_router()).merge(refunds::router()).merge(voids::router())
+}
+
+/// What visitors, their banks and whoever runs the sandbox do.
+fn other_routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .merge(pages::router())
+        .merge(sessions::visitor_router())
+        .merge(disputes::router())
+        .merge(dial::router())
+        .merge(books::router())
 }
 
 /// The description of this service's routes.
 pub fn api() -> OpenApi {
-    routes().into_openapi()
+    merchant_routes().merge(other_routes()).into_openapi()
 }
 
 /// The service's routes.
 pub fn router(config: &Config) -> OpenApiRouter {
-    routes().with_state(State {
+    let state = State {
         pool: config.pool.clone(),
         api_key: AdminToken::new(&config.api_key),
         public_url: PublicUrl(config.public_url.clone()),
         settle_after: config.settle_after,
-    })
+        request_count: RequestCount::default(),
+    };
+    merchant_routes()
+        .route_layer(from_fn_with_state(state.clone(), outage::break_down))
+        .merge(other_routes())
+        .with_state(state)
 }
 
 /// What must work for this service to be ready.
 pub fn health(config: &Config) -> Health {
     Health::default().with(PostgresCheck(config.pool.clone()))
+}
+
+/// Plans and sends webhooks until `shutdown`.
+pub async fn run_deliveries(config: Config, shutdown: Shutdown) {
+    tokio::join!(planner::run(config.pool.clone(), shutdown.clone()), deliver::run(config, shutdown));
 }
 
 /// Serves the pages and sends webhooks until `shutdown`.

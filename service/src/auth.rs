@@ -26,7 +26,8 @@ impl AdminToken {
         self.0.ct_eq(&given).into()
     }
 
-    fn is_in(&self, parts: &Parts) -> bool {
+    /// Whether the request carries it as `authorization: Bearer`.
+    pub fn is_in(&self, parts: &Parts) -> bool {
         parts
             .headers
             .get(AUTHORIZATION)

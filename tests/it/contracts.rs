@@ -82,6 +82,21 @@ fn the_api_description_has_every_route() {
         ("/webhooks/inbox/retry", &["post"]),
         ("/webhooks/inbox/{inbox_id}/discard", &["post"]),
         ("/pay/{pledge_id}", &["get"]),
+        ("/sandbox/sessions", &["get", "post"]),
+        ("/sandbox/sessions/{session_id}", &["get"]),
+        ("/sandbox/sessions/{session_id}/close", &["post"]),
+        ("/sandbox/sessions/{session_id}/approve", &["post"]),
+        ("/sandbox/sessions/{session_id}/decline", &["post"]),
+        ("/sandbox/payments/{payment_id}/refunds", &["post"]),
+        ("/sandbox/payments/{payment_id}/void", &["post"]),
+        ("/sandbox/payments/{payment_id}/disputes", &["post"]),
+        ("/sandbox/disputes/{dispute_id}/resolve", &["post"]),
+        ("/sandbox/dial", &["get", "put"]),
+        ("/sandbox/books", &["get"]),
+        ("/sandbox/books/payments", &["get"]),
+        ("/sandbox/pay/{session_id}", &["get"]),
+        ("/sandbox/pay/{session_id}/approve", &["post"]),
+        ("/sandbox/pay/{session_id}/decline", &["post"]),
     ] {
         for method in methods {
             assert!(paths[path].get(method).is_some(), "{method} {path} is not described");

@@ -15,5 +15,6 @@ mod pledges;
 mod processes;
 mod projections;
 mod replay_tool;
+mod sandbox;
 mod stripe;
 mod webhooks;

@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::servers::{fresh_database, redis_url};
 
 pub(crate) const ADMIN_TOKEN: &str = "a-token-for-tests";
+/// The key of the sandbox provider's API.
 pub(crate) const SANDBOX_API_KEY: &str = "a-key-of-the-sandbox-for-tests";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_dGVzdHMgc2lnbiB3aXRoIHRoaXMgc2VjcmV0";
 
@@ -64,7 +65,6 @@ impl TestApp {
             WEBHOOK_SECRET,
             "--sandbox-api-key",
             SANDBOX_API_KEY,
-            "--sandbox-settle-after=1",
             "--database-url",
             &database_url,
             "--redis-url",
@@ -72,6 +72,10 @@ impl TestApp {
             "--data-dir",
             data_dir.path().to_str().unwrap(),
         ];
+        let settle_after = "--sandbox-settle-after";
+        if !flags.iter().any(|flag| flag.starts_with(settle_after)) {
+            arguments.extend([settle_after, "1"]);
+        }
         arguments.extend(flags);
         let settings = SettingsOnly::parse_from(arguments).settings;
         let shutdown = Shutdown::new();

@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{ADMIN_TOKEN, WEBHOOK_SECRET};
+use crate::app::{ADMIN_TOKEN, SANDBOX_API_KEY, WEBHOOK_SECRET};
 use crate::eventually;
 
 #[derive(Clone)]
@@ -40,6 +40,79 @@ impl Client {
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         answer(self.request(Method::GET, path).send().await.unwrap()).await
+    }
+
+    /// A request with the key of the sandbox provider.
+    pub fn at_provider(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, &format!("/sandbox{path}")).bearer_auth(SANDBOX_API_KEY)
+    }
+
+    pub async fn provider_get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.at_provider(Method::GET, path).send().await.unwrap()).await
+    }
+
+    pub async fn provider_post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.at_provider(Method::POST, path).json(body).send().await.unwrap()).await
+    }
+
+    /// Turns the provider's dial; what is left out is 0.
+    pub async fn dial(&self, dial: Value) {
+        let (status, body) =
+            answer(self.at_provider(Method::PUT, "/dial").json(&dial).send().await.unwrap()).await;
+        assert_eq!(status, 200, "{body}");
+    }
+
+    /// Opens a session at the provider, as the merchant does.
+    pub async fn open_session(&self, reference: Uuid, amount_minor: i64) -> Uuid {
+        let body = json!({
+            "reference": reference,
+            "amount": {"amount_minor": amount_minor, "currency": "USD"},
+            "return_url": "http://merchant.example",
+        });
+        let (status, body) = self.provider_post("/sessions", &body).await;
+        assert_eq!(status, 200, "{body}");
+        id(&body, "session_id")
+    }
+
+    /// Approves a session, and returns the provider's id of the payment.
+    pub async fn approve(&self, session_id: Uuid) -> String {
+        let (status, body) = self.provider_post(&format!("/sessions/{session_id}/approve"), &json!({})).await;
+        assert_eq!(status, 200, "{body}");
+        body["payment_id"].as_str().unwrap().to_owned()
+    }
+
+    /// A payment that the provider has captured.
+    pub async fn captured_payment(&self, reference: Uuid, amount_minor: i64) -> String {
+        let session = self.open_session(reference, amount_minor).await;
+        let payment = self.approve(session).await;
+        self.reported(session, "payment.captured").await;
+        payment
+    }
+
+    /// Waits until the provider's report of a session has a fact of a type, and returns the report.
+    pub async fn reported(&self, session_id: Uuid, kind: &str) -> Value {
+        let path = format!("/sessions/{session_id}");
+        let holds = |(_, body): &(StatusCode, Value)| {
+            body["facts"].as_array().is_some_and(|facts| facts.iter().any(|fact| fact["type"] == kind))
+        };
+        eventually(Duration::from_secs(5), async || self.provider_get(&path).await, holds).await.1
+    }
+
+    /// Asks the provider for a refund in US dollars.
+    pub async fn refund(&self, payment_id: &str, key: &str, amount_minor: i64) -> (StatusCode, Value) {
+        let body = json!({"amount": {"amount_minor": amount_minor, "currency": "USD"}});
+        let request = self.at_provider(Method::POST, &format!("/payments/{payment_id}/refunds"));
+        answer(request.header("idempotency-key", key).json(&body).send().await.unwrap()).await
+    }
+
+    /// Waits until every fact was told or lost and every genuine message was taken, and returns the
+    /// provider's books.
+    pub async fn settled_books(&self) -> Value {
+        let holds = |(_, body): &(StatusCode, Value)| {
+            let count = |name: &str| body["messages"][name].as_i64().unwrap_or(-1);
+            count("facts") == count("sent") + count("lost") && count("unacknowledged") == 0
+        };
+        eventually(Duration::from_secs(20), async || self.provider_get("/books").await, holds).await.1
     }
 
     /// A draft campaign in US dollars.
