@@ -25,6 +25,10 @@ use crate::report::{Entry, Report};
 use crate::scenarios::Scenario;
 use crate::stage::Stage;
 
+/// As in `careforall`, for ours and for the baselines.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures CareForAll against baselines, and writes the figures down.
 ///
 /// It starts a Postgres and a Redis of its own, with durability left on, in a temporary folder

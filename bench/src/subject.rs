@@ -16,6 +16,7 @@ use crate::wrk::{self, Request};
 
 /// Secrets of services that listen on loopback for a minute.
 const ADMIN_TOKEN: &str = "bench-admin-token";
+const SANDBOX_API_KEY: &str = "bench-sandbox-key";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// The projectors have this long to catch up after a round.
@@ -150,6 +151,7 @@ async fn start_service(stage: &Stage, database: &Database, extent: Extent) -> an
         ("CAREFORALL_DATA_DIR", data_dir),
         ("CAREFORALL_ADMIN_TOKEN", ADMIN_TOKEN),
         ("CAREFORALL_SANDBOX_WEBHOOK_SECRET", WEBHOOK_SECRET),
+        ("CAREFORALL_SANDBOX_API_KEY", SANDBOX_API_KEY),
     ];
     let part = match extent {
         Extent::Whole => "serve-ours",

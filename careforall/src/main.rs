@@ -8,6 +8,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use service::telemetry::{self, LogFormat};
 use service::{Shutdown, shutdown_on_signal};
 
+/// A request makes and drops many small things; the system's allocator took a fifth of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A donation ledger that never loses, doubles or misplaces a gift.
 ///
 /// `careforall up` runs everything in one process, with a Postgres and a Redis of its own where

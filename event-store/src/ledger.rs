@@ -1,6 +1,6 @@
 //! Load, decide, append.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -26,7 +26,7 @@ const MAX_BATCH: usize = 500;
 const MAX_RETRIES: u32 = 3;
 
 /// What is kept beside an event: the command, the request and the webhook it came from.
-pub type Metadata = HashMap<String, String>;
+pub type Metadata = BTreeMap<String, String>;
 
 /// The ledger. Clones share one queue of appends.
 #[derive(Clone)]

@@ -83,8 +83,10 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) {
         };
         record_or_warn(&config.pool, &tried).await;
     }
-    let rest = under_way.join_all().await;
-    record_or_warn(&config.pool, &rest).await;
+    while !under_way.is_empty() {
+        let tried = finished(&mut under_way).await;
+        record_or_warn(&config.pool, &tried).await;
+    }
 }
 
 /// Takes what is due, as far as there is room, and starts sending it.
