@@ -37,10 +37,11 @@ pub struct Totals {
     pub goal_minor: i64,
     /// How much was captured and is still there, in minor units.
     pub raised_minor: i64,
-    /// How much of captured money was refunded, in minor units.
+    /// How much of captured money was refunded, in minor units. A message of an older version lacks
+    /// it: nothing went back.
     #[serde(default)]
     pub refunded_minor: i64,
-    /// How much of captured money was lost in disputes, in minor units.
+    /// How much of captured money was lost in disputes, in minor units; as above.
     #[serde(default)]
     pub charged_back_minor: i64,
     /// How much is held apart and still there, in minor units; not part of what was raised.
