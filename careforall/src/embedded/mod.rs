@@ -103,7 +103,16 @@ impl<K: Kind> Embedded<K> {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+/// Closing the file is not enough: a child that is just being started holds a copy of it until it
+/// runs its own program, and the lock with it.
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Should it fail, the lock ends with the last copy of the file all the same.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DataDir {
@@ -118,7 +127,7 @@ impl DataDir {
         create_private_dir(path)?;
         let path = fs::canonicalize(path).with_context(|| format!("cannot resolve {}", path.display()))?;
         let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// The absolute path of the folder.
