@@ -5,8 +5,8 @@ use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, Utc};
 use domain::{PaymentId, RefundId};
 use reqwest::header::HeaderMap;
+use service::breaker::Breaker;
 
-use crate::breaker::Breaker;
 use crate::{
     CheckOut, CheckedOut, MessageError, Notice, Page, ParseError, PaymentReport, Provider, ProviderError,
     Refund, SessionId, VerifiedMessage,

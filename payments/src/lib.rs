@@ -3,7 +3,6 @@
 //! An adapter turns a provider's own messages into the domain's facts and nothing else: whether a
 //! fact is new, late or contradictory is decided by the pledge.
 
-mod breaker;
 mod guarded;
 mod http;
 mod json;

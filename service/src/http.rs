@@ -1,17 +1,22 @@
 //! What stands around every router: request ids, limits, metrics, problems instead of plain errors.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use metrics::Histogram;
 use tokio::sync::Semaphore;
+use tower::{Layer, Service};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -45,62 +50,116 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct RequestId(pub String);
 
+/// Puts the limits, request ids, metrics and problem documents around `router`.
+pub fn harden<S: Clone + Send + Sync + 'static>(router: Router<S>, limits: Limits) -> Router<S> {
+    router
+        .fallback(async || Problem::from(ProblemKind::NotFound))
+        .method_not_allowed_fallback(async || Problem::from(ProblemKind::MethodNotAllowed))
+        .layer(Harden { limits, in_flight: Arc::new(Semaphore::new(limits.max_in_flight)) })
+}
+
+/// Every request of every service passes here. It is a service of its own instead of a function
+/// for `axum::middleware`, because that copies and boxes the rest of the way once more.
 #[derive(Clone)]
-struct Guard {
+struct Harden {
     limits: Limits,
     in_flight: Arc<Semaphore>,
 }
 
-/// Puts the limits, request ids, metrics and problem documents around `router`.
-pub fn harden<S: Clone + Send + Sync + 'static>(router: Router<S>, limits: Limits) -> Router<S> {
-    let guard = Guard { limits, in_flight: Arc::new(Semaphore::new(limits.max_in_flight)) };
-    router
-        .fallback(async || Problem::from(ProblemKind::NotFound))
-        .method_not_allowed_fallback(async || Problem::from(ProblemKind::MethodNotAllowed))
-        .layer(middleware::from_fn_with_state(guard, guarded))
+impl<S> Layer<S> for Harden {
+    type Service = Hardened<S>;
+
+    fn layer(&self, inner: S) -> Hardened<S> {
+        let endpoint = Endpoint {
+            limits: self.limits,
+            in_flight: self.in_flight.clone(),
+            durations: Durations::default(),
+        };
+        Hardened { inner, endpoint: Arc::new(endpoint) }
+    }
 }
 
-async fn guarded(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let id = request_id(&request);
-    let method = request.method().clone();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("(none)".to_owned(), |path| path.as_str().to_owned());
-    request.extensions_mut().insert(RequestId(id.clone()));
-    request.extensions_mut().insert(guard.limits);
+/// One route and method, hardened.
+#[derive(Clone)]
+struct Hardened<S> {
+    inner: S,
+    endpoint: Arc<Endpoint>,
+}
 
-    let span = tracing::info_span!("request", request_id = %id, %method, route);
-    let mut response = async {
-        let response = run_limited(&guard, request, next).await;
-        tracing::debug!(status = response.status().as_u16(), "answered");
+struct Endpoint {
+    limits: Limits,
+    in_flight: Arc<Semaphore>,
+    durations: Durations,
+}
+
+impl<S> Service<Request> for Hardened<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        // The one that was found ready is used; the clone waits for the next request.
+        let fresh = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, fresh);
+        let endpoint = self.endpoint.clone();
+        Box::pin(async move { Ok(endpoint.answer(inner, request).await) })
+    }
+}
+
+impl Endpoint {
+    async fn answer<S>(&self, inner: S, mut request: Request) -> Response
+    where
+        S: Service<Request, Response = Response, Error = Infallible>,
+    {
+        let started = Instant::now();
+        let id = request_id(&request);
+        let method = method_label(request.method());
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let name = route.as_ref().map_or("(none)", MatchedPath::as_str);
+        request.extensions_mut().insert(RequestId(id.clone()));
+        request.extensions_mut().insert(self.limits);
+
+        let span = tracing::info_span!("request", request_id = id, method, route = name);
+        let mut response = async {
+            let response = self.run_limited(inner, request).await;
+            tracing::debug!(status = response.status().as_u16(), "answered");
+            response
+        }
+        .instrument(span)
+        .await;
+
+        self.durations.record(method, name, response.status().as_u16(), started.elapsed());
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(id)) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
         response
     }
-    .instrument(span)
-    .await;
 
-    record(&method, route, &response, started.elapsed());
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
-}
-
-async fn run_limited(guard: &Guard, request: Request, next: Next) -> Response {
-    let Ok(_permit) = guard.in_flight.try_acquire() else {
-        return Problem::new(ProblemKind::Overloaded, "too many requests at once; try again shortly")
-            .into_response();
-    };
-    let run = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(guard.limits.request_timeout, run).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_panic)) => Problem::internal("a handler panicked").into_response(),
-        Err(_elapsed) => Problem::new(
-            ProblemKind::Unavailable,
-            "no answer in time; what was asked may still be done, so repeat it with the same idempotency key",
-        )
-        .into_response(),
+    async fn run_limited<S>(&self, mut inner: S, request: Request) -> Response
+    where
+        S: Service<Request, Response = Response, Error = Infallible>,
+    {
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            return Problem::new(ProblemKind::Overloaded, "too many requests at once; try again shortly")
+                .into_response();
+        };
+        let run = std::panic::AssertUnwindSafe(inner.call(request)).catch_unwind();
+        match tokio::time::timeout(self.limits.request_timeout, run).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Err(_panic)) => Problem::internal("a handler panicked").into_response(),
+            Err(_elapsed) => Problem::new(
+                ProblemKind::Unavailable,
+                "no answer in time; what was asked may still be done, so repeat it with the same idempotency key",
+            )
+            .into_response(),
+        }
     }
 }
 
@@ -113,9 +172,9 @@ fn request_id(request: &Request) -> String {
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
-fn record(method: &Method, route: String, response: &Response, took: Duration) {
-    // Anything but the usual methods is one label, so that a client cannot make labels up.
-    let method = match method.as_str() {
+/// Anything but the usual methods is one label, so that a client cannot make labels up.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",
         "POST" => "POST",
@@ -124,14 +183,38 @@ fn record(method: &Method, route: String, response: &Response, took: Duration) {
         "DELETE" => "DELETE",
         "OPTIONS" => "OPTIONS",
         _ => "(other)",
-    };
-    metrics::histogram!(
-        "http_server_request_duration_seconds",
-        "method" => method,
-        "route" => route,
-        "status" => response.status().as_u16().to_string(),
-    )
-    .record(took.as_secs_f64());
+    }
+}
+
+/// The histograms of one endpoint. Finding one among all metrics costs more than recording, so
+/// each is looked up once.
+#[derive(Default)]
+struct Durations(RwLock<Vec<Known>>);
+
+/// A histogram, by method and status; an endpoint has a handful.
+struct Known {
+    method: &'static str,
+    status: u16,
+    histogram: Histogram,
+}
+
+impl Durations {
+    fn record(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|known| known.method == method && known.status == status);
+        if let Some(found) = found {
+            return found.histogram.record(took);
+        }
+        drop(known);
+        let histogram = metrics::histogram!(
+            "http_server_request_duration_seconds",
+            "method" => method,
+            "route" => route.to_owned(),
+            "status" => status.to_string(),
+        );
+        histogram.record(took);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Known { method, status, histogram });
+    }
 }
 
 /// Reads a request's body, up to the service's limit.

@@ -2,6 +2,7 @@
 //! health, serving and shutting down.
 
 pub mod auth;
+pub mod breaker;
 pub mod database;
 mod extract;
 pub mod health;

@@ -11,7 +11,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("service", &[]),
     ("read-model", &[]),
     ("event-store", &["domain"]),
-    ("payments", &["domain"]),
+    ("payments", &["domain", "service"]),
     ("command-api", &["domain", "event-store", "payments", "service"]),
     ("webhook-ingest", &["domain", "event-store", "payments", "service"]),
     ("projectors", &["domain", "event-store", "payments", "read-model", "service"]),

@@ -1,4 +1,4 @@
-//! A circuit breaker: a provider that keeps failing is left alone for a while.
+//! A circuit breaker: something that keeps failing is left alone for a while.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,19 +17,21 @@ enum State {
 
 /// Opens after some failures in a row. After a pause it lets one call through, which closes it
 /// again, or opens it for another pause.
-pub(crate) struct Breaker {
+pub struct Breaker {
     name: &'static str,
     failures_to_open: u32,
     pause: Duration,
     state: Mutex<State>,
 }
 
-/// The breaker is open.
+/// The breaker is open: no call may be made now.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct IsOpen;
+pub struct IsOpen;
 
 impl Breaker {
-    pub(crate) fn new(name: &'static str, failures_to_open: u32, pause: Duration) -> Self {
+    /// A closed breaker that opens for `pause` after `failures_to_open` failures in a row. Its state is
+    /// the gauge `circuit_breaker_state{name}`: 0 closed, 1 trying, 2 open.
+    pub fn new(name: &'static str, failures_to_open: u32, pause: Duration) -> Self {
         let breaker =
             Self { name, failures_to_open, pause, state: Mutex::new(State::Closed { failures: 0 }) };
         breaker.show(State::Closed { failures: 0 });
@@ -37,7 +39,10 @@ impl Breaker {
     }
 
     /// Leave to make one call.
-    pub(crate) fn enter(&self) -> Result<Leave<'_>, IsOpen> {
+    ///
+    /// # Errors
+    /// [`IsOpen`] while no call may be made.
+    pub fn enter(&self) -> Result<Leave<'_>, IsOpen> {
         let mut state = self.lock();
         let tries = match *state {
             State::Closed { .. } => false,
@@ -95,19 +100,21 @@ impl Breaker {
 }
 
 /// Leave to make one call. A call that is dropped, because its caller went away, gives no verdict.
-pub(crate) struct Leave<'a> {
+pub struct Leave<'a> {
     breaker: &'a Breaker,
     tries: bool,
     is_over: bool,
 }
 
 impl Leave<'_> {
-    pub(crate) fn succeeded(mut self) {
+    /// The call was answered.
+    pub fn succeeded(mut self) {
         self.is_over = true;
         self.breaker.succeeded();
     }
 
-    pub(crate) fn failed(mut self) {
+    /// The call failed.
+    pub fn failed(mut self) {
         self.is_over = true;
         self.breaker.failed();
     }
