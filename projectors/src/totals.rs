@@ -41,7 +41,8 @@ impl Projector for CampaignTotals {
     ) -> Result<(), ProjectError> {
         let batch = Batch::of(events);
         write_goals(connection, &batch).await?;
-        let new_donors = count_new_donors(connection, &batch).await?;
+        let new_donors = add_captures(connection, &batch).await?;
+        add_returns(connection, &batch).await?;
         self.changed = add_deltas(connection, &batch, &new_donors).await?;
         Ok(())
     }
@@ -57,8 +58,23 @@ struct Batch {
     goals: BTreeMap<Uuid, Goal>,
     published: BTreeSet<Uuid>,
     deltas: BTreeMap<Uuid, Delta>,
-    /// Captured pledges per campaign and donor.
-    captures: BTreeMap<(Uuid, Uuid), i64>,
+    /// What was captured, per campaign and donor.
+    captures: BTreeMap<(Uuid, Uuid), Captured>,
+    /// What went back of captured money, per campaign and donor.
+    returns: BTreeMap<(Uuid, Uuid), Returned>,
+}
+
+struct Captured {
+    pledges: i64,
+    amount_minor: i64,
+    first_at: DateTime<Utc>,
+    last_at: DateTime<Utc>,
+}
+
+#[derive(Default)]
+struct Returned {
+    refunded_minor: i64,
+    charged_back_minor: i64,
 }
 
 struct Goal {
@@ -88,7 +104,7 @@ impl Batch {
                     id.0
                 }
                 Event::Pledge(_, event) => {
-                    batch.add_pledge_event(event);
+                    batch.add_pledge_event(event, recorded.recorded_at);
                     event.campaign_id().0
                 }
             };
@@ -115,7 +131,7 @@ impl Batch {
         }
     }
 
-    fn add_pledge_event(&mut self, event: &PledgeEvent) {
+    fn add_pledge_event(&mut self, event: &PledgeEvent, at: DateTime<Utc>) {
         let campaign_id = event.campaign_id().0;
         let delta = self.deltas.entry(campaign_id).or_default();
         if let Some((from, to)) = event.edge() {
@@ -127,16 +143,28 @@ impl Batch {
         match event {
             PledgeEvent::PledgeCaptured { donor_id, amount, .. } => {
                 delta.raised_minor += amount.amount_minor();
-                *self.captures.entry((campaign_id, donor_id.0)).or_default() += 1;
+                let new = Captured { pledges: 0, amount_minor: 0, first_at: at, last_at: at };
+                let captured = self.captures.entry((campaign_id, donor_id.0)).or_insert(new);
+                captured.pledges += 1;
+                captured.amount_minor += amount.amount_minor();
+                captured.last_at = at;
             }
             PledgeEvent::PaymentUnapplied { amount, .. } => {
                 delta.unapplied_minor += amount.amount_minor();
             }
-            PledgeEvent::PaymentRefunded { amount, held, .. } => {
+            PledgeEvent::PaymentRefunded { donor_id, amount, held, .. } => {
                 delta.give_back(*amount, *held, |delta| &mut delta.refunded_minor);
+                if *held == MoneyHeld::Raised {
+                    let returned = self.returns.entry((campaign_id, donor_id.0)).or_default();
+                    returned.refunded_minor += amount.amount_minor();
+                }
             }
-            PledgeEvent::DisputeLost { amount, held, .. } => {
+            PledgeEvent::DisputeLost { donor_id, amount, held, .. } => {
                 delta.give_back(*amount, *held, |delta| &mut delta.charged_back_minor);
+                if *held == MoneyHeld::Raised {
+                    let returned = self.returns.entry((campaign_id, donor_id.0)).or_default();
+                    returned.charged_back_minor += amount.amount_minor();
+                }
             }
             PledgeEvent::UnappliedAccepted { amount, .. } => {
                 delta.unapplied_minor -= amount.amount_minor();
@@ -187,8 +215,8 @@ async fn write_goals(connection: &mut PgConnection, batch: &Batch) -> Result<(),
     Ok(())
 }
 
-/// Counts captures per donor, and says how many donors of each campaign are new.
-async fn count_new_donors(
+/// Adds up captures per donor, and says how many donors of each campaign are new.
+async fn add_captures(
     connection: &mut PgConnection,
     batch: &Batch,
 ) -> Result<BTreeMap<Uuid, i64>, sqlx::Error> {
@@ -199,20 +227,50 @@ async fn count_new_donors(
     // A row that was not there before has just these captures.
     let new: Vec<(Uuid, i64)> = sqlx::query_as(
         "with counted as (
-             insert into campaign_donors as d (campaign_id, donor_id, captured_pledges)
-             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[])
+             insert into campaign_donors as d (campaign_id, donor_id, captured_pledges, captured_minor,
+                 first_captured_at, last_captured_at)
+             select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::timestamptz[],
+                 $6::timestamptz[])
              on conflict (campaign_id, donor_id)
-                 do update set captured_pledges = d.captured_pledges + excluded.captured_pledges
+                 do update set captured_pledges = d.captured_pledges + excluded.captured_pledges,
+                     captured_minor = d.captured_minor + excluded.captured_minor,
+                     last_captured_at = excluded.last_captured_at
              returning campaign_id, xmax = 0 as is_new
          )
          select campaign_id, count(*) from counted where is_new group by campaign_id",
     )
     .bind(campaigns)
     .bind(donors)
-    .bind(batch.captures.values().copied().collect::<Vec<_>>())
+    .bind(batch.captures.values().map(|c| c.pledges).collect::<Vec<_>>())
+    .bind(batch.captures.values().map(|c| c.amount_minor).collect::<Vec<_>>())
+    .bind(batch.captures.values().map(|c| c.first_at).collect::<Vec<_>>())
+    .bind(batch.captures.values().map(|c| c.last_at).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
     Ok(new.into_iter().collect())
+}
+
+/// Subtracts what went back to donors; it was captured before, so their rows are there.
+async fn add_returns(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+    if batch.returns.is_empty() {
+        return Ok(());
+    }
+    let (campaigns, donors): (Vec<Uuid>, Vec<Uuid>) = batch.returns.keys().copied().unzip();
+    sqlx::query(
+        "update campaign_donors d
+         set refunded_minor = d.refunded_minor + r.refunded_minor,
+             charged_back_minor = d.charged_back_minor + r.charged_back_minor
+         from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[])
+             as r (campaign_id, donor_id, refunded_minor, charged_back_minor)
+         where d.campaign_id = r.campaign_id and d.donor_id = r.donor_id",
+    )
+    .bind(campaigns)
+    .bind(donors)
+    .bind(batch.returns.values().map(|r| r.refunded_minor).collect::<Vec<_>>())
+    .bind(batch.returns.values().map(|r| r.charged_back_minor).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Adds the sums to the rows and returns the rows as they are now.

@@ -8,5 +8,8 @@ mod totals;
 
 pub use checkpoint::{Checkpoint, PROJECTIONS, ledger_id, load_checkpoint};
 pub use redis_totals::{RedisTotals, RedisTotalsError};
-pub use rows::{Campaign, Donation, HistoryEntry, Pledge, UnappliedPayment};
+pub use rows::{
+    ACCOUNTS, AccountBalance, Campaign, CampaignAccounts, CampaignDonor, Day, Donation, HistoryEntry,
+    JournalLine, LoggedWebhook, Pledge, UnappliedPayment,
+};
 pub use totals::{PledgeCounts, Totals, load_totals, load_totals_page};

@@ -1,6 +1,6 @@
 //! Rows of the read tables.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -121,4 +121,153 @@ pub struct Donation {
     pub message: Option<String>,
     /// When the money was taken.
     pub captured_at: DateTime<Utc>,
+}
+
+/// A row of `campaign_donors`: what a donor has given to one campaign.
+///
+/// A donor is a pseudonym, of a guest's address or of an account, so one registered donor's
+/// history may be that of several: `where donor_id = any($1)`.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct CampaignDonor {
+    /// The campaign.
+    pub campaign_id: Uuid,
+    /// The donor's pseudonym.
+    pub donor_id: Uuid,
+    /// How many of their pledges were captured.
+    pub captured_pledges: i64,
+    /// How much was captured, in minor units.
+    pub captured_minor: i64,
+    /// How much of that was refunded, in minor units.
+    pub refunded_minor: i64,
+    /// How much of that was lost in disputes, in minor units.
+    pub charged_back_minor: i64,
+    /// When the first of them was captured.
+    pub first_captured_at: DateTime<Utc>,
+    /// When the last of them was captured.
+    pub last_captured_at: DateTime<Utc>,
+}
+
+/// What happened on a day (UTC): of a campaign in `campaign_days`, over all campaigns of a currency
+/// in `overall_days`. The day is that of the event, not that of the pledge.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct Day {
+    /// The day, in UTC.
+    pub day: NaiveDate,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Pledges made.
+    pub created: i64,
+    /// How much they promised when they were made, in minor units.
+    pub created_minor: i64,
+    /// Pledges whose money was taken.
+    pub captured: i64,
+    /// How much was taken, in minor units.
+    pub captured_minor: i64,
+    /// Pledges whose money arrived.
+    pub completed: i64,
+    /// Pledges whose payment failed for good.
+    pub failed: i64,
+    /// Pledges that nobody paid in time.
+    pub expired: i64,
+    /// Pledges that were withdrawn.
+    pub cancelled: i64,
+    /// How much of captured money was refunded, whenever it was captured, in minor units.
+    pub refunded_minor: i64,
+    /// How much of captured money was lost in disputes, in minor units.
+    pub charged_back_minor: i64,
+    /// How much was taken and held apart, in minor units.
+    pub unapplied_minor: i64,
+    /// What the day added to the raised money, in minor units: captured less refunded less charged
+    /// back. The sum over all days is what was raised.
+    pub net_minor: i64,
+}
+
+/// A row of `journal`: an amount moved from one account to another.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct JournalLine {
+    /// The event that it comes from.
+    pub position: i64,
+    /// Its number among the lines of that event, from 1.
+    pub line: i16,
+    /// The account that is debited; see [`ACCOUNTS`].
+    pub debit_account: String,
+    /// The account that is credited.
+    pub credit_account: String,
+    /// The campaign whose accounts they are.
+    pub campaign_id: Uuid,
+    /// The pledge that it is about.
+    pub pledge_id: Uuid,
+    /// How much, in minor units; positive.
+    pub amount_minor: i64,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// When the event was recorded.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// Every account of a campaign, as the journal names them and in the order of [`CampaignAccounts`].
+pub const ACCOUNTS: [&str; 7] =
+    ["provider_clearing", "bank", "campaign", "unapplied", "refunds", "chargebacks", "fees"];
+
+/// A row of `campaign_accounts`: balances in minor units, debits less credits. They add up to zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq, FromRow)]
+pub struct CampaignAccounts {
+    /// The campaign.
+    pub campaign_id: Uuid,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// What the provider has taken and not paid out; negative when it gave back more than that.
+    pub provider_clearing_minor: i64,
+    /// What was settled.
+    pub bank_minor: i64,
+    /// What was given, before what went back; negative.
+    pub campaign_minor: i64,
+    /// What is held apart; negative.
+    pub unapplied_minor: i64,
+    /// Given back by refund.
+    pub refunds_minor: i64,
+    /// Lost in disputes.
+    pub chargebacks_minor: i64,
+    /// The provider's fees.
+    pub fees_minor: i64,
+    /// The position of the last event that was posted.
+    pub position: i64,
+}
+
+/// A row of `account_balances`.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct AccountBalance {
+    /// The campaign.
+    pub campaign_id: Uuid,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// One of [`ACCOUNTS`].
+    pub account: String,
+    /// Debits less credits, in minor units.
+    pub balance_minor: i64,
+}
+
+/// A row of `webhook_log`: a genuine message of a provider, and what became of it.
+#[derive(Clone, Debug, PartialEq, FromRow)]
+pub struct LoggedWebhook {
+    /// Its place in the inbox: messages are numbered in the order of their arrival.
+    pub inbox_id: i64,
+    /// The provider.
+    pub provider: String,
+    /// The provider's id of the message.
+    pub webhook_id: String,
+    /// The provider's type of the message.
+    pub event_type: String,
+    /// The pledge that it is about, where it says so.
+    pub pledge_id: Option<Uuid>,
+    /// When it came for the first time.
+    pub received_at: DateTime<Utc>,
+    /// `pending`, `processed`, `ignored`, `review`, `dead` or `discarded`.
+    pub outcome: String,
+    /// Why it waits, was ignored, needs review, is dead or was discarded.
+    pub reason: Option<String>,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// When it was finished; none while it waits.
+    pub finished_at: Option<DateTime<Utc>>,
 }
