@@ -46,7 +46,7 @@ pub(crate) async fn fill(pool: &PgPool, events: i64) -> anyhow::Result<()> {
     sqlx::raw_sql(
         "set local maintenance_work_mem = '512MB';
          alter table events add constraint events_stream_is_ordered
-             unique (aggregate_type, aggregate_id, sequence)",
+             unique (aggregate_id, sequence, aggregate_type)",
     )
     .execute(&mut *transaction)
     .await?;

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{DecodeError, Event, StoredEvent};
+use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row};
 
@@ -46,23 +47,24 @@ impl RecordedEvent {
         serde_json::from_str(&self.metadata_json).unwrap_or_default()
     }
 
-    /// Decodes a row, borrowing from it whatever is not kept.
+    /// Decodes a row as the statements below select it, borrowing from it whatever is not kept.
     fn from_row(row: &PgRow) -> Result<Self, ReadError> {
-        let position = row.try_get("position")?;
-        let event_type: &str = row.try_get("event_type")?;
+        let position = row.try_get(0)?;
+        let event_type: &str = row.try_get(4)?;
         let stored = StoredEvent {
-            aggregate_type: row.try_get("aggregate_type")?,
-            aggregate_id: row.try_get("aggregate_id")?,
+            aggregate_type: row.try_get(1)?,
+            aggregate_id: row.try_get(2)?,
             event_type,
-            event_version: row.try_get("event_version")?,
-            payload: row.try_get("payload")?,
+            event_version: row.try_get(5)?,
+            // JSON is sent as its text; making it text first would cost the server a copy of each.
+            payload: row.try_get_unchecked(6)?,
         };
         Ok(Self {
             position,
-            sequence: row.try_get("sequence")?,
+            sequence: row.try_get(3)?,
             event_type: event_type.to_owned(),
-            recorded_at: row.try_get("recorded_at")?,
-            metadata_json: row.try_get("metadata")?,
+            recorded_at: row.try_get(8)?,
+            metadata_json: row.try_get_unchecked(7)?,
             event: Event::decode(stored).map_err(|error| ReadError::Decode { position, error })?,
         })
     }
@@ -79,18 +81,18 @@ pub async fn read_after(
     position: i64,
     limit: i64,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
-    let rows = sqlx::query(
-        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload::text as payload, metadata::text as metadata, recorded_at
+    // Rows are decoded as they come, while the server reads on.
+    let mut rows = sqlx::query(
+        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                recorded_at
          from events where position > $1 order by position limit $2",
     )
     .bind(position)
     .bind(limit)
-    .fetch_all(executor)
-    .await?;
-    let mut events = Vec::with_capacity(rows.len());
-    for row in &rows {
-        match RecordedEvent::from_row(row) {
+    .fetch(executor);
+    let mut events = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        match RecordedEvent::from_row(&row) {
             Ok(event) => events.push(event),
             Err(error) if events.is_empty() => return Err(error),
             Err(_) => break,
@@ -109,8 +111,8 @@ pub async fn read_stream(
     aggregate_id: &str,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
     let rows = sqlx::query(
-        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload::text as payload, metadata::text as metadata, recorded_at
+        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                recorded_at
          from events where aggregate_type = $1 and aggregate_id = $2 order by sequence",
     )
     .bind(aggregate_type)
