@@ -115,16 +115,22 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.part {
-        Some(Part::ServeOurs(settings)) => server::serve_ours(*settings).await,
-        Some(Part::ServeCommandApi(settings)) => server::serve_command_api(*settings).await,
-        Some(Part::ServeBaseline { database_url }) => baseline::serve(&database_url).await,
-        Some(Part::ServeBare { answer }) => server::serve_bare(answer).await,
-        Some(Part::Load(settings)) => lifecycles::load(settings).await,
-        None => measure(cli.options).await,
-    }
+fn run(cli: Cli) -> anyhow::Result<()> {
+    // Ours runs on the threads that the program gives it, everything else on those that tokio gives.
+    let runtime = match cli.part {
+        Some(Part::ServeOurs(_) | Part::ServeCommandApi(_)) => careforall::runtime()?,
+        _ => tokio::runtime::Runtime::new()?,
+    };
+    runtime.block_on(async {
+        match cli.part {
+            Some(Part::ServeOurs(settings)) => server::serve_ours(*settings).await,
+            Some(Part::ServeCommandApi(settings)) => server::serve_command_api(*settings).await,
+            Some(Part::ServeBaseline { database_url }) => baseline::serve(&database_url).await,
+            Some(Part::ServeBare { answer }) => server::serve_bare(answer).await,
+            Some(Part::Load(settings)) => lifecycles::load(settings).await,
+            None => measure(cli.options).await,
+        }
+    })
 }
 
 async fn measure(options: Options) -> anyhow::Result<()> {

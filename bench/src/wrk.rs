@@ -14,7 +14,7 @@ use crate::rounds::{Latency, Sample};
 use crate::stage::Stage;
 
 /// More would only take the processor away from what is measured.
-const THREADS: u64 = 2;
+const THREADS: u64 = 1;
 
 /// What is asked of the service.
 pub(crate) enum Request {
