@@ -7,6 +7,7 @@
 mod apply;
 mod desk;
 mod inbox;
+mod payouts;
 mod receive;
 mod upkeep;
 mod worker;
