@@ -12,7 +12,8 @@ const PAGE: &str = include_str!("../../docs/problems.md");
 
 /// Explains one kind of problem.
 pub(crate) async fn show(Path(name): Path<String>) -> Result<Response, Problem> {
-    let section = section(&name).ok_or_else(|| Problem::new(ProblemKind::NotFound, "no problem has this name"))?;
+    let section =
+        section(&name).ok_or_else(|| Problem::new(ProblemKind::NotFound, "no problem has this name"))?;
     Ok(([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], section).into_response())
 }
 
@@ -40,7 +41,10 @@ mod tests {
     fn the_page_explains_every_kind_of_problem_and_no_other() {
         let explained: Vec<&str> = sections().map(|(heading, _)| heading).collect();
         let kinds: Vec<&str> = ProblemKind::ALL.iter().map(|kind| kind.slug()).collect();
-        assert_eq!(explained, kinds, "docs/problems.md has a section for each kind, in the order of ProblemKind");
+        assert_eq!(
+            explained, kinds,
+            "docs/problems.md has a section for each kind, in the order of ProblemKind"
+        );
         for kind in ProblemKind::ALL {
             let begins = format!("## {}\n\n{}, *{}*.", kind.slug(), kind.status().as_u16(), kind.title());
             let section = section(kind.slug()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use careforall_tests::{Client, TestApp, answer, eventually};
+use careforall_tests::{Client, TestApp, answer, eventually, hostile};
 use chrono::Utc;
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -129,6 +129,12 @@ async fn forged_old_and_malformed_webhooks_change_nothing() {
     let stored: i64 =
         sqlx::query_scalar("select count(*) from webhook_inbox").fetch_one(&app.pool).await.unwrap();
     assert_eq!((app.head().await, stored), (head, 0));
+}
+
+/// `make soak` sends 20,000.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_requests_are_refused_and_lead_to_nothing() {
+    hostile::webhooks(1_500, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

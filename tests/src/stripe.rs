@@ -167,7 +167,9 @@ impl StripeStub {
     pub fn pay_out(&self) -> Value {
         let mut books = self.books();
         let id = format!("po_{}", books.payouts.len() + 1);
-        let mut lines = vec![json!({"id": format!("txn_{id}"), "type": "payout", "source": {"object": "payout", "id": id}})];
+        let mut lines = vec![
+            json!({"id": format!("txn_{id}"), "type": "payout", "source": {"object": "payout", "id": id}}),
+        ];
         for intent in books.intents.values().filter(|intent| intent["status"] == "succeeded") {
             let mut charge = intent["latest_charge"].clone();
             if charge.is_null() {

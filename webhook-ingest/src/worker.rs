@@ -132,7 +132,11 @@ impl Worker {
         let mut errands = Vec::new();
         for (row, conclusion) in rows.into_iter().zip(conclusions) {
             if conclusion.payout_id.is_some() {
-                marks.push(Mark::until(&row, "waits for what the provider says of the payout", PAYOUT_SECONDS));
+                marks.push(Mark::until(
+                    &row,
+                    "waits for what the provider says of the payout",
+                    PAYOUT_SECONDS,
+                ));
                 errands.push((row, conclusion));
             } else if conclusion.to_void.is_empty() || matches!(conclusion.verdict, Verdict::Retry(_)) {
                 marks.push(Mark::of(&row, &conclusion.verdict));
