@@ -11,6 +11,6 @@ mod up;
 
 pub use migrate::migrate;
 pub use parts::api_description;
-pub use roles::{Role, run_role, serve_role};
+pub use roles::{Role, run_role, serve_role, serve_webhook_routes};
 pub use settings::{DatabaseSettings, Settings};
 pub use up::Up;
