@@ -173,6 +173,25 @@ async fn a_fact_about_a_pledge_we_do_not_know_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refund_whose_capture_never_comes_is_for_review() {
+    let app = TestApp::start().await;
+    let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;
+    let mut refund = Client::money_webhook("payment.refunded", pledge, "pay_1", 5000);
+    refund["data"]["refund_id"] = json!("re_1");
+    assert_eq!(app.webhook("msg_refund", &refund).await.0, 200);
+    let waits = |row: &Option<(String, Option<String>)>| {
+        row.as_ref().is_some_and(|row| row.0 == "pending" && row.1.is_some())
+    };
+    eventually(Duration::from_secs(5), async || inbox_status(&app, "msg_refund").await, waits).await;
+    sqlx::query("update webhook_inbox set attempts = 11, next_attempt_at = now()")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    let reason = inbox_with_status(&app, "msg_refund", "review").await.unwrap();
+    assert!(reason.contains("capture of payment pay_1"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn contradictions_are_kept_for_review_and_change_nothing() {
     let app = TestApp::start().await;
     let campaign = app.campaign().await;

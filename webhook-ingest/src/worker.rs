@@ -33,7 +33,8 @@ const POLL: Duration = Duration::from_millis(250);
 const CLAIM_SECONDS: f64 = 5.0;
 /// Rows taken at once.
 const MAX_BATCH: i32 = 500;
-/// After this many tries, over about half an hour, a message goes to the dead letters.
+/// After this many tries, over about half an hour, a message goes to the dead letters, or to review
+/// where it waited for another fact.
 const MAX_ATTEMPTS: i32 = 12;
 /// The pauses between tries double from 1 s up to this.
 const MAX_PAUSE_SECONDS: f64 = 600.0;
@@ -138,7 +139,9 @@ impl Worker {
                     PAYOUT_SECONDS,
                 ));
                 errands.push((row, conclusion));
-            } else if conclusion.to_void.is_empty() || matches!(conclusion.verdict, Verdict::Retry(_)) {
+            } else if conclusion.to_void.is_empty()
+                || matches!(conclusion.verdict, Verdict::Await(_) | Verdict::Retry(_))
+            {
                 marks.push(Mark::of(&row, &conclusion.verdict));
             } else {
                 marks.push(Mark::until(&row, "waits for the provider to void the payment", VOID_SECONDS));
@@ -295,8 +298,9 @@ impl Mark {
             Verdict::Processed => ("processed", None),
             Verdict::Ignored => ("ignored", None),
             Verdict::Review(reason) => ("review", Some(reason)),
+            Verdict::Await(reason) if row.attempts >= MAX_ATTEMPTS => ("review", Some(reason)),
             Verdict::Retry(reason) if row.attempts >= MAX_ATTEMPTS => ("dead", Some(reason)),
-            Verdict::Retry(reason) => ("pending", Some(reason)),
+            Verdict::Await(reason) | Verdict::Retry(reason) => ("pending", Some(reason)),
         };
         if let Some(reason) = reason {
             tracing::warn!(webhook_id = row.webhook_id, pledge_id = ?row.pledge_id, status, reason, "webhook not applied");
