@@ -1,9 +1,11 @@
 //! Measures CareForAll against baselines on this machine; `bench --help` explains.
 
 mod baseline;
+mod facts;
 mod http;
 mod lifecycles;
 mod machine;
+mod messages;
 mod report;
 mod rounds;
 mod scenarios;
@@ -100,9 +102,21 @@ enum Part {
         #[arg(long)]
         answer: String,
     },
+    /// Run webhook-ingest's routes, without its worker, until standard input ends.
+    #[command(hide = true)]
+    ServeWebhookRoutes(Box<Settings>),
+    /// Insert a row for every webhook until standard input ends.
+    #[command(hide = true)]
+    ServePlainWebhooks {
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
     /// Take pledges through their whole lives, and print what was seen as JSON.
     #[command(hide = true)]
     Load(lifecycles::LoadSettings),
+    /// Report captures, and print what was taken as JSON.
+    #[command(hide = true)]
+    Facts(facts::FactSettings),
 }
 
 fn main() -> ExitCode {
@@ -118,7 +132,9 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     // Ours runs on the threads that the program gives it, everything else on those that tokio gives.
     let runtime = match cli.part {
-        Some(Part::ServeOurs(_) | Part::ServeCommandApi(_)) => careforall::runtime()?,
+        Some(Part::ServeOurs(_) | Part::ServeCommandApi(_) | Part::ServeWebhookRoutes(_)) => {
+            careforall::runtime()?
+        }
         _ => tokio::runtime::Runtime::new()?,
     };
     runtime.block_on(async {
@@ -127,7 +143,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Some(Part::ServeCommandApi(settings)) => server::serve_command_api(*settings).await,
             Some(Part::ServeBaseline { database_url }) => baseline::serve(&database_url).await,
             Some(Part::ServeBare { answer }) => server::serve_bare(answer).await,
+            Some(Part::ServeWebhookRoutes(settings)) => server::serve_webhook_routes(*settings).await,
+            Some(Part::ServePlainWebhooks { database_url }) => baseline::serve_webhooks(&database_url).await,
             Some(Part::Load(settings)) => lifecycles::load(settings).await,
+            Some(Part::Facts(settings)) => facts::load(settings).await,
             None => measure(cli.options).await,
         }
     })

@@ -129,6 +129,18 @@ pub(crate) async fn serve_command_api(settings: Settings) -> anyhow::Result<()> 
     service.await.context("the service ended badly")?
 }
 
+/// What takes webhooks, without what works on them.
+pub(crate) async fn serve_webhook_routes(settings: Settings) -> anyhow::Result<()> {
+    telemetry::init_logs(settings.log_format);
+    let listener = TcpListener::bind(settings.listen).await.context("no port to listen on")?;
+    announce(listener.local_addr()?)?;
+    let shutdown = Shutdown::new();
+    let service = tokio::spawn(careforall::serve_webhook_routes(settings, listener, shutdown.clone()));
+    input_ended().await;
+    shutdown.cancel();
+    service.await.context("the service ended badly")?
+}
+
 /// The least that a service over HTTP can do: read a pledge, answer `answer`.
 pub(crate) async fn serve_bare(answer: String) -> anyhow::Result<()> {
     let answer = Bytes::from(answer);

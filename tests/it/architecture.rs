@@ -32,7 +32,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "webhook-ingest",
         ],
     ),
-    ("bench", &["careforall", "domain", "event-store", "payments", "service"]),
+    ("bench", &["careforall", "domain", "event-store", "payments", "read-model", "service"]),
     ("careforall-tests", &["careforall", "domain", "event-store", "payments", "read-model", "service"]),
 ];
 

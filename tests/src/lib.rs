@@ -7,6 +7,7 @@
 mod app;
 mod client;
 pub mod faults;
+pub mod hostile;
 mod program;
 mod servers;
 mod stripe;

@@ -1,11 +1,13 @@
 //! What is measured.
 
+mod accept;
 mod append;
 mod create;
 mod growth;
 mod hot;
 mod mixed;
 mod read;
+mod to_total;
 
 use std::fmt;
 
@@ -37,6 +39,12 @@ pub(crate) enum Scenario {
     /// 64 connections amending one pledge, against a plain postgres-es service
     #[value(name = "hot_aggregate")]
     HotAggregate,
+    /// Taking signed webhooks on 256 connections, against one insert per request behind axum
+    #[value(name = "webhook_accept")]
+    WebhookAccept,
+    /// Facts from the webhook to the total in Redis
+    #[value(name = "webhook_to_total")]
+    WebhookToTotal,
     /// Whole lives of pledges, from the request to completed in the read table
     #[value(name = "mixed")]
     Mixed,
@@ -63,6 +71,8 @@ impl Scenario {
             Self::WholeSystem256 => create::pledge(stage, options, self, Extent::Whole, 256).await,
             Self::AppendLimit => append::run(stage, options, self).await,
             Self::HotAggregate => hot::run(stage, options, self).await,
+            Self::WebhookAccept => accept::run(stage, options, self).await,
+            Self::WebhookToTotal => to_total::run(stage, options, self).await,
             Self::Mixed => mixed::run(stage, options, self).await,
             Self::Growth => growth::run(stage, options, self).await,
             Self::ReadAfter => read::run(stage, options, self).await,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use careforall_tests::{faults, fresh_database};
+use careforall_tests::{faults, fresh_database, hostile};
 use clap::Parser;
 use serde_json::json;
 
@@ -43,6 +43,8 @@ async fn main() -> anyhow::Result<()> {
         started,
         faults::callers_that_leave(&fresh_database().await, 10_000, seed).await,
     );
+    let started = Instant::now();
+    note("hostile_webhooks", started, hostile::webhooks(20_000, seed).await);
     if let Some(folder) = out.parent() {
         std::fs::create_dir_all(folder)?;
     }
