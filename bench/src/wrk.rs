@@ -22,6 +22,8 @@ pub(crate) enum Request {
     Create { campaign_id: Uuid },
     /// Amend this one pledge, to another amount each time; 409 is to be expected.
     Amend { pledge_id: Uuid },
+    /// Show the campaign's totals.
+    Totals { campaign_id: Uuid },
 }
 
 /// What wrk saw, as the script prints it.
@@ -111,6 +113,10 @@ fn script(request: &Request) -> anyhow::Result<String> {
             let head = head("PUT", &format!("/api/pledges/{pledge_id}"), amend_body("100000").len());
             let body = amend_body("%d");
             write!(script, "local request_format = {head:?} .. '\\r\\n{body}'\n{AMEND}")?;
+        }
+        Request::Totals { campaign_id } => {
+            // The same each time: wrk puts it together once.
+            writeln!(script, "wrk.path = '/api/campaigns/{campaign_id}/totals'")?;
         }
     }
     Ok(script)
