@@ -8,8 +8,10 @@ mod app;
 mod client;
 pub mod faults;
 mod program;
+pub mod scale;
 mod servers;
 mod stripe;
+pub mod watchers;
 
 pub use app::TestApp;
 pub use client::{Client, Totals, answer};
