@@ -96,7 +96,7 @@ enum Part {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
-    /// Answer every pledge with the same text until standard input ends.
+    /// Answer every request with the same text until standard input ends.
     #[command(hide = true)]
     ServeBare {
         #[arg(long)]

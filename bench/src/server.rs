@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::Path as FromPath;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use careforall::{Role, Settings, Up, migrate, serve_role};
 use service::{Shutdown, telemetry};
@@ -20,6 +21,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use crate::machine;
 
@@ -141,12 +143,15 @@ pub(crate) async fn serve_webhook_routes(settings: Settings) -> anyhow::Result<(
     service.await.context("the service ended badly")?
 }
 
-/// The least that a service over HTTP can do: read a pledge, answer `answer`.
+/// The least that a service over HTTP can do: read a pledge or an id, answer `answer`.
 pub(crate) async fn serve_bare(answer: String) -> anyhow::Result<()> {
     let answer = Bytes::from(answer);
+    let shown = answer.clone();
     let create =
         async move |_body: Bytes| (StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], answer.clone());
-    serve_plain(Router::new().route("/api/pledges", post(create))).await
+    let show = async move |_: FromPath<Uuid>| ([(CONTENT_TYPE, "application/json")], shown.clone());
+    let router = Router::new().route("/api/pledges", post(create));
+    serve_plain(router.route("/api/campaigns/{id}/totals", get(show))).await
 }
 
 /// Serves a router the way axum's documentation does, until standard input ends.

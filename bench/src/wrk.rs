@@ -25,6 +25,8 @@ pub(crate) enum Request {
     Amend { pledge_id: Uuid },
     /// Send whole requests of equal length, each once, from one file for each thread.
     Signed { files: Vec<PathBuf> },
+    /// Show the campaign's totals.
+    Totals { campaign_id: Uuid },
 }
 
 /// What wrk saw, as the script prints it.
@@ -121,6 +123,10 @@ fn script(request: &Request) -> anyhow::Result<String> {
             let files = files.iter().map(|file| format!("{:?}", file.display().to_string()));
             let files = files.collect::<Vec<_>>().join(", ");
             write!(script, "local files, length = {{{files}}}, {length}\n{SIGNED}")?;
+        }
+        Request::Totals { campaign_id } => {
+            // The same each time: wrk puts it together once.
+            writeln!(script, "wrk.path = '/api/campaigns/{campaign_id}/totals'")?;
         }
     }
     Ok(script)

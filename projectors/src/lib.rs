@@ -8,6 +8,7 @@
 mod campaigns;
 mod expiry;
 mod feed;
+mod history;
 mod mirror;
 mod pledges;
 mod runner;
@@ -73,6 +74,7 @@ pub async fn run_workers(config: Config, shutdown: Shutdown) {
     workers.spawn(runner.clone().run(campaigns::Campaigns));
     workers.spawn(runner.clone().run(pledges::Pledges));
     workers.spawn(runner.clone().run(totals::CampaignTotals::new(mirror)));
+    workers.spawn(runner.clone().run(history::TotalsHistory));
     workers.spawn(runner.run(voids::VoidCancelled { providers: config.providers.clone() }));
     workers.spawn(expiry::run(config.pool, config.ledger, config.pledge_ttl, shutdown));
     workers.join_all().await;

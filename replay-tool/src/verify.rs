@@ -88,6 +88,7 @@ async fn check(pool: &PgPool, redis: &RedisTotals) -> Result<String, End> {
                 "campaigns" => compare_campaigns(&mut snapshot, &fold).await?,
                 "pledges" => compare_pledges(&mut snapshot, &fold).await?,
                 "campaign_totals" => totals = compare_totals(&mut snapshot, &fold).await?,
+                "totals_history" => compare_history(&mut snapshot, &fold).await?,
                 unknown => return differs(format!("projection {unknown} is not compared by this program")),
             }
             done += 1;
@@ -289,6 +290,30 @@ async fn compare_totals(snapshot: &mut PgConnection, fold: &LedgerFold) -> Resul
     }
     same("campaign_totals", "rows", "", expected.len(), seen)?;
     Ok(seen)
+}
+
+/// The history has one row per event, and each campaign's last row is its totals.
+async fn compare_history(snapshot: &mut PgConnection, fold: &LedgerFold) -> Result<(), End> {
+    let expected = fold.totals().map_err(|what| End::Difference(Difference(what)))?;
+    let last: Vec<Totals> = sqlx::query_as(
+        "select l.* from (select distinct campaign_id from campaign_totals_history) c
+         cross join lateral (
+             select * from campaign_totals_history h where h.campaign_id = c.campaign_id
+             order by h.position desc limit 1
+         ) l",
+    )
+    .fetch_all(&mut *snapshot)
+    .await?;
+    same("campaign_totals_history", "campaigns", "", expected.len(), last.len())?;
+    for row in last {
+        let Some(folded) = expected.get(&CampaignId(row.campaign_id)) else {
+            return differs(format!("campaign_totals_history: {} is not in the ledger", row.campaign_id));
+        };
+        same_totals("campaign_totals_history", folded, &row)?;
+    }
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from campaign_totals_history").fetch_one(snapshot).await?;
+    same("campaign_totals_history", "rows", "", fold.position, rows)
 }
 
 /// Redis and the read table move while this looks, so each campaign is compared once both are at

@@ -37,6 +37,8 @@ pub enum ProblemKind {
     IdempotencyKeyReused,
     /// Too much is going on; try again after `Retry-After`.
     Overloaded,
+    /// What is shown has not come to the position that was asked for; try again after `Retry-After`.
+    Behind,
     /// Something the service depends on is out of reach; try again after `Retry-After`.
     Unavailable,
     /// A fault of ours. The log has the details under the request's id. It stays the last, since
@@ -59,6 +61,7 @@ impl ProblemKind {
         Self::RuleBroken,
         Self::IdempotencyKeyReused,
         Self::Overloaded,
+        Self::Behind,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -99,6 +102,7 @@ impl ProblemKind {
                 "The idempotency key was used for another request",
             ),
             Self::Overloaded => ("overloaded", S::SERVICE_UNAVAILABLE, "Too much is going on"),
+            Self::Behind => ("behind", S::SERVICE_UNAVAILABLE, "The position is not reached yet"),
             Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "Something needed is out of reach"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Something went wrong on our side"),
         }

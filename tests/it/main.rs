@@ -14,6 +14,7 @@ mod payment_flow;
 mod pledges;
 mod processes;
 mod projections;
+mod queries;
 mod replay_tool;
 mod sandbox;
 mod stripe;

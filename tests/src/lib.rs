@@ -9,8 +9,10 @@ mod client;
 pub mod faults;
 pub mod hostile;
 mod program;
+pub mod scale;
 mod servers;
 mod stripe;
+pub mod watchers;
 
 pub use app::TestApp;
 pub use client::{Client, Totals, answer};

@@ -8,6 +8,7 @@ mod hot;
 mod mixed;
 mod read;
 mod to_total;
+mod totals;
 
 use std::fmt;
 
@@ -54,6 +55,12 @@ pub(crate) enum Scenario {
     /// Reading the whole ledger by position, against COPY TO STDOUT
     #[value(name = "read_after")]
     ReadAfter,
+    /// GET of totals on 64 connections, against axum answering the same bytes
+    #[value(name = "get_totals")]
+    GetTotals,
+    /// The same while 2,000 events/s are written
+    #[value(name = "get_totals_busy")]
+    GetTotalsBusy,
 }
 
 impl Scenario {
@@ -76,6 +83,8 @@ impl Scenario {
             Self::Mixed => mixed::run(stage, options, self).await,
             Self::Growth => growth::run(stage, options, self).await,
             Self::ReadAfter => read::run(stage, options, self).await,
+            Self::GetTotals => totals::get(stage, options, self, 0).await,
+            Self::GetTotalsBusy => totals::get(stage, options, self, 2_000).await,
         }
     }
 }

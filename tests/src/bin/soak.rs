@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use careforall_tests::{faults, fresh_database, hostile};
+use careforall_tests::{faults, fresh_database, hostile, scale, watchers};
 use clap::Parser;
 use serde_json::json;
 
@@ -45,6 +45,10 @@ async fn main() -> anyhow::Result<()> {
     );
     let started = Instant::now();
     note("hostile_webhooks", started, hostile::webhooks(20_000, seed).await);
+    let started = Instant::now();
+    note("many_watchers", started, watchers::many_watchers(5_000, 50, 60).await);
+    let started = Instant::now();
+    note("reads_at_scale", started, scale::reads_at_scale(1_000_000).await);
     if let Some(folder) = out.parent() {
         std::fs::create_dir_all(folder)?;
     }
