@@ -90,7 +90,7 @@ struct Choices {
 enum Hostile {
     Request {
         what: &'static str,
-        request: RequestBuilder,
+        request: Box<RequestBuilder>,
         expected: &'static [u16],
     },
     /// Bytes that are no, or half, an HTTP request.
@@ -191,7 +191,7 @@ impl Choices {
                 ("altered", self.signed(app, &bytes), KEPT_OR_MALFORMED)
             }
         };
-        Hostile::Request { what, request, expected }
+        Hostile::Request { what, request: Box::new(request), expected }
     }
 
     /// A message as its provider would send it.
