@@ -90,6 +90,9 @@ enum Part {
     /// Run command-api by itself until standard input ends.
     #[command(hide = true)]
     ServeCommandApi(Box<Settings>),
+    /// Run the projectors by themselves until standard input ends.
+    #[command(hide = true)]
+    ServeProjectors(Box<Settings>),
     /// Run a plain postgres-es service until standard input ends.
     #[command(hide = true)]
     ServeBaseline {
@@ -141,6 +144,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         match cli.part {
             Some(Part::ServeOurs(settings)) => server::serve_ours(*settings).await,
             Some(Part::ServeCommandApi(settings)) => server::serve_command_api(*settings).await,
+            Some(Part::ServeProjectors(settings)) => server::serve_projectors(*settings).await,
             Some(Part::ServeBaseline { database_url }) => baseline::serve(&database_url).await,
             Some(Part::ServeBare { answer }) => server::serve_bare(answer).await,
             Some(Part::ServeWebhookRoutes(settings)) => server::serve_webhook_routes(*settings).await,

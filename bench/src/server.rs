@@ -122,10 +122,20 @@ pub(crate) async fn serve_ours(settings: Settings) -> anyhow::Result<()> {
 pub(crate) async fn serve_command_api(settings: Settings) -> anyhow::Result<()> {
     telemetry::init_logs(settings.log_format);
     migrate(settings.database_url.as_deref().context("DATABASE_URL is not set")?).await?;
-    let listener = TcpListener::bind(settings.listen).await.context("no port to listen on")?;
+    serve_alone(Role::CommandApi(settings)).await
+}
+
+/// The projectors by themselves, as `careforall projectors` runs them.
+pub(crate) async fn serve_projectors(settings: Settings) -> anyhow::Result<()> {
+    telemetry::init_logs(settings.log_format);
+    serve_alone(Role::Projectors(settings)).await
+}
+
+async fn serve_alone(role: Role) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(role.settings().listen).await.context("no port to listen on")?;
     announce(listener.local_addr()?)?;
     let shutdown = Shutdown::new();
-    let service = tokio::spawn(serve_role(Role::CommandApi(settings), listener, shutdown.clone()));
+    let service = tokio::spawn(serve_role(role, listener, shutdown.clone()));
     input_ended().await;
     shutdown.cancel();
     service.await.context("the service ended badly")?

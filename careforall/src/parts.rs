@@ -124,9 +124,10 @@ impl Parts {
 
     async fn redis(&self, pool: &PgPool) -> anyhow::Result<RedisTotals> {
         let url = needed(self.redis_url.as_deref(), "REDIS_URL")?;
-        let client = redis::Client::open(url).context("REDIS_URL must look like redis://host:6379")?;
         let ledger_id = read_model::ledger_id(pool).await.context("run `careforall migrate` first")?;
-        Ok(RedisTotals::new(client, ledger_id)?)
+        RedisTotals::open(url, ledger_id).context(
+            "REDIS_URL must look like redis://host:6379, or redis+cluster://host:6379,host:6379 for a cluster",
+        )
     }
 
     pub(crate) async fn command_api(

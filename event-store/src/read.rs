@@ -36,6 +36,10 @@ pub enum ReadError {
     Decode {
         /// Where it stands.
         position: i64,
+        /// The type of its aggregate.
+        aggregate_type: String,
+        /// Its name.
+        event_type: String,
         /// What is wrong.
         error: DecodeError,
     },
@@ -65,7 +69,12 @@ impl RecordedEvent {
             event_type: event_type.to_owned(),
             recorded_at: row.try_get(8)?,
             metadata_json: row.try_get_unchecked(7)?,
-            event: Event::decode(stored).map_err(|error| ReadError::Decode { position, error })?,
+            event: Event::decode(stored).map_err(|error| ReadError::Decode {
+                position,
+                aggregate_type: stored.aggregate_type.to_owned(),
+                event_type: event_type.to_owned(),
+                error,
+            })?,
         })
     }
 }
@@ -117,6 +126,35 @@ pub async fn read_stream(
     )
     .bind(aggregate_type)
     .bind(aggregate_id)
+    .fetch_all(executor)
+    .await?;
+    rows.iter().map(RecordedEvent::from_row).collect()
+}
+
+/// The events of one name in the streams of many aggregates, in no order.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn read_named(
+    executor: impl PgExecutor<'_>,
+    aggregate_type: &str,
+    aggregate_ids: &[String],
+    event_type: &str,
+) -> Result<Vec<RecordedEvent>, ReadError> {
+    // One look into the index of streams per aggregate, however large the ledger is.
+    let rows = sqlx::query(
+        "select e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
+                e.payload, e.metadata, e.recorded_at
+         from unnest($2::text[]) as wanted (id)
+         cross join lateral (
+             select * from events e
+             where e.aggregate_type = $1 and e.aggregate_id = wanted.id and e.event_type = $3
+             offset 0
+         ) e",
+    )
+    .bind(aggregate_type)
+    .bind(aggregate_ids)
+    .bind(event_type)
     .fetch_all(executor)
     .await?;
     rows.iter().map(RecordedEvent::from_row).collect()

@@ -19,6 +19,7 @@ pub(crate) struct TotalsHistory;
 #[async_trait]
 impl Projector for TotalsHistory {
     const NAME: &'static str = "totals_history";
+    const TABLES: &'static [&'static str] = &["campaign_totals_history", "campaign_first_gifts"];
 
     async fn fold(
         &mut self,

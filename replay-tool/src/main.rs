@@ -1,6 +1,7 @@
 //! `replay`: see `replay --help`.
 
 mod ledger_fold;
+mod rebuild;
 mod show;
 mod verify;
 
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use domain::PledgeId;
+use projectors::RebuildOptions;
 use read_model::RedisTotals;
 use service::ServicesFile;
 use sqlx::PgPool;
@@ -56,6 +58,25 @@ enum Command {
     /// fold of the ledger equals the read tables and the totals in Redis at the same position. Says
     /// the first difference and exits with 1.
     Verify,
+    /// Build a projection anew from the ledger, and switch over; readers notice nothing.
+    ///
+    /// The one command that writes. The new tables are built beside the live ones, both are compared at
+    /// one position, and the new ones take over in a moment in which nobody uses them. It may be
+    /// interrupted, and goes on where it was when it is run again. If the live tables turn out to be
+    /// wrong, it says how, keeps the new ones, and exits with 1.
+    ///
+    /// Needs the user that owns the tables: the one that runs `careforall migrate`.
+    Rebuild {
+        /// The projection.
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(projectors::REBUILDABLE))]
+        projection: String,
+        /// Switch over even if the live tables differ.
+        #[arg(long)]
+        accept_differences: bool,
+        /// Begin anew, even if an earlier run left something to go on from.
+        #[arg(long)]
+        restart: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -88,8 +109,8 @@ impl Places {
             Some(url) => url.clone(),
             None => self.services()?.redis_url,
         };
-        let client = redis::Client::open(url).context("the address of Redis cannot be used")?;
-        let redis = RedisTotals::new(client, read_model::ledger_id(pool).await?)?;
+        let redis = RedisTotals::open(&url, read_model::ledger_id(pool).await?)
+            .context("the address of Redis cannot be used")?;
         redis.ping().await.context("Redis cannot be reached")?;
         Ok(redis)
     }
@@ -112,6 +133,10 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
     let pool = cli.places.pool().await?;
     match cli.command {
         Command::Show(Show::Pledge { id }) => show::pledge(&pool, id).await,
+        Command::Rebuild { projection, accept_differences, restart } => {
+            let options = RebuildOptions { restart, accept_differences };
+            rebuild::run(&pool, &projection, options).await
+        }
         Command::Verify => verify::verify(&pool, &cli.places.redis(&pool).await?).await,
     }
 }

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use careforall_tests::{PrivateRedis, Program, TestApp, eventually, free_address, fresh_database, redis_url};
-use event_store::{Append, Condition, Ledger, NewEvent, StreamEvents};
+use careforall_tests::{PrivateRedis, TestApp, eventually, fresh_database, redis_url};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::json;
-use sqlx::PgPool;
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,49 +160,4 @@ async fn a_worker_whose_lease_was_taken_changes_nothing() {
     let ask = async || app.totals(campaign).await.1;
     eventually(Duration::from_secs(5), ask, |totals| totals["raised_minor"] == 500).await;
     app.assert_verified().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_is_not_understood_stops_the_projectors_and_is_never_skipped() {
-    let (database_url, redis_url) = (fresh_database().await, redis_url().await);
-    let folder = tempfile::tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
-    let flags = ["--database-url", &database_url, "--redis-url", &redis_url, "--data-dir", data_dir];
-    let program = Program::start("up", &free_address(), &flags).await;
-    program.ready().await;
-    let campaign = program.client.campaign().await;
-    let ask = async || program.client.totals_now(campaign).await.1;
-    eventually(Duration::from_secs(3), ask, |totals| totals["source"] == "redis").await;
-
-    let pool = PgPool::connect(&database_url).await.unwrap();
-    let understood = event_store::head(&pool).await.unwrap();
-    let event = NewEvent {
-        event_type: "PledgeTransmogrified".to_owned(),
-        event_version: "1".to_owned(),
-        payload: r#"{"PledgeTransmogrified":{}}"#.to_owned(),
-        metadata: "{}".to_owned(),
-    };
-    let stream = Condition { aggregate_type: "pledge", aggregate_id: Uuid::new_v4(), sequence: 0 };
-    let append = Append {
-        command_id: Uuid::new_v4(),
-        streams: vec![StreamEvents { stream, events: vec![event] }],
-        conditions: vec![],
-        donor: None,
-    };
-    Ledger::start(pool.clone()).append(append).await.unwrap();
-    program.client.pledge(campaign, 5000, "ada@example.org").await;
-
-    let metrics = async || {
-        let answer = program.client.request(Method::GET, "/metrics").send().await.unwrap();
-        answer.text().await.unwrap()
-    };
-    eventually(Duration::from_secs(10), metrics, |metrics| {
-        ["campaigns", "pledges", "campaign_totals", "void_cancelled"]
-            .iter()
-            .all(|name| metrics.contains(&format!("projector_stopped{{projector=\"{name}\"}} 1")))
-    })
-    .await;
-    let furthest: i64 =
-        sqlx::query_scalar("select max(position) from projector_checkpoints").fetch_one(&pool).await.unwrap();
-    assert_eq!(furthest, understood, "nothing behind the event is folded");
 }

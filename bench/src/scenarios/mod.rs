@@ -6,6 +6,7 @@ mod create;
 mod growth;
 mod hot;
 mod mixed;
+mod projections;
 mod read;
 mod to_total;
 mod totals;
@@ -61,6 +62,15 @@ pub(crate) enum Scenario {
     /// The same while 2,000 events/s are written
     #[value(name = "get_totals_busy")]
     GetTotalsBusy,
+    /// From the commit of an event to its position in Redis, at 5,000 events/s
+    #[value(name = "projection_lag")]
+    ProjectionLag,
+    /// From position 1 to the end: the totals and Redis alone
+    #[value(name = "catch_up_totals")]
+    CatchUpTotals,
+    /// From position 1 to the end: all projections together
+    #[value(name = "catch_up_all")]
+    CatchUpAll,
 }
 
 impl Scenario {
@@ -85,6 +95,9 @@ impl Scenario {
             Self::ReadAfter => read::run(stage, options, self).await,
             Self::GetTotals => totals::get(stage, options, self, 0).await,
             Self::GetTotalsBusy => totals::get(stage, options, self, 2_000).await,
+            Self::ProjectionLag => projections::lag(stage, options, self).await,
+            Self::CatchUpTotals => projections::catch_up(stage, options, self, Some("campaign_totals")).await,
+            Self::CatchUpAll => projections::catch_up(stage, options, self, None).await,
         }
     }
 }

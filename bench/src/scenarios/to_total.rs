@@ -131,9 +131,8 @@ struct Seen {
 impl Seen {
     /// Follows the totals of the one campaign. Redis tells of each change when it has made it.
     async fn follow(stage: &Stage, pool: &PgPool) -> anyhow::Result<Self> {
-        let client = redis::Client::open(stage.redis_url())?;
         let ledger_id = read_model::ledger_id(pool).await?;
-        let mut messages = RedisTotals::new(client, ledger_id)?.subscribe().await?;
+        let mut messages = RedisTotals::open(stage.redis_url(), ledger_id)?.subscribe().await?;
         let (write, totals) = watch::channel(Vec::new());
         let task = tokio::spawn(async move {
             let mut messages = messages.on_message();
