@@ -3,6 +3,7 @@
 //! A handler reads as four lines: extract, build the command, execute, respond. No handler opens a
 //! transaction; appends go through the ledger's queue, which finishes whatever the client does.
 
+mod accept;
 mod campaigns;
 mod input;
 mod open_campaigns;
@@ -11,6 +12,8 @@ mod payment_sessions;
 mod pledges;
 mod refunds;
 mod replies;
+
+use std::time::Duration;
 
 use axum::extract::FromRef;
 use domain::IdKey;
@@ -38,6 +41,8 @@ pub struct Config {
     pub providers: Providers,
     /// The address that donors see, without a slash at the end.
     pub public_url: PublicUrl,
+    /// A provider is asked what became of a payment or a refund for the first time after this.
+    pub reconcile_after: Duration,
 }
 
 /// The address that donors see, without a slash at the end.
@@ -53,7 +58,12 @@ pub(crate) struct State {
     providers: Providers,
     public_url: PublicUrl,
     open_campaigns: OpenCampaigns,
+    reconcile_after: ReconcileAfter,
 }
+
+/// How long after it was begun a payment or a refund is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReconcileAfter(pub(crate) Duration);
 
 fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
@@ -61,6 +71,7 @@ fn routes() -> OpenApiRouter<State> {
         .merge(pledges::router())
         .merge(pay::router())
         .merge(refunds::router())
+        .merge(accept::router())
 }
 
 /// The description of this service's routes.
@@ -77,6 +88,7 @@ pub fn router(config: Config) -> OpenApiRouter {
         admin_token: config.admin_token,
         providers: config.providers,
         public_url: config.public_url,
+        reconcile_after: ReconcileAfter(config.reconcile_after),
     };
     routes().with_state(state)
 }

@@ -6,7 +6,6 @@
 //! written any number of times.
 
 mod campaigns;
-mod expiry;
 mod feed;
 mod mirror;
 mod pledges;
@@ -15,12 +14,10 @@ mod totals;
 mod unapplied;
 mod voids;
 
-use std::time::Duration;
-
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
-use event_store::{Ledger, Wakeup};
+use event_store::Wakeup;
 use payments::Providers;
 use read_model::RedisTotals;
 use service::health::{Check, Health, PostgresCheck};
@@ -34,14 +31,10 @@ use tokio::task::JoinSet;
 pub struct Config {
     /// Connections for reading the ledger and writing the read tables.
     pub pool: PgPool,
-    /// The ledger, for reactions that issue commands.
-    pub ledger: Ledger,
     /// Where totals are mirrored to.
     pub redis: RedisTotals,
     /// The providers that are asked to void cancelled pledges.
     pub providers: Providers,
-    /// A pledge that is pending for longer than this expires.
-    pub pledge_ttl: Duration,
 }
 
 /// What must work for the projectors to be ready.
@@ -74,7 +67,6 @@ pub async fn run_workers(config: Config, shutdown: Shutdown) {
     workers.spawn(runner.clone().run(pledges::Pledges));
     workers.spawn(runner.clone().run(totals::CampaignTotals::new(mirror)));
     workers.spawn(runner.run(voids::VoidCancelled { providers: config.providers.clone() }));
-    workers.spawn(expiry::run(config.pool, config.ledger, config.pledge_ttl, shutdown));
     workers.join_all().await;
 }
 
