@@ -1,6 +1,7 @@
 //! `replay`: see `replay --help`.
 
 mod ledger_fold;
+mod reconcile;
 mod show;
 mod verify;
 
@@ -24,6 +25,9 @@ use sqlx::postgres::PgPoolOptions;
 struct Cli {
     #[command(flatten)]
     places: Places,
+    /// Print JSON for programs; for `reconcile`.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -56,6 +60,7 @@ enum Command {
     /// fold of the ledger equals the read tables and the totals in Redis at the same position. Says
     /// the first difference and exits with 1.
     Verify,
+    Reconcile(reconcile::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -109,9 +114,13 @@ async fn main() -> ExitCode {
 
 /// Whether what was asked for is well.
 async fn run(cli: Cli) -> anyhow::Result<bool> {
-    let pool = cli.places.pool().await?;
-    match cli.command {
-        Command::Show(Show::Pledge { id }) => show::pledge(&pool, id).await,
-        Command::Verify => verify::verify(&pool, &cli.places.redis(&pool).await?).await,
+    let Cli { places, json, command } = cli;
+    match command {
+        Command::Show(Show::Pledge { id }) => show::pledge(&places.pool().await?, id).await,
+        Command::Verify => {
+            let pool = places.pool().await?;
+            verify::verify(&pool, &places.redis(&pool).await?).await
+        }
+        Command::Reconcile(arguments) => reconcile::run(&places, arguments, json).await,
     }
 }
