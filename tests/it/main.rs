@@ -1,6 +1,7 @@
 //! The integration, end-to-end and fault tests, over real Postgres and Redis.
 #![allow(clippy::unwrap_used)]
 
+mod any_order;
 mod architecture;
 mod back_pressure;
 mod campaigns;
@@ -14,6 +15,7 @@ mod payment_flow;
 mod pledges;
 mod processes;
 mod projections;
+mod reconcile;
 mod replay_tool;
 mod sandbox;
 mod stripe;

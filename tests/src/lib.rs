@@ -5,13 +5,14 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
 
 mod app;
+pub mod chaos;
 mod client;
 pub mod faults;
 mod program;
 mod servers;
 mod stripe;
 
-pub use app::TestApp;
+pub use app::{SANDBOX_API_KEY, TestApp};
 pub use client::{Client, Totals, answer};
 pub use program::{Program, free_address, program, replay};
 pub use servers::{PrivateRedis, fresh_database, redis_url};

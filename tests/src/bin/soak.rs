@@ -1,9 +1,10 @@
 //! The long runs: see `make soak`. Each is seeded and can be repeated.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use careforall_tests::chaos::{Chaos, donations_through_a_broken_provider};
 use careforall_tests::{faults, fresh_database};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use serde_json::json;
 
 /// Runs the fault tests at full length and reports what each did.
@@ -12,37 +13,60 @@ struct Arguments {
     /// The same seed makes the same choices.
     #[arg(long, env = "SOAK_SEED", default_value_t = 1)]
     seed: u64,
+    /// Only these runs; all of them where none is named.
+    #[arg(long, value_enum)]
+    only: Vec<Run>,
     /// Where the report goes.
     #[arg(long, default_value = "target/soak/latest.json")]
     out: std::path::PathBuf,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Run {
+    WritersAndAReader,
+    AKilledWriter,
+    AKilledPostgres,
+    CallersThatLeave,
+    Donations,
+    DonationsAndKills,
+}
+
+impl Run {
+    async fn run(self, seed: u64) -> String {
+        match self {
+            Self::WritersAndAReader => {
+                faults::writers_and_a_reader(&fresh_database().await, 4, 100_000).await
+            }
+            Self::AKilledWriter => faults::a_killed_writer(&fresh_database().await, 50, seed).await,
+            Self::AKilledPostgres => faults::a_killed_postgres(5, seed).await,
+            Self::CallersThatLeave => faults::callers_that_leave(&fresh_database().await, 10_000, seed).await,
+            Self::Donations => donations(0, seed).await,
+            Self::DonationsAndKills => donations(20, seed).await,
+        }
+    }
+}
+
+async fn donations(kills: usize, seed: u64) -> String {
+    let pledge_ttl = Duration::from_secs(30);
+    donations_through_a_broken_provider(Chaos { donations: 2_000, kills, seed, pledge_ttl }).await
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { seed, out } = Arguments::parse();
+    let Arguments { seed, only, out } = Arguments::parse();
     let mut report = Vec::new();
-    let mut note = |name: &str, started: Instant, did: String| {
-        let seconds = started.elapsed().as_secs_f64();
-        println!("{name:<24} {seconds:>7.1} s  {did}");
-        report.push(json!({"name": name, "seed": seed, "seconds": seconds, "did": did}));
-    };
     println!("seed {seed}");
-    let started = Instant::now();
-    note(
-        "writers_and_a_reader",
-        started,
-        faults::writers_and_a_reader(&fresh_database().await, 4, 100_000).await,
-    );
-    let started = Instant::now();
-    note("a_killed_writer", started, faults::a_killed_writer(&fresh_database().await, 50, seed).await);
-    let started = Instant::now();
-    note("a_killed_postgres", started, faults::a_killed_postgres(5, seed).await);
-    let started = Instant::now();
-    note(
-        "callers_that_leave",
-        started,
-        faults::callers_that_leave(&fresh_database().await, 10_000, seed).await,
-    );
+    for run in Run::value_variants() {
+        if !only.is_empty() && !only.contains(run) {
+            continue;
+        }
+        let started = Instant::now();
+        let did = run.run(seed).await;
+        let seconds = started.elapsed().as_secs_f64();
+        let name = format!("{run:?}");
+        println!("{name:<18} {seconds:>7.1} s  {did}");
+        report.push(json!({"name": name, "seed": seed, "seconds": seconds, "did": did}));
+    }
     if let Some(folder) = out.parent() {
         std::fs::create_dir_all(folder)?;
     }
