@@ -2,6 +2,7 @@
 
 mod ledger_fold;
 mod rebuild;
+mod reconcile;
 mod show;
 mod verify;
 
@@ -26,6 +27,9 @@ use sqlx::postgres::PgPoolOptions;
 struct Cli {
     #[command(flatten)]
     places: Places,
+    /// Print JSON for programs; for `reconcile`.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -77,6 +81,7 @@ enum Command {
         #[arg(long)]
         restart: bool,
     },
+    Reconcile(reconcile::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -130,13 +135,17 @@ async fn main() -> ExitCode {
 
 /// Whether what was asked for is well.
 async fn run(cli: Cli) -> anyhow::Result<bool> {
-    let pool = cli.places.pool().await?;
-    match cli.command {
-        Command::Show(Show::Pledge { id }) => show::pledge(&pool, id).await,
+    let Cli { places, json, command } = cli;
+    match command {
+        Command::Show(Show::Pledge { id }) => show::pledge(&places.pool().await?, id).await,
         Command::Rebuild { projection, accept_differences, restart } => {
             let options = RebuildOptions { restart, accept_differences };
-            rebuild::run(&pool, &projection, options).await
+            rebuild::run(&places.pool().await?, &projection, options).await
         }
-        Command::Verify => verify::verify(&pool, &cli.places.redis(&pool).await?).await,
+        Command::Verify => {
+            let pool = places.pool().await?;
+            verify::verify(&pool, &places.redis(&pool).await?).await
+        }
+        Command::Reconcile(arguments) => reconcile::run(&places, arguments, json).await,
     }
 }

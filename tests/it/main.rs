@@ -1,6 +1,7 @@
 //! The integration, end-to-end and fault tests, over real Postgres and Redis.
 #![allow(clippy::unwrap_used)]
 
+mod any_order;
 mod architecture;
 mod back_pressure;
 mod campaigns;
@@ -17,6 +18,7 @@ mod projections;
 mod projectors;
 mod queries;
 mod rebuild;
+mod reconcile;
 mod replay_tool;
 mod sandbox;
 mod stripe;
