@@ -118,8 +118,11 @@ async fn lost_refunds_and_disputes_are_found() {
     eventually(PATIENCE, raised, |minor| *minor == 2000).await;
     let totals = app.totals(campaign).await.1;
     assert_eq!((&totals["refunded_minor"], &totals["charged_back_minor"]), (&json!(2000), &json!(1000)));
-    let found = ["asked_refunded", "asked_dispute_opened", "asked_dispute_lost"];
-    assert_eq!(asked(&app.pool).await, found);
+    let expected = ["asked_refunded", "asked_dispute_opened", "asked_dispute_lost"];
+    let found: Vec<String> = asked(&app.pool).await;
+    // The settlement may have been asked for before it was told.
+    let found: Vec<&str> = found.iter().map(String::as_str).filter(|kind| *kind != "asked_settled").collect();
+    assert_eq!(found, expected);
     app.assert_verified().await;
 }
 

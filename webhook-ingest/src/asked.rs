@@ -2,6 +2,7 @@
 //! takes the same way as what they say by themselves.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use cqrs_es::Aggregate;
 use domain::{Decide, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeId};
@@ -142,13 +143,13 @@ async fn load_once<'a>(
     pledges: &'a mut HashMap<Uuid, Pledge>,
     id: Uuid,
 ) -> Result<Option<&'a mut Pledge>, sqlx::Error> {
-    if !pledges.contains_key(&id) {
-        match ledger.load_many::<Pledge>(&[id]).await?.remove(&id) {
-            Some(Ok(loaded)) => pledges.insert(id, loaded.aggregate),
+    Ok(match pledges.entry(id) {
+        Entry::Occupied(known) => Some(known.into_mut()),
+        Entry::Vacant(place) => match ledger.load_many::<Pledge>(&[id]).await?.remove(&id) {
+            Some(Ok(loaded)) => Some(place.insert(loaded.aggregate)),
             Some(Err(_)) | None => None,
-        };
-    }
-    Ok(pledges.get_mut(&id))
+        },
+    })
 }
 
 #[cfg(test)]
