@@ -49,7 +49,7 @@ static WRITE: LazyLock<Script> = LazyLock::new(|| {
 /// Reads a campaign's totals. Loaded by the writer alone.
 static READ: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.call('HGETALL', KEYS[1])"));
 
-/// Moves a mark on, if it is what its writer left. Loaded by the writer alone, like [`struct@READ`].
+/// Moves a mark on, if it is what its writer left. Loaded by the writer alone, like [`static@READ`].
 static MOVE_MARK: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
