@@ -1,98 +1,52 @@
 //! `replay`: see `replay --help`.
 
 mod ledger_fold;
+mod places;
 mod show;
 mod verify;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
-use domain::PledgeId;
-use read_model::RedisTotals;
-use service::ServicesFile;
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use clap::{Parser, Subcommand};
 
-/// The auditors' view of the ledger: nothing is changed, everything is checked.
+use crate::places::Places;
+
+/// As in `careforall`: folding makes many small things.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The auditors' view of the ledger: everything is checked, and no projection is trusted.
 ///
-/// It reads the ledger itself and trusts no projection. Exit codes: 0 all is well, 1 a difference
-/// was found or what was asked for does not exist, 2 the check could not be made.
+/// It reads the ledger itself, from position 1, by rules of its own, and compares what it finds with
+/// the read tables and with the totals in Redis. All that it needs is the address of the database and
+/// a role that may read. The system may go on working meanwhile.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    version,
+    disable_help_subcommand = true,
+    after_long_help = "\
+Exit codes:
+  0  all is well
+  1  a difference was found, or what was asked for does not exist
+  2  it could not be done: wrong arguments, Postgres or Redis out of reach
+
+Each command explains itself: replay verify --help. docs/auditing.md says what is proved."
+)]
 struct Cli {
     #[command(flatten)]
     places: Places,
+    /// Print JSON for programs instead of tables for people.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
 
-/// Where the ledger is.
-#[derive(Args)]
-struct Places {
-    /// Postgres to read from; a read-only role is enough.
-    /// [default: the one of a running `careforall up` on the data folder]
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
-    database_url: Option<String>,
-
-    /// Redis to compare with. [default: as for --database-url]
-    #[arg(long, env = "REDIS_URL", hide_env_values = true, global = true)]
-    redis_url: Option<String>,
-
-    /// Data folder of a running `careforall up`.
-    #[arg(long, env = "CAREFORALL_DATA_DIR", default_value = ".careforall", global = true)]
-    data_dir: PathBuf,
-}
-
+/// A subcommand is one file: its arguments, and `run`, which says whether all is well.
 #[derive(Subcommand)]
 enum Command {
-    /// Show what the ledger holds.
-    #[command(subcommand)]
-    Show(Show),
-    /// Check the whole ledger, and every projection against it.
-    ///
-    /// Positions are contiguous from 1, every transition is an edge of the state machine, and a
-    /// fold of the ledger equals the read tables and the totals in Redis at the same position. Says
-    /// the first difference and exits with 1.
-    Verify,
-}
-
-#[derive(Subcommand)]
-enum Show {
-    /// The history of one pledge, with positions and times.
-    Pledge {
-        /// The pledge's id.
-        id: PledgeId,
-    },
-}
-
-impl Places {
-    /// The data folder says where things are, unless both addresses are given.
-    fn services(&self) -> anyhow::Result<ServicesFile> {
-        ServicesFile::read(&self.data_dir)
-            .context("name the ledger by --database-url and --redis-url, or by --data-dir")
-    }
-
-    async fn pool(&self) -> anyhow::Result<PgPool> {
-        let url = match &self.database_url {
-            Some(url) => url.clone(),
-            None => self.services()?.database_url,
-        };
-        let pool = PgPoolOptions::new().max_connections(2).connect(&url).await;
-        pool.context("Postgres cannot be reached")
-    }
-
-    async fn redis(&self, pool: &PgPool) -> anyhow::Result<RedisTotals> {
-        let url = match &self.redis_url {
-            Some(url) => url.clone(),
-            None => self.services()?.redis_url,
-        };
-        let client = redis::Client::open(url).context("the address of Redis cannot be used")?;
-        let redis = RedisTotals::new(client, read_model::ledger_id(pool).await?)?;
-        redis.ping().await.context("Redis cannot be reached")?;
-        Ok(redis)
-    }
+    Show(show::Arguments),
+    Verify(verify::Arguments),
 }
 
 #[tokio::main]
@@ -109,9 +63,9 @@ async fn main() -> ExitCode {
 
 /// Whether what was asked for is well.
 async fn run(cli: Cli) -> anyhow::Result<bool> {
-    let pool = cli.places.pool().await?;
-    match cli.command {
-        Command::Show(Show::Pledge { id }) => show::pledge(&pool, id).await,
-        Command::Verify => verify::verify(&pool, &cli.places.redis(&pool).await?).await,
+    let Cli { places, json, command } = cli;
+    match command {
+        Command::Show(arguments) => show::run(&places, arguments, json).await,
+        Command::Verify(arguments) => verify::run(&places, arguments, json).await,
     }
 }

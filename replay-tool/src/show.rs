@@ -1,9 +1,39 @@
 //! What the ledger holds, for people.
 
+use clap::{Args, Subcommand};
 use cqrs_es::Aggregate;
 use domain::{Event, Pledge, PledgeEvent, PledgeId};
 use event_store::{RecordedEvent, read_stream};
 use sqlx::PgPool;
+
+use crate::places::Places;
+
+/// Show what the ledger holds.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The history of one pledge, with positions and times.
+    Pledge {
+        /// The pledge's id.
+        id: PledgeId,
+    },
+}
+
+/// Shows it; false when it does not exist.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub(crate) async fn run(places: &Places, arguments: Arguments, _json: bool) -> anyhow::Result<bool> {
+    let pool = places.pool().await?;
+    match arguments.what {
+        What::Pledge { id } => pledge(&pool, id).await,
+    }
+}
 
 /// Prints the history of a pledge; false when there is none.
 pub(crate) async fn pledge(pool: &PgPool, id: PledgeId) -> anyhow::Result<bool> {
