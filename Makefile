@@ -23,6 +23,7 @@ soak: services ## Run the fault tests at full length; SOAK_SEED=N repeats a run
 
 bench: services ## Measure, on an otherwise idle machine; needs wrk
 	scripts/install-services.sh --test wrk
+	cargo build --release --package replay-tool
 	cargo run --release --package bench
 
 # Installs Postgres and Redis where they are missing; silent when all is there.

@@ -59,3 +59,20 @@ pub(crate) async fn fill(pool: &PgPool, events: i64) -> anyhow::Result<()> {
     sqlx::raw_sql("vacuum analyze events").execute(pool).await?;
     Ok(())
 }
+
+/// Fills an empty ledger with about `events` events of whole lives, and the read tables with what the
+/// projectors would make of them. Returns how many events there are.
+pub(crate) async fn fill_with_lives(pool: &PgPool, events: i64) -> anyhow::Result<i64> {
+    let mut connection = pool.acquire().await?;
+    let events = events / 4_000 * 4_000;
+    sqlx::query("select set_config('lives.events', $1, false)")
+        .bind(events.to_string())
+        .execute(&mut *connection)
+        .await?;
+    for script in [include_str!("lives.sql"), include_str!("lives_projected.sql"), "vacuum analyze"] {
+        sqlx::raw_sql(script).execute(&mut *connection).await.context("the ledger cannot be filled")?;
+    }
+    // Its settings and views go with it.
+    connection.detach();
+    Ok(sqlx::query_scalar("select position from ledger_head").fetch_one(pool).await?)
+}

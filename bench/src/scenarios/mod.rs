@@ -6,6 +6,7 @@ mod growth;
 mod hot;
 mod mixed;
 mod read;
+mod verify;
 
 use std::fmt;
 
@@ -46,6 +47,9 @@ pub(crate) enum Scenario {
     /// Reading the whole ledger by position, against COPY TO STDOUT
     #[value(name = "read_after")]
     ReadAfter,
+    /// Checking the whole ledger and every read table, against COPY TO STDOUT of the ledger
+    #[value(name = "replay_verify")]
+    ReplayVerify,
 }
 
 impl Scenario {
@@ -66,6 +70,7 @@ impl Scenario {
             Self::Mixed => mixed::run(stage, options, self).await,
             Self::Growth => growth::run(stage, options, self).await,
             Self::ReadAfter => read::run(stage, options, self).await,
+            Self::ReplayVerify => verify::run(stage, options, self).await,
         }
     }
 }
