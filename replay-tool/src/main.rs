@@ -1,8 +1,29 @@
 //! `replay`: see `replay --help`.
 
-mod ledger_fold;
+mod as_of;
+mod compared;
+mod diff;
+mod events;
+mod export;
+mod fold;
+mod grouping;
+mod ledger;
+mod ledger_rows;
+mod memory;
+mod output;
+mod past;
 mod places;
+mod progress;
+mod projections;
+mod redis_totals;
+mod rows;
 mod show;
+mod snapshot;
+mod sorter;
+mod tail;
+mod totals;
+mod trial_balance;
+mod tuple;
 mod verify;
 
 use std::process::ExitCode;
@@ -45,8 +66,13 @@ struct Cli {
 /// A subcommand is one file: its arguments, and `run`, which says whether all is well.
 #[derive(Subcommand)]
 enum Command {
-    Show(show::Arguments),
     Verify(verify::Arguments),
+    Diff(diff::Arguments),
+    Show(show::Arguments),
+    Totals(totals::Arguments),
+    TrialBalance(trial_balance::Arguments),
+    Export(export::Arguments),
+    Tail(tail::Arguments),
 }
 
 #[tokio::main]
@@ -65,7 +91,12 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<bool> {
     let Cli { places, json, command } = cli;
     match command {
-        Command::Show(arguments) => show::run(&places, arguments, json).await,
         Command::Verify(arguments) => verify::run(&places, arguments, json).await,
+        Command::Diff(arguments) => diff::run(&places, arguments, json).await,
+        Command::Show(arguments) => show::run(&places, arguments, json).await,
+        Command::Totals(arguments) => totals::run(&places, arguments, json).await,
+        Command::TrialBalance(arguments) => trial_balance::run(&places, arguments, json).await,
+        Command::Export(arguments) => export::run(&places, arguments).await,
+        Command::Tail(arguments) => tail::run(&places, arguments, json).await,
     }
 }

@@ -13,8 +13,8 @@ mod stripe;
 
 pub use app::TestApp;
 pub use client::{Client, Totals, answer};
-pub use program::{Program, free_address, program, replay};
-pub use servers::{PrivateRedis, fresh_database, redis_url};
+pub use program::{Program, free_address, peak_memory_mb, program, replay};
+pub use servers::{PrivateRedis, copy_of, fresh_database, ledger_of, redis_url};
 pub use stripe::{Asked, STRIPE_API_KEY, STRIPE_SECRET, StripeStub};
 
 use std::time::{Duration, Instant};
