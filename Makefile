@@ -1,6 +1,7 @@
 # CareForAll. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint soak bench services
+.PHONY: help run test lint soak fuzz bench services
+FUZZ_SECONDS ?= 60
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +21,13 @@ lint: ## Check format, lints, documentation and shell scripts
 
 soak: services ## Run the fault tests at full length; SOAK_SEED=N repeats a run
 	cargo run --package careforall-tests --bin soak
+
+fuzz: ## Fuzz what reads webhooks, FUZZ_SECONDS (60) each; needs cargo-fuzz
+	@for target in sandbox_message stripe_event signatures; do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -dict=fuzz/json.dict -max_len=65536 || exit 1; \
+	done
 
 bench: services ## Measure, on an otherwise idle machine; needs wrk
 	scripts/install-services.sh --test wrk

@@ -1,6 +1,7 @@
-//! The baseline: pledges over plain postgres-es behind axum, as their documentation shows.
+//! The baselines: pledges over plain postgres-es behind axum, as their documentation shows, and a
+//! plain handler of webhooks.
 //!
-//! It takes the same requests, decides by the same rules and stores the same event payloads. It
+//! The first takes the same requests, decides by the same rules and stores the same event payloads. It
 //! does less than CareForAll: no idempotency, no conditions on the campaign, no donors' data, no
 //! order over all events, no metrics.
 
@@ -125,4 +126,76 @@ async fn execute(cqrs: &Cqrs, pledge_id: Uuid, command: PledgeCommand) -> Result
             | AggregateError::UnexpectedError(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     })
+}
+
+/// The columns and indexes of `webhook_inbox` that take part in storing a message. Nothing is
+/// notified, since nobody works on what is stored.
+const INBOX_TABLE: &str = "
+    create table webhook_inbox
+    (
+        inbox_id        bigint generated always as identity primary key,
+        provider        text not null,
+        webhook_id      text not null,
+        event_type      text not null,
+        pledge_id       uuid,
+        body            text not null,
+        received_at     timestamptz not null default now(),
+        status          text not null default 'pending',
+        attempts        int not null default 0,
+        next_attempt_at timestamptz not null default now(),
+        unique (provider, webhook_id)
+    );
+    create index on webhook_inbox (next_attempt_at, inbox_id) where status = 'pending';
+    create index on webhook_inbox (pledge_id, inbox_id)";
+
+/// Makes the table of the plain webhook handler.
+pub(crate) async fn make_inbox(pool: &PgPool) -> anyhow::Result<()> {
+    sqlx::raw_sql(INBOX_TABLE).execute(pool).await.context("the baseline's inbox cannot be made")?;
+    Ok(())
+}
+
+/// Serves the plain webhook handler until standard input ends.
+pub(crate) async fn serve_webhooks(database_url: &str) -> anyhow::Result<()> {
+    let pool = PgPoolOptions::new().max_connections(POOL_SIZE).connect(database_url).await?;
+    serve_plain(Router::new().route("/webhooks/sandbox", post(store_webhook)).with_state(pool)).await
+}
+
+/// The part of a message that the table has columns for.
+#[derive(Deserialize)]
+struct Message {
+    r#type: String,
+    data: MessageData,
+}
+
+#[derive(Deserialize)]
+struct MessageData {
+    pledge_id: Uuid,
+}
+
+#[derive(Serialize)]
+struct Stored {
+    new: bool,
+}
+
+/// One insert for each request, committed before the answer. Nothing is verified.
+async fn store_webhook(
+    State(pool): State<PgPool>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<Json<Stored>, StatusCode> {
+    let webhook_id =
+        headers.get("webhook-id").and_then(|id| id.to_str().ok()).ok_or(StatusCode::BAD_REQUEST)?;
+    let message: Message = serde_json::from_str(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let stored = sqlx::query(
+        "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body)
+         values ('sandbox', $1, $2, $3, $4) on conflict (provider, webhook_id) do nothing",
+    )
+    .bind(webhook_id)
+    .bind(message.r#type)
+    .bind(message.data.pledge_id)
+    .bind(&body)
+    .execute(&pool)
+    .await
+    .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(Json(Stored { new: stored.rows_affected() == 1 }))
 }

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use chrono::Utc;
 use clap::Args;
-use payments::{WebhookSecret, sign};
+use payments::WebhookSecret;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::http::Client;
+use crate::messages;
 use crate::wrk::create_body;
 
 /// The provider's messages that complete a pledge, in their order.
@@ -99,18 +99,9 @@ async fn live_once(client: &mut Client, settings: &LoadSettings) -> anyhow::Resu
     let answer = client.expect(201, "POST", "/api/pledges", &headers, &body).await?;
     let Created { pledge_id } = serde_json::from_slice(answer).context("a pledge's answer")?;
     for message in MESSAGES {
-        let now = Utc::now();
-        let body = format!(
-            r#"{{"type":"{message}","timestamp":"{}","data":{{"pledge_id":"{pledge_id}","payment_id":"pay_{id}","amount":{{"amount_minor":2500,"currency":"EUR"}}}}}}"#,
-            now.to_rfc3339()
-        );
         let webhook_id = format!("msg_{message}_{id}");
-        let signature = sign(&settings.secret, &webhook_id, now.timestamp(), body.as_bytes());
-        let headers = format!(
-            "webhook-id: {webhook_id}\r\nwebhook-timestamp: {}\r\nwebhook-signature: {signature}\r\n",
-            now.timestamp()
-        );
-        client.expect(200, "POST", "/webhooks/sandbox", &headers, &body).await?;
+        let signed = messages::money(&settings.secret, &webhook_id, message, pledge_id, &format!("pay_{id}"));
+        client.expect(200, "POST", "/webhooks/sandbox", &signed.headers, &signed.body).await?;
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! Measures CareForAll against baselines on this machine; `bench --help` explains.
 
 mod baseline;
+mod facts;
 mod http;
 mod lifecycles;
 mod machine;
+mod messages;
 mod report;
 mod rounds;
 mod scenarios;
@@ -92,21 +94,36 @@ enum Part {
     /// Run command-api by itself until standard input ends.
     #[command(hide = true)]
     ServeCommandApi(Box<Settings>),
+    /// Run the projectors by themselves until standard input ends.
+    #[command(hide = true)]
+    ServeProjectors(Box<Settings>),
     /// Run a plain postgres-es service until standard input ends.
     #[command(hide = true)]
     ServeBaseline {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
-    /// Answer every pledge with the same text until standard input ends.
+    /// Answer every request with the same text until standard input ends.
     #[command(hide = true)]
     ServeBare {
         #[arg(long)]
         answer: String,
     },
+    /// Run webhook-ingest's routes, without its worker, until standard input ends.
+    #[command(hide = true)]
+    ServeWebhookRoutes(Box<Settings>),
+    /// Insert a row for every webhook until standard input ends.
+    #[command(hide = true)]
+    ServePlainWebhooks {
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
     /// Take pledges through their whole lives, and print what was seen as JSON.
     #[command(hide = true)]
     Load(lifecycles::LoadSettings),
+    /// Report captures, and print what was taken as JSON.
+    #[command(hide = true)]
+    Facts(facts::FactSettings),
 }
 
 fn main() -> ExitCode {
@@ -119,16 +136,28 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.part {
-        Some(Part::ServeOurs(settings)) => server::serve_ours(*settings).await,
-        Some(Part::ServeCommandApi(settings)) => server::serve_command_api(*settings).await,
-        Some(Part::ServeBaseline { database_url }) => baseline::serve(&database_url).await,
-        Some(Part::ServeBare { answer }) => server::serve_bare(answer).await,
-        Some(Part::Load(settings)) => lifecycles::load(settings).await,
-        None => measure(cli.options).await,
-    }
+fn run(cli: Cli) -> anyhow::Result<()> {
+    // Ours runs on the threads that the program gives it, everything else on those that tokio gives.
+    let runtime = match cli.part {
+        Some(Part::ServeOurs(_) | Part::ServeCommandApi(_) | Part::ServeWebhookRoutes(_)) => {
+            careforall::runtime()?
+        }
+        _ => tokio::runtime::Runtime::new()?,
+    };
+    runtime.block_on(async {
+        match cli.part {
+            Some(Part::ServeOurs(settings)) => server::serve_ours(*settings).await,
+            Some(Part::ServeCommandApi(settings)) => server::serve_command_api(*settings).await,
+            Some(Part::ServeProjectors(settings)) => server::serve_projectors(*settings).await,
+            Some(Part::ServeBaseline { database_url }) => baseline::serve(&database_url).await,
+            Some(Part::ServeBare { answer }) => server::serve_bare(answer).await,
+            Some(Part::ServeWebhookRoutes(settings)) => server::serve_webhook_routes(*settings).await,
+            Some(Part::ServePlainWebhooks { database_url }) => baseline::serve_webhooks(&database_url).await,
+            Some(Part::Load(settings)) => lifecycles::load(settings).await,
+            Some(Part::Facts(settings)) => facts::load(settings).await,
+            None => measure(cli.options).await,
+        }
+    })
 }
 
 async fn measure(options: Options) -> anyhow::Result<()> {

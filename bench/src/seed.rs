@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 /// Lives of four events each: created, authorised, captured, completed. Written by SQL, in the
 /// shape that the program writes, for a campaign of their own.
@@ -46,7 +47,7 @@ pub(crate) async fn fill(pool: &PgPool, events: i64) -> anyhow::Result<()> {
     sqlx::raw_sql(
         "set local maintenance_work_mem = '512MB';
          alter table events add constraint events_stream_is_ordered
-             unique (aggregate_type, aggregate_id, sequence)",
+             unique (aggregate_id, sequence, aggregate_type)",
     )
     .execute(&mut *transaction)
     .await?;
@@ -75,4 +76,36 @@ pub(crate) async fn fill_with_lives(pool: &PgPool, events: i64) -> anyhow::Resul
     // Its settings and views go with it.
     connection.detach();
     Ok(sqlx::query_scalar("select position from ledger_head").fetch_one(pool).await?)
+}
+
+/// Appends pledges of a campaign that wait for their payment, behind the events that are there, and
+/// returns their ids. Nothing may append at the same time.
+pub(crate) async fn pledges(pool: &PgPool, campaign_id: Uuid, count: i64) -> anyhow::Result<Vec<Uuid>> {
+    let mut transaction = pool.begin().await?;
+    let ids = sqlx::query_scalar(
+        r#"
+        with head as materialized (
+            select position from ledger_head for update
+        ), moved as (
+            update ledger_head set position = position + $2, recorded_at = now()
+        ), made as (
+            insert into events (position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                payload, metadata, recorded_at)
+            select head.position + n, 'pledge', gen_random_uuid()::text, 1, 'PledgeCreated', '1',
+                format('{"PledgeCreated":{"campaign_id":"%s","donor_id":"%s","amount":{"amount_minor":2500,"currency":"EUR"},"anonymous":false}}',
+                    $1, gen_random_uuid())::json,
+                format('{"command_id":"%s","request_id":"%s"}', gen_random_uuid(), gen_random_uuid())::json, now()
+            from head, generate_series(1, $2) as n
+            returning aggregate_id
+        )
+        select aggregate_id::uuid from made
+        "#,
+    )
+    .bind(campaign_id)
+    .bind(count)
+    .fetch_all(&mut *transaction)
+    .await
+    .context("the pledges cannot be made")?;
+    transaction.commit().await?;
+    Ok(ids)
 }

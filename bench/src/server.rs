@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::Path as FromPath;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use careforall::{Role, Settings, Up, migrate, serve_role};
 use service::{Shutdown, telemetry};
@@ -20,6 +21,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use crate::machine;
 
@@ -120,21 +122,46 @@ pub(crate) async fn serve_ours(settings: Settings) -> anyhow::Result<()> {
 pub(crate) async fn serve_command_api(settings: Settings) -> anyhow::Result<()> {
     telemetry::init_logs(settings.log_format);
     migrate(settings.database_url.as_deref().context("DATABASE_URL is not set")?).await?;
-    let listener = TcpListener::bind(settings.listen).await.context("no port to listen on")?;
+    serve_alone(Role::CommandApi(settings)).await
+}
+
+/// The projectors by themselves, as `careforall projectors` runs them.
+pub(crate) async fn serve_projectors(settings: Settings) -> anyhow::Result<()> {
+    telemetry::init_logs(settings.log_format);
+    serve_alone(Role::Projectors(settings)).await
+}
+
+async fn serve_alone(role: Role) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(role.settings().listen).await.context("no port to listen on")?;
     announce(listener.local_addr()?)?;
     let shutdown = Shutdown::new();
-    let service = tokio::spawn(serve_role(Role::CommandApi(settings), listener, shutdown.clone()));
+    let service = tokio::spawn(serve_role(role, listener, shutdown.clone()));
     input_ended().await;
     shutdown.cancel();
     service.await.context("the service ended badly")?
 }
 
-/// The least that a service over HTTP can do: read a pledge, answer `answer`.
+/// What takes webhooks, without what works on them.
+pub(crate) async fn serve_webhook_routes(settings: Settings) -> anyhow::Result<()> {
+    telemetry::init_logs(settings.log_format);
+    let listener = TcpListener::bind(settings.listen).await.context("no port to listen on")?;
+    announce(listener.local_addr()?)?;
+    let shutdown = Shutdown::new();
+    let service = tokio::spawn(careforall::serve_webhook_routes(settings, listener, shutdown.clone()));
+    input_ended().await;
+    shutdown.cancel();
+    service.await.context("the service ended badly")?
+}
+
+/// The least that a service over HTTP can do: read a pledge or an id, answer `answer`.
 pub(crate) async fn serve_bare(answer: String) -> anyhow::Result<()> {
     let answer = Bytes::from(answer);
+    let shown = answer.clone();
     let create =
         async move |_body: Bytes| (StatusCode::CREATED, [(CONTENT_TYPE, "application/json")], answer.clone());
-    serve_plain(Router::new().route("/api/pledges", post(create))).await
+    let show = async move |_: FromPath<Uuid>| ([(CONTENT_TYPE, "application/json")], shown.clone());
+    let router = Router::new().route("/api/pledges", post(create));
+    serve_plain(router.route("/api/campaigns/{id}/totals", get(show))).await
 }
 
 /// Serves a router the way axum's documentation does, until standard input ends.

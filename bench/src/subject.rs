@@ -32,6 +32,16 @@ pub(crate) enum Extent {
     CommandApi,
 }
 
+impl Extent {
+    /// Which part of this program it is.
+    fn part(self) -> &'static str {
+        match self {
+            Self::Whole => "serve-ours",
+            Self::CommandApi => "serve-command-api",
+        }
+    }
+}
+
 /// A running CareForAll with one open campaign.
 pub(crate) struct Ours {
     extent: Extent,
@@ -49,7 +59,7 @@ impl Ours {
     /// Starts it on a new database and opens a campaign.
     pub(crate) async fn start(stage: &Stage, name: &str, extent: Extent) -> anyhow::Result<Self> {
         let database = stage.create_database(name).await?;
-        let service = start_service(stage, &database, extent).await?;
+        let service = start_service(stage, &database, extent.part()).await?;
         let campaign_id = open_campaign(service.address()).await?;
         Ok(Self { extent, service, database, campaign_id })
     }
@@ -64,7 +74,7 @@ impl Ours {
         let Self { extent, service, database, campaign_id } = self;
         service.stop().await?;
         change(&database).await?;
-        let service = start_service(stage, &database, extent).await?;
+        let service = start_service(stage, &database, extent.part()).await?;
         Ok(Self { extent, service, database, campaign_id })
     }
 
@@ -141,7 +151,8 @@ fn check_growth(grown: u64, answered: u64, connections: u64) -> anyhow::Result<(
     Ok(())
 }
 
-async fn start_service(stage: &Stage, database: &Database, extent: Extent) -> anyhow::Result<Service> {
+/// Starts a part of CareForAll on a database.
+pub(crate) async fn start_service(stage: &Stage, database: &Database, part: &str) -> anyhow::Result<Service> {
     let data_dir = stage.file(&database.name);
     let data_dir = data_dir.to_str().context("the folder's name is not text")?;
     let environment = [
@@ -153,10 +164,6 @@ async fn start_service(stage: &Stage, database: &Database, extent: Extent) -> an
         ("CAREFORALL_SANDBOX_WEBHOOK_SECRET", WEBHOOK_SECRET),
         ("CAREFORALL_SANDBOX_API_KEY", SANDBOX_API_KEY),
     ];
-    let part = match extent {
-        Extent::Whole => "serve-ours",
-        Extent::CommandApi => "serve-command-api",
-    };
     Service::start(&[part], &environment, stage.file(&format!("{}.log", database.name))).await
 }
 

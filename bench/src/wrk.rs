@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::rounds::{Latency, Sample};
 use crate::stage::Stage;
 
 /// More would only take the processor away from what is measured.
-const THREADS: u64 = 2;
+pub(crate) const THREADS: u64 = 1;
 
 /// What is asked of the service.
 pub(crate) enum Request {
@@ -22,6 +23,10 @@ pub(crate) enum Request {
     Create { campaign_id: Uuid },
     /// Amend this one pledge, to another amount each time; 409 is to be expected.
     Amend { pledge_id: Uuid },
+    /// Send whole requests of equal length, each once, from one file for each thread.
+    Signed { files: Vec<PathBuf> },
+    /// Show the campaign's totals.
+    Totals { campaign_id: Uuid },
 }
 
 /// What wrk saw, as the script prints it.
@@ -112,6 +117,17 @@ fn script(request: &Request) -> anyhow::Result<String> {
             let body = amend_body("%d");
             write!(script, "local request_format = {head:?} .. '\\r\\n{body}'\n{AMEND}")?;
         }
+        Request::Signed { files } => {
+            let first = std::fs::read_to_string(files.first().context("no requests were signed")?)?;
+            let length = first[1..].find("POST /").map_or(first.len(), |next| next + 1);
+            let files = files.iter().map(|file| format!("{:?}", file.display().to_string()));
+            let files = files.collect::<Vec<_>>().join(", ");
+            write!(script, "local files, length = {{{files}}}, {length}\n{SIGNED}")?;
+        }
+        Request::Totals { campaign_id } => {
+            // The same each time: wrk puts it together once.
+            writeln!(script, "wrk.path = '/api/campaigns/{campaign_id}/totals'")?;
+        }
     }
     Ok(script)
 }
@@ -127,7 +143,8 @@ fn amend_body(amount_minor: &str) -> String {
     format!(r#"{{"amount":{{"amount_minor":{amount_minor},"currency":"EUR"}}}}"#)
 }
 
-fn head(method: &str, path: &str, length: usize) -> String {
+/// The head of a request with a JSON body, up to further headers.
+pub(crate) fn head(method: &str, path: &str, length: usize) -> String {
     format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Content-Length: {length}\r\n"
@@ -188,6 +205,27 @@ function response(status)
   elseif status ~= 200 then
     unexpected = unexpected + 1
   end
+end
+"#;
+
+// A thread that runs out of requests says so, and its round gives no figure.
+const SIGNED: &str = r#"
+local sent, requests = 0, nil
+
+function init()
+  local file = assert(io.open(files[thread_id + 1], 'rb'))
+  requests = file:read('*a')
+  file:close()
+end
+
+function request()
+  local from = sent * length
+  if from >= #requests then
+    unexpected = unexpected + 1
+    from = 0
+  end
+  sent = sent + 1
+  return requests:sub(from + 1, from + length)
 end
 "#;
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use careforall::{DatabaseSettings, Role, Settings, Up, migrate, run_role};
+use careforall::{DatabaseSettings, Role, Settings, Up, migrate, run_role, runtime};
 use clap::{Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use service::telemetry::{self, LogFormat};
@@ -35,7 +35,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    match runtime().and_then(|runtime| runtime.block_on(run(cli))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("careforall: {error:#}");
@@ -44,7 +44,6 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
 async fn run(cli: Cli) -> anyhow::Result<()> {
     raise_file_limit();
     match cli.command {

@@ -23,6 +23,7 @@ pub async fn migrate(database_url: &str) -> anyhow::Result<()> {
         max_connections: 1,
         statement_timeout: STATEMENT_TIMEOUT,
         durable: true,
+        settings: &[],
     };
     let pool = database::connect(database_url, access).await?;
     let migrated = MIGRATOR.run(&pool).await.context("the schema cannot be brought up to date");

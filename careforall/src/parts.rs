@@ -41,6 +41,18 @@ pub(crate) struct Parts {
     pub(crate) local_url: String,
 }
 
+/// How most services use the database.
+fn access(service: &'static str, role: &'static str, max_connections: u32) -> Access {
+    Access {
+        service,
+        role: Some(role),
+        max_connections,
+        statement_timeout: STATEMENT_TIMEOUT,
+        durable: true,
+        settings: &[],
+    }
+}
+
 impl Parts {
     async fn pool(
         &self,
@@ -48,14 +60,7 @@ impl Parts {
         role: &'static str,
         max_connections: u32,
     ) -> anyhow::Result<PgPool> {
-        let access = Access {
-            service,
-            role: Some(role),
-            max_connections,
-            statement_timeout: STATEMENT_TIMEOUT,
-            durable: true,
-        };
-        database::connect(&self.database_url, access).await
+        database::connect(&self.database_url, access(service, role, max_connections)).await
     }
 
     /// The ledger for a service of `role`, with connections of its own: appends never wait for
@@ -119,9 +124,10 @@ impl Parts {
 
     async fn redis(&self, pool: &PgPool) -> anyhow::Result<RedisTotals> {
         let url = needed(self.redis_url.as_deref(), "REDIS_URL")?;
-        let client = redis::Client::open(url).context("REDIS_URL must look like redis://host:6379")?;
         let ledger_id = read_model::ledger_id(pool).await.context("run `careforall migrate` first")?;
-        Ok(RedisTotals::new(client, ledger_id)?)
+        RedisTotals::open(url, ledger_id).context(
+            "REDIS_URL must look like redis://host:6379, or redis+cluster://host:6379,host:6379 for a cluster",
+        )
     }
 
     pub(crate) async fn command_api(
@@ -156,6 +162,7 @@ impl Parts {
             max_connections: 6,
             statement_timeout: STATEMENT_TIMEOUT,
             durable: false,
+            settings: &[],
         };
         Ok(webhook_ingest::Config {
             pool: self.pool("webhook-ingest", WRITER, 8).await?,
@@ -179,6 +186,7 @@ impl Parts {
             statement_timeout: LONG_STATEMENT_TIMEOUT,
             // Rows and checkpoint are lost together or not at all, and then folded again.
             durable: false,
+            settings: &[],
         };
         let pool = database::connect(&self.database_url, access).await?;
         Ok(projectors::Config {
@@ -191,7 +199,8 @@ impl Parts {
     }
 
     pub(crate) async fn query_api(&self) -> anyhow::Result<query_api::Config> {
-        let pool = self.pool("query-api", "careforall_reader", 16).await?;
+        let access = Access { settings: &query_api::SESSION, ..access("query-api", "careforall_reader", 16) };
+        let pool = database::connect(&self.database_url, access).await?;
         Ok(query_api::Config {
             redis: self.redis(&pool).await?,
             pool,

@@ -72,6 +72,23 @@ pub async fn serve_role(role: Role, listener: TcpListener, shutdown: Shutdown) -
     Ok(())
 }
 
+/// Serves the webhooks' routes of webhook-ingest on `listener` until `shutdown`, without its worker:
+/// for measuring what it takes to take a webhook.
+///
+/// # Errors
+/// As [`run_role`].
+pub async fn serve_webhook_routes(
+    settings: Settings,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    telemetry::init_metrics()?;
+    let parts = parts(settings, &listener)?;
+    let config = parts.webhook_ingest(&parts.ledger(WRITER).await?, &parts.providers()?).await?;
+    webhook_ingest::serve_routes(&config, listener, shutdown).await;
+    Ok(())
+}
+
 fn parts(settings: Settings, listener: &TcpListener) -> anyhow::Result<Parts> {
     let settings = settings.without_blanks();
     let local_url = local_url(listener.local_addr()?);

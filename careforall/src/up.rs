@@ -178,7 +178,9 @@ async fn start_services(
         .merge(payment_sandbox::router(&payment_sandbox))
         .split_for_parts()
         .0;
-    let app = harden(routes, Limits::default()).merge(health.router());
+    let app = harden(routes, Limits::default())
+        .merge(health.router())
+        .merge(projectors::status_router(projectors.pool.clone()));
 
     let shutdown = shutdown.clone();
     Ok(tokio::spawn(async move {

@@ -12,6 +12,9 @@ mod pledges;
 mod refunds;
 mod replies;
 
+use std::ops::Deref;
+use std::sync::Arc;
+
 use axum::extract::FromRef;
 use domain::IdKey;
 use event_store::Ledger;
@@ -44,9 +47,11 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct PublicUrl(pub String);
 
-/// What the handlers share.
-#[derive(Clone, FromRef)]
-pub(crate) struct State {
+/// What the handlers share. axum copies it more than once for every request, so it is one pointer.
+#[derive(Clone)]
+pub(crate) struct State(Arc<Parts>);
+
+pub(crate) struct Parts {
     ledger: Ledger,
     id_key: IdKey,
     admin_token: AdminToken,
@@ -54,6 +59,31 @@ pub(crate) struct State {
     public_url: PublicUrl,
     open_campaigns: OpenCampaigns,
 }
+
+impl Deref for State {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Lets a handler take `$part` of the state by itself.
+macro_rules! part {
+    ($part:ident: $type:ty) => {
+        impl FromRef<State> for $type {
+            fn from_ref(state: &State) -> Self {
+                state.$part.clone()
+            }
+        }
+    };
+}
+
+part!(ledger: Ledger);
+part!(id_key: IdKey);
+part!(admin_token: AdminToken);
+part!(providers: Providers);
+part!(public_url: PublicUrl);
 
 fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
@@ -70,14 +100,14 @@ pub fn api() -> OpenApi {
 
 /// The service's routes.
 pub fn router(config: Config) -> OpenApiRouter {
-    let state = State {
+    let state = State(Arc::new(Parts {
         open_campaigns: OpenCampaigns::new(config.ledger.clone()),
         ledger: config.ledger,
         id_key: config.id_key,
         admin_token: config.admin_token,
         providers: config.providers,
         public_url: config.public_url,
-    };
+    }));
     routes().with_state(state)
 }
 

@@ -8,7 +8,7 @@ use axum::extract::State as Shared;
 use chrono::Utc;
 use cqrs_es::Aggregate;
 use domain::{CampaignId, DonorId, Email, IdKey, Money, Pledge, PledgeCommand, PledgeId, PledgeStatus, Text};
-use event_store::{AppendError, ExecuteError, Ledger, Metadata, PledgeDonor};
+use event_store::{AppendError, ExecuteError, Ledger, PledgeDonor};
 use serde::{Deserialize, Serialize};
 use service::{FieldErrors, Json, Path, Problem, ProblemKind, RequestId};
 use utoipa::ToSchema;
@@ -176,8 +176,7 @@ async fn create_pledge(
     let donor_id = state.id_key.donor_id(&request.email);
     let pledge_id = state.id_key.pledge_id(donor_id, &key);
     let fingerprint = request.fingerprint(&state.id_key);
-    let metadata = metadata(request_id, Some(&fingerprint));
-    let (position, hit) = match make(&state, pledge_id, donor_id, &request, metadata).await {
+    let (position, hit) = match make(&state, pledge_id, donor_id, &request, &request_id, &fingerprint).await {
         Ok(position) => (position, false),
         // The key may have made this pledge before, even if it could not be made any more.
         Err(problem) => match made_before(&state.ledger, Pledge::TYPE, pledge_id.0, &fingerprint).await? {
@@ -196,7 +195,8 @@ async fn make(
     pledge_id: PledgeId,
     donor_id: DonorId,
     request: &PledgeRequest,
-    metadata: Metadata,
+    request_id: &RequestId,
+    fingerprint: &str,
 ) -> Result<i64, Problem> {
     let open: &OpenCampaigns = &state.open_campaigns;
     let command = request.command(donor_id);
@@ -205,7 +205,13 @@ async fn make(
         let donor = request.donor(pledge_id, donor_id);
         let made = state
             .ledger
-            .create::<Pledge>(pledge_id.0, &command, vec![condition], metadata.clone(), Some(donor))
+            .create::<Pledge>(
+                pledge_id.0,
+                &command,
+                vec![condition],
+                metadata(request_id.clone(), Some(fingerprint)),
+                Some(donor),
+            )
             .await;
         match made {
             Ok(executed) => return Ok(executed.position),

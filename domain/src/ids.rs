@@ -160,12 +160,16 @@ impl fmt::Debug for Email {
 /// The secret under which pseudonyms and derived ids are made. Whoever lacks it can neither link
 /// an address to a donor nor guess a pledge's id.
 #[derive(Clone)]
-pub struct IdKey([u8; 32]);
+pub struct IdKey {
+    /// The key, worked in already: a derivation goes on from here.
+    keyed: Hmac<Sha256>,
+}
 
 impl IdKey {
     /// The key from its 32 bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        let keyed = <Hmac<Sha256> as Mac>::new_from_slice(&bytes);
+        Self { keyed: keyed.unwrap_or_else(|_| unreachable!("HMAC takes a key of any length")) }
     }
 
     /// The pseudonym of the donor behind an address.
@@ -197,8 +201,7 @@ impl IdKey {
     /// The first 122 bits of an HMAC-SHA-256 as a UUIDv8 (RFC 9562 section 5.8). Every part is
     /// preceded by its length, so that no two lists of parts run together.
     fn derive(&self, purpose: &str, parts: &[&str]) -> Uuid {
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.0)
-            .unwrap_or_else(|_| unreachable!("HMAC takes a key of any length"));
+        let mut mac = self.keyed.clone();
         for part in std::iter::once(&purpose).chain(parts) {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());

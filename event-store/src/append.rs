@@ -76,13 +76,8 @@ pub struct Append {
 
 impl Append {
     /// Every stream that must still be where the command saw it.
-    fn all_streams(&self) -> Vec<&Condition> {
-        self.streams.iter().map(|events| &events.stream).chain(&self.conditions).collect()
-    }
-
-    /// Those of them that it only looked at.
-    fn other_streams(&self) -> Vec<&Condition> {
-        self.conditions.iter().collect()
+    fn all_streams(&self) -> impl Iterator<Item = &Condition> {
+        self.streams.iter().map(|events| &events.stream).chain(&self.conditions)
     }
 
     fn count_events(&self) -> usize {
@@ -225,9 +220,9 @@ async fn append_checking_late(
     session: &mut PgConnection,
     commands: &[&Append],
 ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
-    let batch = match Columns::of(commands, Append::other_streams).append(session).await {
+    let batch = match Columns::of(commands, Lookup::OtherStreams).append(session).await {
         Err(error) if stream_has_moved_on(&error) => {
-            Columns::of(commands, Append::all_streams).append(session).await?
+            Columns::of(commands, Lookup::AllStreams).append(session).await?
         }
         batch => batch?,
     };
@@ -296,7 +291,7 @@ fn conflicts_within(batch: &[Append]) -> HashSet<usize> {
     let mut moved = HashSet::new();
     let mut late = HashSet::new();
     for (i, command) in batch.iter().enumerate() {
-        if command.all_streams().iter().any(|c| moved.contains(&(c.aggregate_type, c.aggregate_id))) {
+        if command.all_streams().any(|c| moved.contains(&(c.aggregate_type, c.aggregate_id))) {
             late.insert(i);
         } else {
             moved.extend(command.streams.iter().map(|s| (s.stream.aggregate_type, s.stream.aggregate_id)));
@@ -368,13 +363,24 @@ struct Columns<'a> {
     donor_messages: Vec<Option<&'a str>>,
 }
 
+/// Which streams of a command are looked up before it is appended.
+#[derive(Clone, Copy)]
+enum Lookup {
+    /// Those that it only looked at: the unique index watches over its own.
+    OtherStreams,
+    /// Its own as well, after the unique index has refused the batch.
+    AllStreams,
+}
+
 impl<'a> Columns<'a> {
-    /// `streams` says which streams of a command are looked up.
-    fn of(commands: &[&'a Append], streams: fn(&Append) -> Vec<&Condition>) -> Self {
+    fn of(commands: &[&'a Append], lookup: Lookup) -> Self {
         let mut columns = Self::default();
         let mut known = HashMap::new();
         for (number, command) in (1..).zip(commands) {
-            columns.push_conditions(number, streams(command), &mut known);
+            match lookup {
+                Lookup::OtherStreams => columns.push_conditions(number, &command.conditions, &mut known),
+                Lookup::AllStreams => columns.push_conditions(number, command.all_streams(), &mut known),
+            }
             columns.push(number, command);
         }
         columns
@@ -384,7 +390,7 @@ impl<'a> Columns<'a> {
     fn push_conditions(
         &mut self,
         number: i32,
-        streams: Vec<&'a Condition>,
+        streams: impl IntoIterator<Item = &'a Condition>,
         known: &mut HashMap<&'a Condition, i32>,
     ) {
         for condition in streams {

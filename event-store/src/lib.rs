@@ -19,6 +19,6 @@ pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor
 pub use group_commit::{BatchWriter, GroupCommit, QueueError};
 pub use identity::load_id_key;
 pub use ledger::{ExecuteError, Executed, Ledger, Loaded, Metadata};
-pub use read::{ReadError, RecordedEvent, head, read_after, read_stream};
+pub use read::{ReadError, RecordedEvent, head, read_after, read_named, read_stream};
 pub use repository::LedgerRepository;
 pub use wakeup::Wakeup;

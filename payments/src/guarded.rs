@@ -124,6 +124,10 @@ impl<P: Provider> Provider for Guarded<P> {
         self.ask(|| self.provider.list(cursor)).await
     }
 
+    async fn paid_out(&self, payout_id: &str, cursor: Option<&str>) -> Result<Page, ProviderError> {
+        self.ask(|| self.provider.paid_out(payout_id, cursor)).await
+    }
+
     fn verify_and_parse(
         &self,
         headers: &HeaderMap,

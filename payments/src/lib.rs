@@ -3,6 +3,7 @@
 //! An adapter turns a provider's own messages into the domain's facts and nothing else: whether a
 //! fact is new, late or contradictory is decided by the pledge.
 
+#[cfg(feature = "guarded")]
 mod guarded;
 mod http;
 mod json;
@@ -12,6 +13,7 @@ pub mod sandbox;
 mod signature;
 pub mod stripe;
 
+#[cfg(feature = "guarded")]
 pub use guarded::{Guarded, Limits};
 pub use http::http_client_builder;
 pub use provider::{

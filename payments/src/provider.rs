@@ -66,6 +66,16 @@ pub trait Provider: Send + Sync {
     /// [`ProviderError`].
     async fn list(&self, cursor: Option<&str>) -> Result<Page, ProviderError>;
 
+    /// The payments whose money was part of a payout, in pages as by [`Provider::list`]: each report
+    /// says that its payment is settled, and no more. A provider that reports every settlement by
+    /// itself makes no payouts, and has nothing to say.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    async fn paid_out(&self, _payout_id: &str, _cursor: Option<&str>) -> Result<Page, ProviderError> {
+        Ok(Page::default())
+    }
+
     /// Checks that a message is genuine and recent, over the bytes as they came, and reads it.
     ///
     /// # Errors
@@ -223,6 +233,11 @@ pub enum Notice {
         payment_id: PaymentId,
         /// What the message itself says; may be empty.
         facts: Vec<PaymentFact>,
+    },
+    /// The money of many payments was paid out: [`Provider::paid_out`] says of which.
+    Payout {
+        /// The provider's id of the payout: 1 to 200 characters.
+        payout_id: String,
     },
     /// Of a type that means nothing to the ledger.
     Ignored,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cqrs_es::Aggregate;
 use domain::campaign::CampaignDetails;
-use domain::{CampaignEvent, CampaignId, CampaignStatus, Event};
+use domain::{Campaign, CampaignEvent, CampaignId, CampaignStatus, Event};
 use event_store::RecordedEvent;
 use sqlx::PgConnection;
 
@@ -15,6 +16,11 @@ pub(crate) struct Campaigns;
 #[async_trait]
 impl Projector for Campaigns {
     const NAME: &'static str = "campaigns";
+    const TABLES: &'static [&'static str] = &["campaigns"];
+
+    fn needs(aggregate_type: &str, _event_type: &str) -> bool {
+        aggregate_type == Campaign::TYPE
+    }
 
     /// One statement per event: campaigns are few, and change a handful of times.
     async fn fold(

@@ -5,15 +5,25 @@
 //! whatever dies in between. Redis holds absolute values under their position, so it may be
 //! written any number of times.
 
+mod accounts;
 mod campaigns;
+mod compare;
+mod days;
 mod expiry;
 mod feed;
+mod history;
 mod mirror;
 mod pledges;
+mod rebuild;
 mod runner;
+mod status;
 mod totals;
 mod unapplied;
 mod voids;
+
+pub use compare::TableDifference;
+pub use rebuild::{REBUILDABLE, RebuildError, RebuildOptions, RebuildProgress, Rebuilt, rebuild};
+pub use status::status_router;
 
 use std::time::Duration;
 
@@ -72,7 +82,11 @@ pub async fn run_workers(config: Config, shutdown: Shutdown) {
     let runner = runner::Runner { pool: config.pool.clone(), feed, wakeup, shutdown: shutdown.clone() };
     workers.spawn(runner.clone().run(campaigns::Campaigns));
     workers.spawn(runner.clone().run(pledges::Pledges));
-    workers.spawn(runner.clone().run(totals::CampaignTotals::new(mirror)));
+    workers.spawn(runner.clone().run(totals::CampaignTotals::mirrored(mirror)));
+    workers.spawn(runner.clone().run(accounts::Accounts));
+    workers.spawn(runner.clone().run(days::Days::default()));
+    workers.spawn(runner.clone().run(history::TotalsHistory));
+    workers.spawn(status::observe(config.pool.clone(), shutdown.clone()));
     workers.spawn(runner.run(voids::VoidCancelled { providers: config.providers.clone() }));
     workers.spawn(expiry::run(config.pool, config.ledger, config.pledge_ttl, shutdown));
     workers.join_all().await;
@@ -80,7 +94,9 @@ pub async fn run_workers(config: Config, shutdown: Shutdown) {
 
 /// Runs the workers, with health and metrics on `listener`, until `shutdown`.
 pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) {
-    let app = harden(Router::new(), Limits::default()).merge(health(&config).router());
+    let app = harden(Router::new(), Limits::default())
+        .merge(health(&config).router())
+        .merge(status_router(config.pool.clone()));
     let workers = tokio::spawn(run_workers(config, shutdown.clone()));
     serve(listener, app, shutdown).await;
     let _ = workers.await;

@@ -1,120 +1,152 @@
 //! Keeps the totals in Redis equal to the rows of `campaign_totals`.
 //!
 //! It runs beside the projector, so that a slow or missing Redis never holds up the read tables.
-//! It remembers up to which position Redis has everything; when Redis remembers something else it
-//! was wiped, replaced by an old snapshot or out of reach, and everything is written again.
+//! It leaves marks in Redis that say up to which position Redis has everything. When one is gone or
+//! another, Redis was wiped, restarted, replaced by an old snapshot or out of reach, and everything is
+//! written again.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use read_model::{RedisTotals, RedisTotalsError, Totals, load_checkpoint, load_totals_page};
+use read_model::{Found, Mark, RedisTotals, RedisTotalsError, Totals, load_checkpoint, load_totals_page};
 use service::Shutdown;
 use sqlx::PgPool;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::runner::Projector;
+use crate::runner::{Held, Projector};
 use crate::totals::CampaignTotals;
 
-/// Changes that may wait for Redis; beyond, everything is written again once it is back.
-const MAX_WAITING: usize = 256;
-/// How often Redis is asked what it remembers.
+/// How often the marks are looked at when there is nothing to write.
 const CHECK: Duration = Duration::from_millis(100);
 /// How long Redis is left alone after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Campaigns written at once when everything is written again.
 const PAGE: i64 = 500;
 
-struct Change {
-    totals: Vec<Totals>,
-    position: i64,
+/// The way to the mirror's task.
+#[derive(Clone, Default)]
+pub(crate) struct Mirror {
+    news: Arc<Mutex<News>>,
+    arrived: Arc<Notify>,
 }
 
-/// The way to the mirror's task.
-#[derive(Clone)]
-pub(crate) struct Mirror {
-    changes: mpsc::Sender<Change>,
-    all: mpsc::Sender<()>,
+/// What the task has not taken yet. Rows of one campaign replace one another, so a slow Redis costs
+/// memory for as many rows as there are campaigns, and no more.
+#[derive(Default)]
+struct News {
+    /// The lease, when it was taken or lost.
+    lease: Option<Option<Held>>,
+    changed: BTreeMap<Uuid, Totals>,
+    /// The rows are durable up to here.
+    position: i64,
 }
 
 impl Mirror {
     pub(crate) fn start(pool: PgPool, redis: RedisTotals, shutdown: Shutdown) -> Self {
-        let (changes, waiting) = mpsc::channel(MAX_WAITING);
-        let (all, wanted) = mpsc::channel(1);
-        let task = MirrorTask { pool, redis, written_to: None, behind: false };
+        let mirror = Self::default();
+        let task = MirrorTask { pool, redis, mirror: mirror.clone(), leading: None };
         tokio::spawn(async move {
             tokio::select! {
-                () = task.run(waiting, wanted) => {}
+                () = task.run() => {}
                 () = shutdown.cancelled() => {}
             }
         });
-        Self { changes, all }
+        mirror
     }
 
     /// Hands over rows that are durable, up to `position`.
     pub(crate) fn write(&self, totals: Vec<Totals>, position: i64) {
-        if self.changes.try_send(Change { totals, position }).is_err() {
-            self.write_all();
-        }
+        self.tell(|news| {
+            news.changed.extend(totals.into_iter().map(|totals| (totals.campaign_id, totals)));
+            news.position = position;
+        });
     }
 
-    /// Asks for everything to be written, because this worker does not know what Redis has.
-    pub(crate) fn write_all(&self) {
-        // One request that waits already is enough.
-        let _ = self.all.try_send(());
+    /// From now on this worker keeps Redis, and begins by writing everything, because it does not know
+    /// what Redis has.
+    pub(crate) fn lead(&self, held: Held) {
+        self.tell(|news| *news = News { lease: Some(Some(held)), ..News::default() });
+    }
+
+    /// From now on another worker keeps Redis.
+    pub(crate) fn follow(&self) {
+        self.tell(|news| *news = News { lease: Some(None), ..News::default() });
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut News)) {
+        change(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> News {
+        std::mem::take(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 struct MirrorTask {
     pool: PgPool,
     redis: RedisTotals,
-    /// The position up to which this task knows Redis to have everything; none before this worker
-    /// held the lease.
-    written_to: Option<i64>,
-    /// Something could not be written: only writing everything again will do.
-    behind: bool,
+    mirror: Mirror,
+    leading: Option<Leading>,
+}
+
+/// This worker holds the lease.
+#[derive(Clone, Copy)]
+struct Leading {
+    held: Held,
+    /// The mark that it left; none as long as everything must be written.
+    left: Option<Mark>,
 }
 
 impl MirrorTask {
-    async fn run(mut self, mut changes: mpsc::Receiver<Change>, mut all: mpsc::Receiver<()>) {
+    async fn run(mut self) {
         loop {
-            let result = tokio::select! {
-                biased;
-                Some(()) = all.recv() => self.write_all().await,
-                Some(change) = changes.recv() => self.write(change).await,
-                () = tokio::time::sleep(CHECK) => self.check().await,
-                else => return,
-            };
-            if let Err(error) = result {
-                tracing::warn!(%error, "totals cannot be mirrored to Redis; the read table answers");
-                self.behind = true;
-                tokio::time::sleep(PAUSE).await;
+            tokio::select! {
+                () = self.mirror.arrived.notified() => {}
+                () = tokio::time::sleep(CHECK) => {}
+            }
+            let news = self.mirror.take();
+            if let Some(lease) = news.lease {
+                self.leading = lease.map(|held| Leading { held, left: None });
+            }
+            let Some(leading) = self.leading else { continue };
+            match self.keep(leading, news).await {
+                Ok(leading) => self.leading = leading,
+                Err(error) => {
+                    tracing::warn!(%error, "totals cannot be mirrored to Redis; the read table answers");
+                    self.leading = Some(Leading { left: None, ..leading });
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }
 
-    async fn write(&mut self, change: Change) -> Result<(), MirrorError> {
-        if self.behind {
-            return self.check().await;
+    /// Writes what has changed, or everything; says whether this worker still leads.
+    async fn keep(&self, leading: Leading, news: News) -> Result<Option<Leading>, MirrorError> {
+        let Leading { held, left } = leading;
+        let Some(left) = left else { return self.write_all(held).await.map(Some) };
+        if !news.changed.is_empty() {
+            let changed: Vec<Totals> = news.changed.into_values().collect();
+            self.redis.write(&changed, held.generation).await?;
         }
-        self.redis.write(&change.totals).await?;
-        self.redis.set_written_to(change.position).await?;
-        self.written_to = Some(change.position);
-        Ok(())
+        let to = Mark { position: left.position.max(news.position), ..left };
+        match self.redis.move_marks(left, to).await? {
+            Found::AsLeft => Ok(Some(Leading { held, left: Some(to) })),
+            Found::Other(mark) if mark.is_later_lease_than(left) => {
+                tracing::info!("another worker keeps Redis now");
+                Ok(None)
+            }
+            found @ (Found::Other(_) | Found::Nothing) => {
+                tracing::info!(?found, ?left, "Redis has lost totals; writing all of them");
+                self.write_all(held).await.map(Some)
+            }
+        }
     }
 
-    async fn check(&mut self) -> Result<(), MirrorError> {
-        let Some(position) = self.written_to else {
-            return if self.behind { self.write_all().await } else { Ok(()) };
-        };
-        let remembered = self.redis.written_to().await?;
-        if self.behind || remembered != Some(position) {
-            tracing::info!(?remembered, position, "Redis has lost totals; writing all of them");
-            self.write_all().await?;
-        }
-        Ok(())
-    }
-
-    async fn write_all(&mut self) -> Result<(), MirrorError> {
+    async fn write_all(&self, held: Held) -> Result<Leading, MirrorError> {
+        let held = self.outdate_the_future(held).await?;
         // The checkpoint is read first: whatever is folded meanwhile is written twice at worst.
         let checkpoint = load_checkpoint(&self.pool, CampaignTotals::NAME, CampaignTotals::VERSION).await?;
         let position = checkpoint.map_or(0, |checkpoint| checkpoint.position);
@@ -123,12 +155,33 @@ impl MirrorTask {
             let page = load_totals_page(&self.pool, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.campaign_id;
-            self.redis.write(&page).await?;
+            self.redis.write(&page, held.generation).await?;
         }
-        self.redis.set_written_to(position).await?;
-        self.written_to = Some(position);
-        self.behind = false;
-        Ok(())
+        let mark = Mark { generation: held.generation, token: held.token, position };
+        self.redis.set_marks(mark).await?;
+        Ok(Leading { held, left: Some(mark) })
+    }
+
+    /// If Redis is ahead of the ledger, the ledger was restored from a backup. Then a new generation
+    /// begins, whose values replace those that never happened.
+    async fn outdate_the_future(&self, held: Held) -> Result<Held, MirrorError> {
+        let Some(found) = self.redis.mark().await? else { return Ok(held) };
+        if found.position <= event_store::head(&self.pool).await? {
+            return Ok(held);
+        }
+        tracing::warn!(?found, "Redis is ahead of the ledger, which was restored; replacing all totals");
+        let generation: Option<i32> = sqlx::query_scalar(
+            "update projector_checkpoints set generation = greatest(generation, $1) + 1
+             where name = $2 and version = $3 and lease_token = $4
+             returning generation",
+        )
+        .bind(found.generation)
+        .bind(CampaignTotals::NAME)
+        .bind(CampaignTotals::VERSION)
+        .bind(held.token)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(Held { generation: generation.unwrap_or(held.generation), ..held })
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Event, Money, MoneyHeld, PledgeEvent, PledgeId, PledgeStatus};
+use cqrs_es::Aggregate;
+use domain::{Campaign, Event, Money, MoneyHeld, PledgeEvent, PledgeId, PledgeStatus};
 use event_store::RecordedEvent;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -19,6 +20,11 @@ pub(crate) struct Pledges;
 #[async_trait]
 impl Projector for Pledges {
     const NAME: &'static str = "pledges";
+    const TABLES: &'static [&'static str] = &["pledges", "pledge_history", "donations", "unapplied_payments"];
+
+    fn needs(aggregate_type: &str, _event_type: &str) -> bool {
+        aggregate_type != Campaign::TYPE
+    }
 
     async fn fold(
         &mut self,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use event_store::{ReadError, RecordedEvent, Wakeup};
 use service::Shutdown;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use crate::feed::Feed;
 
@@ -15,11 +15,11 @@ use crate::feed::Feed;
 const BATCH: i64 = 2_000;
 /// An idle projector looks again after this, even if nothing woke it.
 const POLL: Duration = Duration::from_millis(100);
-/// Under load a projector folds this often at most: events that come meanwhile share one
-/// transaction, which leaves the machine to the writers. After a pause the first is folded at once.
-const GATHER: Duration = Duration::from_millis(20);
 /// A worker that says nothing for this long has lost its lease.
-const LEASE_SECONDS: f64 = 5.0;
+const LEASE_SECONDS: f64 = 4.0;
+/// A worker that hangs in the middle of a transaction loses its session before its lease is over, so
+/// that its locks do not hold up the next worker.
+const HUNG_TRANSACTION: &str = "set idle_in_transaction_session_timeout = '3s'";
 /// An idle worker renews its lease this often.
 const RENEW: Duration = Duration::from_secs(1);
 /// A worker without a lease asks for it this often.
@@ -32,11 +32,26 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 pub(crate) trait Projector: Send + 'static {
     /// Its name in the table of checkpoints and in metrics.
     const NAME: &'static str;
-    /// Names its checkpoint. A changed fold needs a new version, and empty tables to fold into.
+    /// Names its checkpoint. A changed fold needs a new version.
     const VERSION: i32 = 1;
+    /// The tables that it writes, and that are rebuilt together; none for a reaction. The fold names
+    /// them without a schema, so that it can be run on others of the same names.
+    const TABLES: &'static [&'static str] = &[];
+    /// Under load it folds this often at most: events that come meanwhile share one transaction,
+    /// which leaves the machine to the writers. After a pause the first is folded at once.
+    const GATHER: Duration = Duration::from_millis(20);
+
+    /// Whether it could make something of an event of this aggregate and name. It stops at one that it
+    /// needs and does not understand, and passes by others.
+    fn needs(_aggregate_type: &str, _event_type: &str) -> bool {
+        true
+    }
 
     /// Called when this worker takes over.
-    fn lease_taken(&mut self) {}
+    fn lease_taken(&mut self, _held: Held) {}
+
+    /// Called when this worker holds the lease no longer.
+    fn lease_lost(&mut self) {}
 
     /// Side effects outside of the database, before the checkpoint moves: they may be repeated
     /// after a crash, so they must be idempotent.
@@ -66,8 +81,29 @@ pub(crate) enum ProjectError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Provider(#[from] payments::ProviderError),
+    #[error("{0}")]
+    Missing(String),
     #[error("another worker has taken the lease")]
     LeaseLost,
+}
+
+impl ProjectError {
+    /// Whether an event is the reason, so that fewer events may do better; otherwise the database is.
+    fn is_about_an_event(&self) -> bool {
+        match self {
+            Self::Database(error) | Self::Read(ReadError::Database(error)) => is_refused(error),
+            Self::Read(ReadError::Decode { .. }) | Self::Provider(_) | Self::Missing(_) => true,
+            Self::LeaseLost => false,
+        }
+    }
+}
+
+/// Whether Postgres does not want what it is given, rather than being away, overloaded or stopping.
+fn is_refused(error: &sqlx::Error) -> bool {
+    const STATEMENT_TOOK_TOO_LONG: &str = "57014";
+    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return false };
+    let passing = ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class));
+    !passing || code == STATEMENT_TOOK_TOO_LONG
 }
 
 /// What every projector's loop needs.
@@ -79,41 +115,64 @@ pub(crate) struct Runner {
     pub(crate) shutdown: Shutdown,
 }
 
+/// What a worker knows of the lease that it took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// Counts up whenever the lease is taken, which fences off the last holder.
+    pub(crate) token: i32,
+    /// Counts up when the rows were replaced otherwise than by folding on.
+    pub(crate) generation: i32,
+}
+
 /// The right to move a checkpoint, and where it stands. All writing goes through the session that
 /// took it: when that session ends, so does the lease.
 struct Lease {
     session: PgConnection,
-    token: i32,
+    held: Held,
     position: i64,
     renewed: Instant,
+}
+
+/// Events to fold, and the position after them.
+struct Batch {
+    events: Vec<Arc<RecordedEvent>>,
+    up_to: i64,
 }
 
 impl Runner {
     pub(crate) async fn run<P: Projector>(mut self, mut projector: P) {
         let mut pause = PAUSES.0;
+        let mut limit = BATCH;
         while !self.shutdown.is_cancelled() {
-            let failed = match self.acquire::<P>().await {
-                Ok(Some(lease)) => {
-                    tracing::info!(projector = P::NAME, position = lease.position, "lease taken");
-                    projector.lease_taken();
-                    match self.run_leased(&mut projector, lease).await {
-                        Ok(()) | Err(ProjectError::LeaseLost) => None,
-                        Err(error) => Some(error),
-                    }
-                }
+            let mut lease = match self.acquire::<P>().await {
+                Ok(Some(lease)) => lease,
                 Ok(None) => {
+                    pause = PAUSES.0;
                     self.sleep(ASK).await;
-                    None
+                    continue;
                 }
-                Err(error) => Some(error.into()),
+                Err(error) => {
+                    self.pause_after::<P>(&error.into(), &mut pause).await;
+                    continue;
+                }
             };
-            match failed {
-                None => pause = PAUSES.0,
-                Some(error) => {
-                    stopped::<P>(true);
-                    tracing::error!(projector = P::NAME, %error, "the projector stopped; trying again");
-                    self.sleep(pause).await;
-                    pause = (pause * 2).min(PAUSES.1);
+            let began_at = lease.position;
+            tracing::info!(projector = P::NAME, position = began_at, "lease taken");
+            projector.lease_taken(lease.held);
+            let ended = self.run_leased(&mut projector, &mut lease, &mut limit).await;
+            projector.lease_lost();
+            if lease.position > began_at {
+                pause = PAUSES.0;
+            }
+            match ended {
+                Ok(()) | Err(ProjectError::LeaseLost) => {}
+                Err(error) => {
+                    if error.is_about_an_event()
+                        && let Err(error) = self.record_stop::<P>(&mut lease, &error).await
+                    {
+                        tracing::warn!(projector = P::NAME, %error, "its stop cannot be written down");
+                    }
+                    self.pause_after::<P>(&error, &mut pause).await;
                 }
             }
         }
@@ -122,54 +181,95 @@ impl Runner {
     async fn run_leased<P: Projector>(
         &mut self,
         projector: &mut P,
-        mut lease: Lease,
+        lease: &mut Lease,
+        limit: &mut i64,
     ) -> Result<(), ProjectError> {
+        let mut read_ahead = None;
         while !self.shutdown.is_cancelled() {
             let started = Instant::now();
-            let events = self.feed.read_after(lease.position, BATCH).await?;
-            if let Some(last) = events.last() {
-                projector.react(&events).await?;
-                self.fold(projector, &mut lease, &events).await?;
-                projector.committed(lease.position);
-                stopped::<P>(false);
-                let more_follow = events.len() as i64 == BATCH;
-                observe::<P>(last.recorded_at, more_follow);
-                if !more_follow {
-                    tokio::time::sleep(GATHER.saturating_sub(started.elapsed())).await;
-                }
-            } else {
+            let batch = match read_ahead.take() {
+                Some(batch) => batch,
+                None => self.read::<P>(lease.position, *limit).await?,
+            };
+            if batch.up_to == lease.position {
                 if lease.renewed.elapsed() >= RENEW {
-                    self.renew::<P>(&mut lease).await?;
-                    self.observe_lag::<P>(&lease).await?;
+                    self.renew::<P>(lease).await?;
                     stopped::<P>(false);
                 }
                 self.wakeup.wait(POLL).await;
+                continue;
+            }
+            let more_follow = batch.events.len() as i64 == *limit;
+            let folded = if more_follow {
+                // The next events are read and decoded while Postgres is busy with these.
+                let reading = self.read::<P>(batch.up_to, *limit);
+                let (folded, read) = tokio::join!(self.fold(projector, lease, &batch), reading);
+                read_ahead = read.ok();
+                folded
+            } else {
+                self.fold(projector, lease, &batch).await
+            };
+            match folded {
+                Ok(()) => *limit = (*limit * 2).min(BATCH),
+                // The next holder has folded these events already, and that may be what is wrong.
+                Err(error) if error.is_about_an_event() && !self.still_holds::<P>(lease).await? => {
+                    tracing::info!(projector = P::NAME, %error, "the lease was lost meanwhile");
+                    return Err(ProjectError::LeaseLost);
+                }
+                // Halved until the event that cannot be folded stands alone.
+                Err(error) if error.is_about_an_event() && batch.events.len() > 1 => {
+                    *limit = batch.events.len() as i64 / 2;
+                    read_ahead = None;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            stopped::<P>(false);
+            observe::<P>(&batch);
+            if !more_follow {
+                tokio::time::sleep(P::GATHER.saturating_sub(started.elapsed())).await;
             }
         }
-        self.release::<P>(&mut lease).await?;
-        Ok(())
+        self.release::<P>(lease).await
     }
 
-    /// One transaction: the rows, and the checkpoint under the lease's token.
+    /// What follows `position`. An event that cannot be understood and is not needed is passed by.
+    async fn read<P: Projector>(&self, position: i64, limit: i64) -> Result<Batch, ProjectError> {
+        match self.feed.read_after(position, limit).await {
+            Ok(events) => {
+                let up_to = events.last().map_or(position, |event| event.position);
+                Ok(Batch { events, up_to })
+            }
+            Err(ReadError::Decode { position, aggregate_type, event_type, .. })
+                if !P::needs(&aggregate_type, &event_type) =>
+            {
+                Ok(Batch { events: vec![], up_to: position })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reacts; then, in one transaction, the rows, and the checkpoint under the lease's token.
     async fn fold<P: Projector>(
         &self,
         projector: &mut P,
         lease: &mut Lease,
-        events: &[Arc<RecordedEvent>],
+        batch: &Batch,
     ) -> Result<(), ProjectError> {
-        let position = events.last().map_or(lease.position, |event| event.position);
+        projector.react(&batch.events).await?;
         let mut transaction = lease.session.begin().await?;
-        projector.fold(&mut transaction, events).await?;
+        projector.fold(&mut transaction, &batch.events).await?;
         let moved = sqlx::query(
             "update projector_checkpoints
-             set position = $1, leased_until = now() + make_interval(secs => $2), updated_at = now()
+             set position = $1, leased_until = now() + make_interval(secs => $2), updated_at = now(),
+                 status = 'running', blocked_position = null, reason = null, stopped_at = null
              where name = $3 and version = $4 and lease_token = $5 and position = $6",
         )
-        .bind(position)
+        .bind(batch.up_to)
         .bind(LEASE_SECONDS)
         .bind(P::NAME)
         .bind(P::VERSION)
-        .bind(lease.token)
+        .bind(lease.held.token)
         .bind(lease.position)
         .execute(&mut *transaction)
         .await?;
@@ -177,8 +277,9 @@ impl Runner {
             return Err(ProjectError::LeaseLost);
         }
         transaction.commit().await?;
-        lease.position = position;
+        lease.position = batch.up_to;
         lease.renewed = Instant::now();
+        projector.committed(lease.position);
         Ok(())
     }
 
@@ -190,15 +291,20 @@ impl Runner {
             return Ok(None);
         }
         let mut session = self.pool.acquire().await?.detach();
+        session.execute(HUNG_TRANSACTION).await?;
+        // A program of a later version ends the time of the earlier ones.
         sqlx::query(
-            "insert into projector_checkpoints (name, version) values ($1, $2) on conflict do nothing",
+            "with outdated as (delete from projector_checkpoints where name = $1 and version < $2)
+             insert into projector_checkpoints (name, version, generation)
+             select $1, $2, coalesce(max(generation) + 1, 0) from projector_checkpoints where name = $1
+             having coalesce(max(version), 0) < $2",
         )
         .bind(P::NAME)
         .bind(P::VERSION)
         .execute(&mut session)
         .await?;
         // The advisory lock under the token is what the others see of this session.
-        let taken: Option<(i32, i64)> = sqlx::query_as(
+        let taken: Option<(i32, i32, i64)> = sqlx::query_as(
             "with taken as (
                  update projector_checkpoints c
                  set lease_token = lease_token + 1, leased_until = now() + make_interval(secs => $1)
@@ -209,18 +315,25 @@ impl Runner {
                              and l.objid::bigint = c.lease_token
                              and l.database = (select oid from pg_database where datname = current_database())
                      ))
-                 returning c.name, c.lease_token, c.position
+                 returning c.name, c.lease_token, c.generation, c.position
              )
-             select lease_token, position from taken, lateral pg_advisory_lock(hashtext(name) & 2147483647, lease_token)",
+             select lease_token, generation, position
+             from taken, lateral pg_advisory_lock(hashtext(name) & 2147483647, lease_token)",
         )
         .bind(LEASE_SECONDS)
         .bind(P::NAME)
         .bind(P::VERSION)
         .fetch_optional(&mut session)
         .await?;
-        Ok(taken.map(|(token, position)| Lease { session, token, position, renewed: Instant::now() }))
+        Ok(taken.map(|(token, generation, position)| Lease {
+            session,
+            held: Held { token, generation },
+            position,
+            renewed: Instant::now(),
+        }))
     }
 
+    /// Whether another worker holds the lease, or a program of a later version has taken over.
     async fn is_held<P: Projector>(&self) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar(
             "select exists (
@@ -229,11 +342,24 @@ impl Runner {
                          and l.objid::bigint = c.lease_token
                          and l.database = (select oid from pg_database where datname = current_database())
                  where c.name = $1 and c.version = $2 and c.leased_until >= now()
-             )",
+             ) or exists (select from projector_checkpoints c where c.name = $1 and c.version > $2)",
         )
         .bind(P::NAME)
         .bind(P::VERSION)
         .fetch_one(&self.pool)
+        .await
+    }
+
+    async fn still_holds<P: Projector>(&self, lease: &mut Lease) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar(
+            "select exists (
+                 select from projector_checkpoints where name = $1 and version = $2 and lease_token = $3
+             )",
+        )
+        .bind(P::NAME)
+        .bind(P::VERSION)
+        .bind(lease.held.token)
+        .fetch_one(&mut lease.session)
         .await
     }
 
@@ -256,19 +382,40 @@ impl Runner {
         .bind(seconds)
         .bind(P::NAME)
         .bind(P::VERSION)
-        .bind(lease.token)
+        .bind(lease.held.token)
         .execute(&mut lease.session)
         .await?;
         if extended.rows_affected() == 1 { Ok(()) } else { Err(ProjectError::LeaseLost) }
     }
 
-    async fn observe_lag<P: Projector>(&self, lease: &Lease) -> Result<(), sqlx::Error> {
-        let head = event_store::head(&self.pool).await?;
-        metrics::gauge!("projector_lag_events", "projector" => P::NAME).set((head - lease.position) as f64);
-        if head == lease.position {
-            metrics::gauge!("projector_lag_seconds", "projector" => P::NAME).set(0.0);
-        }
+    /// Writes down where it stands still and why, and gives the lease back: a worker of another
+    /// version may know what to make of the event.
+    async fn record_stop<P: Projector>(
+        &self,
+        lease: &mut Lease,
+        error: &ProjectError,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "update projector_checkpoints
+             set status = 'stopped', blocked_position = $1, reason = left($2, 1000),
+                 stopped_at = coalesce(stopped_at, now()), leased_until = '-infinity'
+             where name = $3 and version = $4 and lease_token = $5",
+        )
+        .bind(lease.position + 1)
+        .bind(error.to_string())
+        .bind(P::NAME)
+        .bind(P::VERSION)
+        .bind(lease.held.token)
+        .execute(&mut lease.session)
+        .await?;
         Ok(())
+    }
+
+    async fn pause_after<P: Projector>(&self, error: &ProjectError, pause: &mut Duration) {
+        stopped::<P>(true);
+        tracing::error!(projector = P::NAME, %error, "the projector stopped; trying again");
+        self.sleep(*pause).await;
+        *pause = (*pause * 2).min(PAUSES.1);
     }
 
     async fn sleep(&self, pause: Duration) {
@@ -284,13 +431,10 @@ fn stopped<P: Projector>(stopped: bool) {
     metrics::gauge!("projector_stopped", "projector" => P::NAME).set(f64::from(u8::from(stopped)));
 }
 
-/// How old the last folded event is; nothing, once the end is reached.
-fn observe<P: Projector>(recorded_at: DateTime<Utc>, more_follow: bool) {
-    let age = (Utc::now() - recorded_at).to_std().unwrap_or_default();
-    metrics::histogram!("projector_fold_delay_seconds", "projector" => P::NAME).record(age.as_secs_f64());
-    metrics::gauge!("projector_lag_seconds", "projector" => P::NAME).set(if more_follow {
-        age.as_secs_f64()
-    } else {
-        0.0
-    });
+/// How old the last folded event is.
+fn observe<P: Projector>(batch: &Batch) {
+    if let Some(last) = batch.events.last() {
+        let age = (Utc::now() - last.recorded_at).to_std().unwrap_or_default();
+        metrics::histogram!("projector_fold_delay_seconds", "projector" => P::NAME).record(age.as_secs_f64());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -12,26 +13,39 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::mirror::Mirror;
-use crate::runner::{ProjectError, Projector};
+use crate::runner::{Held, ProjectError, Projector};
 
+#[derive(Default)]
 pub(crate) struct CampaignTotals {
-    mirror: Mirror,
+    /// Where the rows are mirrored to; nowhere while the tables are being rebuilt.
+    mirror: Option<Mirror>,
     /// What the last fold changed, until it is committed.
     changed: Vec<Totals>,
 }
 
 impl CampaignTotals {
-    pub(crate) fn new(mirror: Mirror) -> Self {
-        Self { mirror, changed: Vec::new() }
+    pub(crate) fn mirrored(mirror: Mirror) -> Self {
+        Self { mirror: Some(mirror), changed: Vec::new() }
     }
 }
 
 #[async_trait]
 impl Projector for CampaignTotals {
     const NAME: &'static str = "campaign_totals";
+    const TABLES: &'static [&'static str] = &["campaign_totals", "campaign_donors"];
+    /// Donors watch these.
+    const GATHER: Duration = Duration::from_millis(8);
 
-    fn lease_taken(&mut self) {
-        self.mirror.write_all();
+    fn lease_taken(&mut self, held: Held) {
+        if let Some(mirror) = &self.mirror {
+            mirror.lead(held);
+        }
+    }
+
+    fn lease_lost(&mut self) {
+        if let Some(mirror) = &self.mirror {
+            mirror.follow();
+        }
     }
 
     async fn fold(
@@ -48,7 +62,9 @@ impl Projector for CampaignTotals {
     }
 
     fn committed(&mut self, position: i64) {
-        self.mirror.write(std::mem::take(&mut self.changed), position);
+        if let Some(mirror) = &self.mirror {
+            mirror.write(std::mem::take(&mut self.changed), position);
+        }
     }
 }
 

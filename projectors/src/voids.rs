@@ -19,6 +19,10 @@ pub(crate) struct VoidCancelled {
 impl Projector for VoidCancelled {
     const NAME: &'static str = "void_cancelled";
 
+    fn needs(_aggregate_type: &str, event_type: &str) -> bool {
+        event_type == "PledgeCancelled"
+    }
+
     async fn react(&mut self, events: &[Arc<RecordedEvent>]) -> Result<(), ProjectError> {
         for recorded in events {
             let Event::Pledge(pledge_id, PledgeEvent::PledgeCancelled { payment_id, .. }) = &recorded.event

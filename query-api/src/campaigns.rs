@@ -1,4 +1,6 @@
-//! Campaigns: the list and one of them. Drafts are for organisers.
+//! Campaigns: one of them, the list, and the search. Drafts are for organisers.
+
+use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
@@ -7,19 +9,21 @@ use serde::{Deserialize, Serialize};
 use service::auth::Visitor;
 use service::paging::{Page, PageQuery};
 use service::{Json, Path, Problem, ProblemKind, Query};
-use sqlx::PgPool;
+use sqlx::{FromRow, PgPool};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::State;
+use crate::progress::{MinPosition, Progress};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list_campaigns)).routes(routes!(get_campaign))
 }
 
 const MAX_SEARCH_BYTES: usize = 200;
+const MAX_CURRENCY_BYTES: usize = 10;
 
 /// Money, as answers write it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,74 +68,314 @@ impl From<Campaign> for CampaignReply {
     }
 }
 
-/// Which campaigns.
+/// Which campaigns, and in which order.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct CampaignQuery {
-    /// Part of the title, in any case.
+    /// Words to look for in title and description, in any of their forms; part of the title; or
+    /// what looks like it, so that typing errors do no harm.
     q: Option<String>,
+    /// Only those with this status. Drafts are for organisers.
+    #[param(inline)]
+    status: Option<CampaignStatus>,
+    /// Only those in this currency, an ISO 4217 code.
+    currency: Option<String>,
+    /// The order: `newest` by default, `relevance` where `q` is given, which is the only order then.
+    #[param(inline)]
+    sort: Option<Sort>,
+}
+
+/// Where a campaign stands.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum CampaignStatus {
+    Draft,
+    Published,
+    Closed,
+}
+
+impl CampaignStatus {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Published => "published",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// In which order.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Sort {
+    /// The latest draft first.
+    Newest,
+    /// The next to end first; campaigns without an end are left out, and those that have ended.
+    EndingSoon,
+    /// The one with most money first, counted in minor units: best with `currency`.
+    MostRaised,
+    /// The best match first.
+    Relevance,
+}
+
+/// The last campaign of a page. A cursor holds for the order that it was made in.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum After {
+    Newest(DateTime<Utc>, Uuid),
+    EndingSoon(DateTime<Utc>, Uuid),
+    MostRaised(i64, Uuid),
+    Relevance(f32, Uuid),
+}
+
+/// A campaign, and what it was ordered by.
+#[derive(FromRow)]
+struct Ordered<K> {
+    #[sqlx(flatten)]
+    campaign: Campaign,
+    key: K,
+}
+
+/// The filters of every order.
+struct Filter {
+    drafts: bool,
+    status: Option<&'static str>,
+    currency: Option<String>,
+    limit: i64,
 }
 
 /// List campaigns
 ///
-/// Newest first. Drafts are listed for organisers only.
+/// Newest first, unless another order is asked for. Drafts are listed for organisers only.
 #[utoipa::path(
-    get, path = "/api/campaigns", tag = "campaigns", params(CampaignQuery, PageQuery),
-    responses((status = 200, body = Page<CampaignReply>), (status = 400, body = Problem)),
+    get, path = "/api/campaigns", tag = "campaigns", params(CampaignQuery, MinPosition, PageQuery),
+    responses(
+        (status = 200, body = Page<CampaignReply>), (status = 304), (status = 400, body = Problem),
+        (status = 503, body = Problem),
+    ),
 )]
 async fn list_campaigns(
     visitor: Visitor,
     Shared(pool): Shared<PgPool>,
-    Query(filter): Query<CampaignQuery>,
+    Shared(progress): Shared<Arc<Progress>>,
+    Query(query): Query<CampaignQuery>,
+    Query(wanted): Query<MinPosition>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<CampaignReply>>, Problem> {
-    let limit = page.limit()?;
-    let after = page.after::<(DateTime<Utc>, Uuid)>()?;
-    if filter.q.as_ref().is_some_and(|q| q.len() > MAX_SEARCH_BYTES || q.contains('\0')) {
-        return Err(Problem::new(
-            ProblemKind::Malformed,
-            format!("q must be text of at most {MAX_SEARCH_BYTES} bytes"),
-        ));
+    let filter = Filter {
+        drafts: visitor == Visitor::Organiser,
+        status: query.status.map(CampaignStatus::as_str),
+        currency: checked(query.currency, "currency", MAX_CURRENCY_BYTES)?,
+        limit: page.limit()?,
+    };
+    let q = checked(query.q, "q", MAX_SEARCH_BYTES)?.filter(|q| !q.trim().is_empty());
+    let after = page.after::<After>()?;
+    progress.reach("campaigns", wanted).await?;
+    match (query.sort, q) {
+        (None | Some(Sort::Relevance), Some(q)) => search(&pool, &filter, q.trim(), after).await,
+        (Some(_), Some(_)) => Err(malformed("what is searched by q is sorted by relevance only")),
+        (Some(Sort::Relevance), None) => Err(malformed("sort=relevance needs q")),
+        (None | Some(Sort::Newest), None) => newest(&pool, &filter, after).await,
+        (Some(Sort::EndingSoon), None) => ending_soon(&pool, &filter, after).await,
+        (Some(Sort::MostRaised), None) => most_raised(&pool, &filter, after).await,
     }
-    let rows: Vec<Campaign> = sqlx::query_as(
-        r"select * from campaigns
-          where (status <> 'draft' or $1)
-              and ($2::text is null or title ilike '%' || $2 || '%')
-              and ($3::timestamptz is null or (created_at, campaign_id) < ($3, $4))
-          order by created_at desc, campaign_id desc
-          limit $5",
-    )
-    .bind(visitor == Visitor::Organiser)
-    .bind(filter.q.as_deref().map(escape_like))
-    .bind(after.map(|(created_at, _)| created_at))
-    .bind(after.map(|(_, id)| id))
-    .bind(limit + 1)
-    .fetch_all(&pool)
-    .await?;
-    Page::of(rows, limit, |row| (row.created_at, row.campaign_id), CampaignReply::from).map(Json)
+    .map(Json)
 }
+
+fn malformed(detail: &str) -> Problem {
+    Problem::new(ProblemKind::Malformed, detail)
+}
+
+fn other_order() -> Problem {
+    malformed("cursor belongs to another order; leave it out for the first page")
+}
+
+fn checked(text: Option<String>, name: &str, max_bytes: usize) -> Result<Option<String>, Problem> {
+    if text.as_ref().is_some_and(|text| text.len() > max_bytes || text.contains('\0')) {
+        return Err(malformed(&format!("{name} must be text of at most {max_bytes} bytes")));
+    }
+    Ok(text)
+}
+
+fn page<K>(
+    rows: Vec<Ordered<K>>,
+    filter: &Filter,
+    after: impl Fn(&K, Uuid) -> After,
+) -> Result<Page<CampaignReply>, Problem> {
+    let key = |row: &Ordered<K>| after(&row.key, row.campaign.campaign_id);
+    Page::of(rows, filter.limit, key, |row| row.campaign.into())
+}
+
+async fn newest(
+    pool: &PgPool,
+    filter: &Filter,
+    after: Option<After>,
+) -> Result<Page<CampaignReply>, Problem> {
+    let (instant, id) = match after {
+        None => (None, None),
+        Some(After::Newest(instant, id)) => (Some(instant), Some(id)),
+        Some(_) => return Err(other_order()),
+    };
+    let rows = sqlx::query_as(NEWEST)
+        .bind(filter.drafts)
+        .bind(filter.status)
+        .bind(&filter.currency)
+        .bind(instant)
+        .bind(id)
+        .bind(filter.limit + 1)
+        .fetch_all(pool)
+        .await?;
+    page(rows, filter, |key, id| After::Newest(*key, id))
+}
+
+const NEWEST: &str = "
+    select campaign_id, status, title, description, goal_minor, currency, ends_at, created_at, published_at,
+        closed_at, position, created_at as key
+    from campaigns
+    where (status <> 'draft' or $1) and ($2::text is null or status = $2)
+        and ($3::text is null or currency = $3)
+        and ($4::timestamptz is null or (created_at, campaign_id) < ($4, $5::uuid))
+    order by created_at desc, campaign_id desc
+    limit $6";
+
+async fn ending_soon(
+    pool: &PgPool,
+    filter: &Filter,
+    after: Option<After>,
+) -> Result<Page<CampaignReply>, Problem> {
+    let (instant, id) = match after {
+        None => (Utc::now(), Uuid::nil()),
+        Some(After::EndingSoon(instant, id)) => (instant, id),
+        Some(_) => return Err(other_order()),
+    };
+    let rows = sqlx::query_as(ENDING_SOON)
+        .bind(filter.drafts)
+        .bind(filter.status)
+        .bind(&filter.currency)
+        .bind(instant)
+        .bind(id)
+        .bind(filter.limit + 1)
+        .fetch_all(pool)
+        .await?;
+    page(rows, filter, |key, id| After::EndingSoon(*key, id))
+}
+
+const ENDING_SOON: &str = "
+    select campaign_id, status, title, description, goal_minor, currency, ends_at, created_at, published_at,
+        closed_at, position, ends_at as key
+    from campaigns
+    where (status <> 'draft' or $1) and ($2::text is null or status = $2)
+        and ($3::text is null or currency = $3) and ends_at is not null
+        and (ends_at, campaign_id) > ($4, $5)
+    order by ends_at, campaign_id
+    limit $6";
+
+async fn most_raised(
+    pool: &PgPool,
+    filter: &Filter,
+    after: Option<After>,
+) -> Result<Page<CampaignReply>, Problem> {
+    let (raised_minor, id) = match after {
+        None => (None, None),
+        Some(After::MostRaised(raised_minor, id)) => (Some(raised_minor), Some(id)),
+        Some(_) => return Err(other_order()),
+    };
+    let rows = sqlx::query_as(MOST_RAISED)
+        .bind(filter.drafts)
+        .bind(filter.status)
+        .bind(&filter.currency)
+        .bind(raised_minor)
+        .bind(id)
+        .bind(filter.limit + 1)
+        .fetch_all(pool)
+        .await?;
+    page(rows, filter, |key, id| After::MostRaised(*key, id))
+}
+
+const MOST_RAISED: &str = "
+    select c.campaign_id, c.status, c.title, c.description, c.goal_minor, c.currency, c.ends_at, c.created_at,
+        c.published_at, c.closed_at, c.position, t.raised_minor as key
+    from campaign_totals t
+    join campaigns c using (campaign_id)
+    where (c.status <> 'draft' or $1) and ($2::text is null or c.status = $2)
+        and ($3::text is null or c.currency = $3)
+        and ($4::bigint is null or (t.raised_minor, t.campaign_id) < ($4, $5::uuid))
+    order by t.raised_minor desc, t.campaign_id desc
+    limit $6";
+
+async fn search(
+    pool: &PgPool,
+    filter: &Filter,
+    q: &str,
+    after: Option<After>,
+) -> Result<Page<CampaignReply>, Problem> {
+    let (rank, id) = match after {
+        None => (None, None),
+        Some(After::Relevance(rank, id)) => (Some(rank), Some(id)),
+        Some(_) => return Err(other_order()),
+    };
+    let rows = sqlx::query_as(SEARCH)
+        .bind(filter.drafts)
+        .bind(filter.status)
+        .bind(&filter.currency)
+        .bind(rank)
+        .bind(id)
+        .bind(filter.limit + 1)
+        .bind(q)
+        .bind(format!("%{}%", escape_like(q)))
+        .fetch_all(pool)
+        .await?;
+    page(rows, filter, |key, id| After::Relevance(*key, id))
+}
+
+/// A part of the title and words anywhere count more than what only looks like the title. How alike
+/// is alike enough (`<%`) is a setting of the session.
+const SEARCH: &str = "
+    select campaign_id, status, title, description, goal_minor, currency, ends_at, created_at, published_at,
+        closed_at, position, key
+    from (
+        select c.*, (title ilike $8)::int::real
+            + (words @@ websearch_to_tsquery('english', $7))::int::real
+            + ts_rank(words, websearch_to_tsquery('english', $7)) + word_similarity($7, title) as key
+        from campaigns c
+        where (words @@ websearch_to_tsquery('english', $7) or $7 <% title or title ilike $8)
+            and (status <> 'draft' or $1) and ($2::text is null or status = $2)
+            and ($3::text is null or currency = $3)
+    ) found
+    where $4::real is null or (key, campaign_id) < ($4, $5::uuid)
+    order by key desc, campaign_id desc
+    limit $6";
 
 /// What people type is text, not a pattern.
 fn escape_like(text: &str) -> String {
-    text.trim().replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_")
+    text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_")
 }
 
 /// Show a campaign
 #[utoipa::path(
-    get, path = "/api/campaigns/{id}", tag = "campaigns", params(("id" = Uuid, Path)),
-    responses((status = 200, body = CampaignReply), (status = 404, body = Problem)),
+    get, path = "/api/campaigns/{id}", tag = "campaigns", params(("id" = Uuid, Path), MinPosition),
+    responses(
+        (status = 200, body = CampaignReply), (status = 304), (status = 404, body = Problem),
+        (status = 503, body = Problem),
+    ),
 )]
 async fn get_campaign(
     visitor: Visitor,
     Shared(pool): Shared<PgPool>,
+    Shared(progress): Shared<Arc<Progress>>,
     Path(id): Path<Uuid>,
+    Query(wanted): Query<MinPosition>,
 ) -> Result<Json<CampaignReply>, Problem> {
-    let row: Option<Campaign> =
-        sqlx::query_as("select * from campaigns where campaign_id = $1 and (status <> 'draft' or $2)")
-            .bind(id)
-            .bind(visitor == Visitor::Organiser)
-            .fetch_optional(&pool)
-            .await?;
+    progress.reach("campaigns", wanted).await?;
+    let row: Option<Campaign> = sqlx::query_as(
+        "select campaign_id, status, title, description, goal_minor, currency, ends_at, created_at,
+             published_at, closed_at, position
+         from campaigns where campaign_id = $1 and (status <> 'draft' or $2)",
+    )
+    .bind(id)
+    .bind(visitor == Visitor::Organiser)
+    .fetch_optional(&pool)
+    .await?;
     row.map(|row| Json(row.into()))
         .ok_or_else(|| Problem::new(ProblemKind::NotFound, "there is no such campaign"))
 }

@@ -1,5 +1,7 @@
 //! The donation wall. It shows neither pledges nor donors' pseudonyms.
 
+use std::sync::Arc;
+
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
 use read_model::Donation;
@@ -14,6 +16,7 @@ use uuid::Uuid;
 
 use crate::State;
 use crate::campaigns::MoneyReply;
+use crate::progress::{MinPosition, Progress};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list_donations))
@@ -51,14 +54,20 @@ impl From<Donation> for DonationReply {
 /// Newest first. What was given back is taken off, and a gift that was given back entirely is not shown.
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/donations", tag = "campaigns",
-    params(("id" = Uuid, Path), PageQuery),
-    responses((status = 200, body = Page<DonationReply>), (status = 400, body = Problem), (status = 404, body = Problem)),
+    params(("id" = Uuid, Path), MinPosition, PageQuery),
+    responses(
+        (status = 200, body = Page<DonationReply>), (status = 304), (status = 400, body = Problem),
+        (status = 404, body = Problem), (status = 503, body = Problem),
+    ),
 )]
 async fn list_donations(
     Shared(pool): Shared<PgPool>,
+    Shared(progress): Shared<Arc<Progress>>,
     Path(id): Path<Uuid>,
+    Query(wanted): Query<MinPosition>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<DonationReply>>, Problem> {
+    progress.reach("pledges", wanted).await?;
     let limit = page.limit()?;
     let after = page.after::<i64>()?;
     let rows: Vec<Donation> = sqlx::query_as(

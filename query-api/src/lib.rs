@@ -1,16 +1,25 @@
 //! Reads over HTTP and server-sent events, from the projections alone: this crate never sees the
 //! ledger.
 
+mod accounts;
+mod as_of;
 mod campaigns;
+mod days;
 mod donations;
+mod etag;
+mod exports;
 mod pledges;
+mod progress;
 mod stream;
 mod totals;
+mod totals_cache;
 mod unapplied;
+mod webhook_log;
 
 use std::sync::Arc;
 
 use axum::extract::FromRef;
+use axum::middleware::from_fn;
 use axum::routing::get;
 use read_model::RedisTotals;
 use service::auth::AdminToken;
@@ -21,8 +30,18 @@ use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::exports::Exports;
+use crate::progress::Progress;
 use crate::stream::TotalsHub;
 use crate::totals::TotalsReader;
+
+/// Settings of the database sessions.
+pub const SESSION: [(&str, &str); 2] = [
+    // Every statement has an index that it is meant for, at whatever size the tables are.
+    ("enable_seqscan", "off"),
+    // A word with a typing error or two is still alike; at the usual 0.6 it is not.
+    ("pg_trgm.word_similarity_threshold", "0.3"),
+];
 
 /// What query-api needs.
 #[derive(Clone)]
@@ -37,24 +56,51 @@ pub struct Config {
     pub openapi: OpenApi,
 }
 
-/// What the handlers share.
-#[derive(Clone, FromRef)]
-pub(crate) struct State {
+/// What the handlers share. It is copied for every request, so it is one pointer.
+#[derive(Clone)]
+pub(crate) struct State(Arc<Parts>);
+
+struct Parts {
     pool: PgPool,
-    totals: TotalsReader,
-    hub: TotalsHub,
+    totals: Arc<TotalsReader>,
+    hub: Arc<TotalsHub>,
+    progress: Arc<Progress>,
+    exports: Exports,
     admin_token: AdminToken,
     shutdown: Shutdown,
 }
 
+macro_rules! shared {
+    ($($part:ident: $type:ty),*) => {$(
+        impl FromRef<State> for $type {
+            fn from_ref(state: &State) -> Self {
+                state.0.$part.clone()
+            }
+        }
+    )*};
+}
+shared!(
+    pool: PgPool,
+    totals: Arc<TotalsReader>,
+    hub: Arc<TotalsHub>,
+    progress: Arc<Progress>,
+    exports: Exports,
+    admin_token: AdminToken,
+    shutdown: Shutdown
+);
+
 fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new()
+    let tagged = OpenApiRouter::new()
         .merge(campaigns::router())
-        .merge(totals::router())
-        .merge(stream::router())
         .merge(donations::router())
         .merge(pledges::router())
         .merge(unapplied::router())
+        .merge(accounts::router())
+        .merge(days::router())
+        .merge(webhook_log::router())
+        .layer(from_fn(etag::tagged));
+    // Totals bring a tag of their own; streams have none.
+    tagged.merge(totals::router()).merge(stream::router()).merge(exports::router())
 }
 
 /// The description of this service's routes.
@@ -64,16 +110,15 @@ pub fn api() -> OpenApi {
 
 /// The service's routes. Event streams end at `shutdown`.
 pub fn router(config: Config, shutdown: Shutdown) -> OpenApiRouter {
-    let totals = TotalsReader::new(config.redis.clone(), config.pool.clone());
-    let state = State {
-        hub: TotalsHub::start(config.redis, totals.clone(), shutdown.clone()),
-        totals,
-        pool: config.pool,
-        admin_token: config.admin_token,
-        shutdown,
-    };
-    let openapi = Arc::new(config.openapi);
-    routes().with_state(state).route("/api/openapi.json", get(async move || Json(openapi.as_ref().clone())))
+    let Config { pool, redis, admin_token, openapi } = config;
+    let progress = Progress::start(pool.clone(), shutdown.clone());
+    let totals = Arc::new(TotalsReader::new(redis.clone(), pool.clone(), progress.clone()));
+    let hub = Arc::new(TotalsHub::start(redis, totals.clone(), shutdown.clone()));
+    let exports = Exports::new();
+    let state = State(Arc::new(Parts { pool, totals, hub, progress, exports, admin_token, shutdown }));
+    let openapi = Arc::new(openapi);
+    let description = get(async move || Json(openapi.as_ref().clone())).layer(from_fn(etag::tagged));
+    routes().with_state(state).route("/api/openapi.json", description)
 }
 
 /// What must work for this service to be ready. Redis is not among it: without it the read

@@ -1,10 +1,12 @@
 //! One pledge and its history, for whoever holds its id.
 
+use std::sync::Arc;
+
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
 use read_model::{HistoryEntry, Pledge};
 use serde::Serialize;
-use service::{Json, Path, Problem, ProblemKind};
+use service::{Json, Path, Problem, ProblemKind, Query};
 use sqlx::PgPool;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,6 +15,7 @@ use uuid::Uuid;
 
 use crate::State;
 use crate::campaigns::MoneyReply;
+use crate::progress::{MinPosition, Progress};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(get_pledge)).routes(routes!(get_history))
@@ -60,13 +63,19 @@ impl From<Pledge> for PledgeReply {
 
 /// Show a pledge
 #[utoipa::path(
-    get, path = "/api/pledges/{id}", tag = "pledges", params(("id" = Uuid, Path)),
-    responses((status = 200, body = PledgeReply), (status = 404, body = Problem)),
+    get, path = "/api/pledges/{id}", tag = "pledges", params(("id" = Uuid, Path), MinPosition),
+    responses(
+        (status = 200, body = PledgeReply), (status = 304), (status = 404, body = Problem),
+        (status = 503, body = Problem),
+    ),
 )]
 async fn get_pledge(
     Shared(pool): Shared<PgPool>,
+    Shared(progress): Shared<Arc<Progress>>,
     Path(id): Path<Uuid>,
+    Query(wanted): Query<MinPosition>,
 ) -> Result<Json<PledgeReply>, Problem> {
+    progress.reach("pledges", wanted).await?;
     let row: Option<Pledge> =
         sqlx::query_as("select * from pledges where pledge_id = $1").bind(id).fetch_optional(&pool).await?;
     row.map(|row| Json(row.into())).ok_or_else(no_such_pledge)
@@ -100,13 +109,19 @@ struct HistoryItem {
 
 /// Show a pledge's history
 #[utoipa::path(
-    get, path = "/api/pledges/{id}/history", tag = "pledges", params(("id" = Uuid, Path)),
-    responses((status = 200, body = HistoryReply), (status = 404, body = Problem)),
+    get, path = "/api/pledges/{id}/history", tag = "pledges", params(("id" = Uuid, Path), MinPosition),
+    responses(
+        (status = 200, body = HistoryReply), (status = 304), (status = 404, body = Problem),
+        (status = 503, body = Problem),
+    ),
 )]
 async fn get_history(
     Shared(pool): Shared<PgPool>,
+    Shared(progress): Shared<Arc<Progress>>,
     Path(id): Path<Uuid>,
+    Query(wanted): Query<MinPosition>,
 ) -> Result<Json<HistoryReply>, Problem> {
+    progress.reach("pledges", wanted).await?;
     let rows: Vec<HistoryEntry> = sqlx::query_as(
         "select position, event_type, status, amount_minor, recorded_at from pledge_history
          where pledge_id = $1 order by position",

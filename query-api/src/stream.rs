@@ -1,137 +1,183 @@
 //! Totals as server-sent events, for any number of watchers from one Redis subscription.
 //!
 //! A watcher is handed the newest totals and nothing else: one that reads slowly skips values in
-//! between and holds up nobody. Messages of Redis may be lost, so watched campaigns are also read
-//! now and then.
+//! between and holds up nobody, and the server drops one that does not read at all. Messages of Redis
+//! may be lost, so watched campaigns are also read now and then.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::State as Shared;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::http::HeaderName;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
+use metrics::{Gauge, gauge};
 use read_model::{RedisTotals, Totals};
 use service::auth::Visitor;
-use service::{Path, Problem, ProblemKind, Shutdown};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use service::{Path, Problem, ProblemKind, Query, Shutdown};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 use tokio_stream::wrappers::WatchStream;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::State;
-use crate::totals::{Source, TotalsReader, TotalsReply};
+use crate::progress::MinPosition;
+use crate::totals::{TotalsReader, TotalsReply};
+use crate::totals_cache::{Known, Snapshot};
 
 /// Watchers at once; more are answered 503.
 const MAX_WATCHERS: usize = 10_000;
-/// Every watched campaign is read this often, even if no message came.
-const READ_ANYWAY: Duration = Duration::from_secs(2);
+/// Watchers are shown something new this often at most: more is nothing to the eye, and much to send.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+/// Watched campaigns of which nothing was heard are read this often.
+const READ_ANYWAY: Duration = Duration::from_secs(1);
+/// A subscription that broke is made again after this.
+const SUBSCRIBE_AGAIN: Duration = Duration::from_millis(500);
 /// A connection without news is shown to be alive this often.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Watchers come back between one and five seconds after the end of their stream, not all at once.
+const COME_BACK_MS: (usize, usize) = (1_000, 4_000);
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(watch_totals))
 }
 
-type Newest = watch::Sender<Option<Arc<TotalsReply>>>;
-
 /// Spreads news of totals to those who watch.
-#[derive(Clone)]
 pub(crate) struct TotalsHub {
-    watched: Arc<Mutex<HashMap<Uuid, Newest>>>,
     places: Arc<Semaphore>,
+    watchers: Gauge,
 }
 
 impl TotalsHub {
-    pub(crate) fn start(redis: RedisTotals, totals: TotalsReader, shutdown: Shutdown) -> Self {
-        let hub = Self { watched: Arc::default(), places: Arc::new(Semaphore::new(MAX_WATCHERS)) };
-        let spread = hub.clone();
+    pub(crate) fn start(redis: RedisTotals, totals: Arc<TotalsReader>, shutdown: Shutdown) -> Self {
         tokio::spawn(async move {
             tokio::select! {
-                () = spread.listen(&redis) => {}
-                () = spread.read_anyway(&totals) => {}
+                () = listen(&redis, &totals) => {}
+                () = show_news(&totals) => {}
+                () = read_anyway(&totals) => {}
                 () = shutdown.cancelled() => {}
             }
         });
-        hub
+        Self { places: Arc::new(Semaphore::new(MAX_WATCHERS)), watchers: gauge!("totals_watchers") }
     }
 
-    fn watch(&self, campaign_id: Uuid) -> Result<Watcher, Problem> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| {
+    fn place(&self) -> Result<Place, Problem> {
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| {
             Problem::new(
                 ProblemKind::Overloaded,
                 "too many watchers; ask for the totals now and then instead",
             )
         })?;
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = watched.entry(campaign_id).or_insert_with(|| watch::channel(None).0).subscribe();
-        Ok(Watcher { newest, _place: place })
-    }
-
-    /// Takes news in; older news than what is known is dropped.
-    fn spread(&self, campaign_id: Uuid, reply: TotalsReply) {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(newest) = watched.get(&campaign_id) {
-            newest.send_if_modified(|known| {
-                let newer = known.as_ref().is_none_or(|known| known.position < reply.position);
-                if newer {
-                    *known = Some(Arc::new(reply));
-                }
-                newer
-            });
-        }
-    }
-
-    async fn listen(&self, redis: &RedisTotals) {
-        loop {
-            match redis.subscribe().await {
-                Ok(mut messages) => {
-                    let mut news = messages.on_message();
-                    while let Some(message) = news.next().await {
-                        if let Ok(totals) = serde_json::from_slice::<Totals>(message.get_payload_bytes()) {
-                            self.spread(totals.campaign_id, TotalsReply::new(totals, Source::Redis));
-                        }
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "no news from Redis; totals are read now and then"),
-            }
-            tokio::time::sleep(READ_ANYWAY).await;
-        }
-    }
-
-    async fn read_anyway(&self, totals: &TotalsReader) {
-        loop {
-            tokio::time::sleep(READ_ANYWAY).await;
-            for campaign_id in self.still_watched() {
-                if let Ok(reply) = totals.read(campaign_id).await {
-                    self.spread(campaign_id, reply);
-                }
-            }
-        }
-    }
-
-    /// The campaigns that somebody watches; the others are forgotten.
-    fn still_watched(&self) -> Vec<Uuid> {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.retain(|_, newest| newest.receiver_count() > 0);
-        watched.keys().copied().collect()
+        self.watchers.increment(1.0);
+        let come_back_ms = COME_BACK_MS.0 + self.places.available_permits() % COME_BACK_MS.1;
+        Ok(Place { _permit: permit, watchers: self.watchers.clone(), come_back_ms })
     }
 }
 
-/// One watcher, and the place it takes.
+/// Hears what changes, and forgets what it hears of campaigns that nobody asked about.
+async fn listen(redis: &RedisTotals, totals: &TotalsReader) {
+    loop {
+        match redis.subscribe().await {
+            Ok(mut messages) => {
+                let mut news = messages.on_message();
+                while let Some(message) = news.next().await {
+                    if let Ok(news) = serde_json::from_slice::<Totals>(message.get_payload_bytes())
+                        && let Err(error) = totals.cache.heard(news)
+                    {
+                        tracing::warn!(?error, "news of totals cannot be passed on");
+                    }
+                }
+                tracing::warn!("the subscription to Redis ended; totals are read now and then");
+            }
+            Err(error) => tracing::warn!(%error, "no news from Redis; totals are read now and then"),
+        }
+        sleep(SUBSCRIBE_AGAIN).await;
+    }
+}
+
+/// The first news after a pause is shown at once; what comes soon after is shown together.
+async fn show_news(totals: &TotalsReader) {
+    loop {
+        totals.cache.has_news.notified().await;
+        totals.cache.show_news();
+        sleep(SHOW_EVERY).await;
+    }
+}
+
+async fn read_anyway(totals: &TotalsReader) {
+    loop {
+        sleep(READ_ANYWAY).await;
+        for campaign_id in totals.cache.watched_and_stale() {
+            // What fails is logged where it fails, and tried again.
+            let _ = totals.read(campaign_id, false).await;
+        }
+    }
+}
+
+/// A watcher's place, given back when it is dropped.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    watchers: Gauge,
+    come_back_ms: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.watchers.decrement(1.0);
+    }
+}
+
+/// One watcher.
 struct Watcher {
-    newest: watch::Receiver<Option<Arc<TotalsReply>>>,
-    _place: OwnedSemaphorePermit,
+    shown: WatchStream<Option<Arc<Snapshot>>>,
+    position: i64,
+    _place: Place,
+}
+
+impl Watcher {
+    /// The next thing to send: news, or a sign of life.
+    async fn next(&mut self) -> Bytes {
+        loop {
+            let snapshot = tokio::select! {
+                Some(snapshot) = self.shown.next() => snapshot,
+                () = sleep(KEEP_ALIVE) => return Bytes::from_static(b":\n\n"),
+            };
+            if let Some(news) = snapshot.filter(|snapshot| snapshot.position > self.position) {
+                self.position = news.position;
+                return news.frame.clone();
+            }
+        }
+    }
+}
+
+/// The present totals, then each change.
+fn events(known: &Known, place: Place) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
+    // Watching starts before the newest is taken, so that nothing falls in between.
+    let shown = WatchStream::from_changes(known.watch());
+    let first = known.newest();
+    let retry = format!("retry: {}\n", place.come_back_ms).into_bytes();
+    let start = first.as_ref().map_or(retry.clone(), |first| [retry, first.frame.to_vec()].concat());
+    let position = first.map_or(0, |first| first.position);
+    let rest = stream::unfold(Watcher { shown, position, _place: place }, async |mut watcher| {
+        let next = watcher.next().await;
+        Some((Ok(next), watcher))
+    });
+    stream::once(std::future::ready(Ok(Bytes::from(start)))).chain(rest)
 }
 
 /// Watch what a campaign has raised
 ///
 /// Server-sent events named `totals`, the first one at once; the data is what
-/// `/api/campaigns/{id}/totals` answers, the id is the position.
+/// `/api/campaigns/{id}/totals` answers, the id is the position. Changes that follow each other
+/// within a tenth of a second are one event.
 #[utoipa::path(
-    get, path = "/api/campaigns/{id}/totals/stream", tag = "campaigns", params(("id" = Uuid, Path)),
+    get, path = "/api/campaigns/{id}/totals/stream", tag = "campaigns",
+    params(("id" = Uuid, Path), MinPosition),
     responses(
         (status = 200, content_type = "text/event-stream", body = TotalsReply),
         (status = 404, body = Problem), (status = 503, body = Problem),
@@ -139,32 +185,20 @@ struct Watcher {
 )]
 async fn watch_totals(
     visitor: Visitor,
-    Shared(hub): Shared<TotalsHub>,
-    Shared(totals): Shared<TotalsReader>,
+    Shared(hub): Shared<Arc<TotalsHub>>,
+    Shared(totals): Shared<Arc<TotalsReader>>,
     Shared(shutdown): Shared<Shutdown>,
     Path(id): Path<Uuid>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
-    // Watching starts before the first read, so that nothing falls in between.
-    let Watcher { newest, _place: place } = hub.watch(id)?;
-    let first = Arc::new(totals.read_for(visitor, id).await?);
-    let news = stream::once(async { first })
-        .chain(WatchStream::new(newest).filter_map(async |newest| newest))
-        .scan(0, |shown, reply| {
-            let news = reply.position > *shown;
-            *shown = reply.position.max(*shown);
-            std::future::ready(Some(news.then_some(reply)))
-        })
-        .filter_map(async |reply| reply)
-        .map(move |reply| {
-            // The place is given back when the stream, and this closure with it, is dropped.
-            let _ = &place;
-            Ok(to_event(&reply))
-        })
-        .take_until(shutdown.cancelled_owned());
-    Ok(Sse::new(news).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
-}
-
-fn to_event(reply: &TotalsReply) -> Event {
-    let event = Event::default().event("totals").id(reply.position.to_string());
-    event.json_data(reply).unwrap_or_else(|_| Event::default().comment("not available"))
+    Query(wanted): Query<MinPosition>,
+) -> Result<Response, Problem> {
+    let place = hub.place()?;
+    let known = totals.known_to(visitor, id, wanted).await?;
+    let events = events(&known, place).take_until(shutdown.cancelled_owned());
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store"),
+        // Proxies that gather answers must not gather this one.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(events)).into_response())
 }

@@ -2,12 +2,13 @@
 //! keys and channels. Nothing here knows how a projection comes about.
 
 mod checkpoint;
+mod redis_connection;
 mod redis_totals;
 mod rows;
 mod totals;
 
 pub use checkpoint::{Checkpoint, PROJECTIONS, ledger_id, load_checkpoint};
-pub use redis_totals::{RedisTotals, RedisTotalsError};
+pub use redis_totals::{Found, Mark, RedisTotals, RedisTotalsError};
 pub use rows::{
     ACCOUNTS, AccountBalance, Campaign, CampaignAccounts, CampaignDonor, Day, Donation, HistoryEntry,
     JournalLine, LoggedWebhook, Pledge, UnappliedPayment,

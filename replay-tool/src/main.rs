@@ -15,6 +15,7 @@ mod past;
 mod places;
 mod progress;
 mod projections;
+mod rebuild;
 mod redis_totals;
 mod rows;
 mod show;
@@ -73,6 +74,7 @@ enum Command {
     TrialBalance(trial_balance::Arguments),
     Export(export::Arguments),
     Tail(tail::Arguments),
+    Rebuild(rebuild::Arguments),
 }
 
 #[tokio::main]
@@ -98,5 +100,6 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::TrialBalance(arguments) => trial_balance::run(&places, arguments, json).await,
         Command::Export(arguments) => export::run(&places, arguments).await,
         Command::Tail(arguments) => tail::run(&places, arguments, json).await,
+        Command::Rebuild(arguments) => rebuild::run(&places, arguments).await,
     }
 }

@@ -96,9 +96,8 @@ impl Addresses {
     /// It is known and cannot be reached.
     pub(crate) async fn redis(&self, pool: &PgPool) -> anyhow::Result<Option<RedisTotals>> {
         let Some(url) = &self.redis_url else { return Ok(None) };
-        let client =
-            redis::Client::open(url.as_str()).context("--redis-url must look like redis://host:6379")?;
-        let redis = RedisTotals::new(client, read_model::ledger_id(pool).await?)?;
+        let redis = RedisTotals::open(url, read_model::ledger_id(pool).await?)
+            .context("--redis-url must look like redis://host:6379")?;
         redis.ping().await.context("Redis cannot be reached")?;
         Ok(Some(redis))
     }

@@ -15,6 +15,8 @@ use crate::tuple::{Fields, Kind, Shown, Tuple};
 pub(crate) struct Table {
     /// Its name.
     pub(crate) name: &'static str,
+    /// Where its rows are read from, if that is not the table as it stands.
+    pub(crate) from: Option<&'static str>,
     /// How many of its first columns name a row.
     pub(crate) key: usize,
     /// Its columns.
@@ -25,7 +27,7 @@ impl Table {
     fn select(&self) -> String {
         let columns: Vec<String> =
             self.columns.iter().map(|(name, kind)| format!("{name}::{}", kind.sql())).collect();
-        format!("select {} from {}", columns.join(", "), self.name)
+        format!("select {} from {}", columns.join(", "), self.from.unwrap_or(self.name))
     }
 
     /// The bytes of a row that name it.

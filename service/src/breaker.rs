@@ -130,6 +130,8 @@ impl Drop for Leave<'_> {
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
 
     const PAUSE: Duration = Duration::from_secs(10);
@@ -184,5 +186,32 @@ mod tests {
         drop(breaker.enter().ok().unwrap());
         breaker.enter().ok().unwrap().succeeded();
         assert!(!is_open(&breaker));
+    }
+
+    #[test]
+    fn every_state_is_a_metric() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let metrics = recorder.handle();
+        let shows = |value: u8| {
+            let shown = metrics.render();
+            assert!(
+                shown.contains(&format!("circuit_breaker_state{{name=\"stripe\"}} {value}\n")),
+                "{shown}"
+            );
+        };
+        metrics::with_local_recorder(&recorder, || {
+            let breaker = Breaker::new("stripe", 2, Duration::ZERO);
+            shows(0);
+            fail(&breaker);
+            shows(0);
+            fail(&breaker);
+            shows(2);
+            let trying = breaker.enter().ok().unwrap();
+            shows(1);
+            trying.failed();
+            shows(2);
+            breaker.enter().ok().unwrap().succeeded();
+            shows(0);
+        });
     }
 }

@@ -20,6 +20,8 @@ pub struct Access {
     pub statement_timeout: Duration,
     /// Whether a commit waits for the disk. Not needed for what can be made again from the ledger.
     pub durable: bool,
+    /// Further settings of its sessions.
+    pub settings: &'static [(&'static str, &'static str)],
 }
 
 /// Opens a pool of connections.
@@ -40,6 +42,7 @@ pub async fn connect(database_url: &str, access: Access) -> anyhow::Result<PgPoo
             // Compiling a plan takes longer than any statement of ours runs.
             ("jit", "off".to_owned()),
         ]);
+    options = options.options(access.settings.iter().copied());
     if let Some(role) = access.role {
         options = options.options([("role", role)]);
     }

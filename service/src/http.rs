@@ -12,6 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use metrics::Histogram;
@@ -20,7 +21,7 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::{Problem, ProblemKind};
+use crate::{Problem, ProblemKind, problem_page};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -50,9 +51,11 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct RequestId(pub String);
 
-/// Puts the limits, request ids, metrics and problem documents around `router`.
+/// Puts the limits, request ids, metrics and problem documents around `router`, and explains the
+/// problems, so that the link in each leads somewhere whichever service it came from.
 pub fn harden<S: Clone + Send + Sync + 'static>(router: Router<S>, limits: Limits) -> Router<S> {
     router
+        .route(problem_page::ROUTE, get(problem_page::show))
         .fallback(async || Problem::from(ProblemKind::NotFound))
         .method_not_allowed_fallback(async || Problem::from(ProblemKind::MethodNotAllowed))
         .layer(Harden { limits, in_flight: Arc::new(Semaphore::new(limits.max_in_flight)) })
@@ -252,7 +255,7 @@ async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::routing::{get, post};
+    use axum::routing::post;
     use tower::ServiceExt;
 
     fn limits() -> Limits {

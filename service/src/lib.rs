@@ -10,6 +10,7 @@ mod http;
 mod page;
 pub mod paging;
 mod problem;
+mod problem_page;
 mod server;
 mod services_file;
 mod shutdown;

@@ -5,7 +5,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Every kind of problem there is. Its name makes the stable `type`.
+use crate::problem_page;
+
+/// What every `type` begins with.
+const TYPE: &str = "urn:careforall:problem:";
+
+/// Every kind of problem there is. Its name makes the stable `type`; docs/problems.md explains each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
     /// The request cannot be read: broken JSON, a wrong type, a bad id or header.
@@ -32,15 +37,18 @@ pub enum ProblemKind {
     IdempotencyKeyReused,
     /// Too much is going on; try again after `Retry-After`.
     Overloaded,
+    /// What is shown has not come to the position that was asked for; try again after `Retry-After`.
+    Behind,
     /// Something the service depends on is out of reach; try again after `Retry-After`.
     Unavailable,
-    /// A fault of ours. The log has the details under the request's id.
+    /// A fault of ours. The log has the details under the request's id. It stays the last, since
+    /// [`ProblemKind::ALL`] counts by it.
     Internal,
 }
 
 impl ProblemKind {
     /// Every kind, for documents and tests.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; Self::Internal as usize + 1] = [
         Self::Malformed,
         Self::Unauthorized,
         Self::BadSignature,
@@ -53,6 +61,7 @@ impl ProblemKind {
         Self::RuleBroken,
         Self::IdempotencyKeyReused,
         Self::Overloaded,
+        Self::Behind,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -60,6 +69,16 @@ impl ProblemKind {
     /// The last part of the problem's `type`.
     pub fn slug(self) -> &'static str {
         self.row().0
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    /// The kind of problem, for people.
+    pub(crate) fn title(self) -> &'static str {
+        self.row().2
     }
 
     fn row(self) -> (&'static str, StatusCode, &'static str) {
@@ -83,6 +102,7 @@ impl ProblemKind {
                 "The idempotency key was used for another request",
             ),
             Self::Overloaded => ("overloaded", S::SERVICE_UNAVAILABLE, "Too much is going on"),
+            Self::Behind => ("behind", S::SERVICE_UNAVAILABLE, "The position is not reached yet"),
             Self::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "Something needed is out of reach"),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Something went wrong on our side"),
         }
@@ -145,11 +165,10 @@ pub struct Problem {
 
 impl From<ProblemKind> for Problem {
     fn from(kind: ProblemKind) -> Self {
-        let (slug, status, title) = kind.row();
         Self {
-            kind: format!("urn:careforall:problem:{slug}"),
-            title,
-            status: status.as_u16(),
+            kind: format!("{TYPE}{}", kind.slug()),
+            title: kind.title(),
+            status: kind.status().as_u16(),
             detail: None,
             errors: Vec::new(),
         }
@@ -207,6 +226,11 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        let help = self.kind.trim_start_matches(TYPE);
+        let help = format!("<{}>; rel=\"help\"", problem_page::ROUTE.replace("{name}", help));
+        if let Ok(help) = HeaderValue::from_str(&help) {
+            headers.insert(header::LINK, help);
         }
         if self.kind.ends_with(":unauthorized") {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

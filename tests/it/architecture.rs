@@ -16,7 +16,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("webhook-ingest", &["domain", "event-store", "payments", "service"]),
     ("projectors", &["domain", "event-store", "payments", "read-model", "service"]),
     ("query-api", &["read-model", "service"]),
-    ("replay-tool", &["domain", "event-store", "read-model", "service"]),
+    ("replay-tool", &["domain", "event-store", "projectors", "read-model", "service"]),
     ("payment-sandbox", &["domain", "payments", "service"]),
     (
         "careforall",
@@ -32,7 +32,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "webhook-ingest",
         ],
     ),
-    ("bench", &["careforall", "domain", "event-store", "payments", "service"]),
+    ("bench", &["careforall", "domain", "event-store", "payments", "read-model", "service"]),
     ("careforall-tests", &["careforall", "domain", "event-store", "payments", "read-model", "service"]),
 ];
 

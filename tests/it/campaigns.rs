@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use careforall_tests::{TestApp, answer, eventually};
 use reqwest::Method;
 use serde_json::json;
+use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_campaign_is_drafted_edited_published_and_closed() {
@@ -166,12 +169,145 @@ async fn the_list_is_paged_and_searched() {
     assert!(third["next_cursor"].is_null());
 
     // What people type is text, not a pattern.
-    assert_eq!(titles(&get("q=100%25").await.1), ["100% water"]);
-    assert_eq!(titles(&get("q=a_B").await.1), ["A_b"]);
-    let beyond_the_calendar =
-        "cursor=WyItOTk5OS0wMS0wMVQwMDowMDowMFoiLCIwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAwMDAwMDAwMDAiXQ";
+    assert_eq!(titles(&get("q=100%25").await.1)[0], "100% water");
+    assert_eq!(titles(&get("q=a_B").await.1)[0], "A_b");
+    let beyond_the_calendar = cursor(&json!({"newest": ["-9999-01-01T00:00:00Z", Uuid::nil()]}));
+    let of_another_order = cursor(&json!({"most_raised": [5, Uuid::nil()]}));
     let long = format!("q={}", "x".repeat(201));
-    for bad in ["limit=0", "limit=201", "limit=x", "cursor=x", "q=%00", &long, beyond_the_calendar] {
+    for bad in [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "cursor=x",
+        "q=%00",
+        "status=lost",
+        "sort=random",
+        "sort=relevance",
+        "sort=newest&q=water",
+        "currency=DOUBLOONS-OF-GOLD",
+        &long,
+        &beyond_the_calendar,
+        &of_another_order,
+    ] {
         assert_eq!(get(bad).await.0, 400, "{bad}");
+    }
+}
+
+fn cursor(key: &serde_json::Value) -> String {
+    format!("cursor={}", URL_SAFE_NO_PAD.encode(key.to_string()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_search_knows_words_and_forgives_typing_errors() {
+    let app = TestApp::start().await;
+    for (title, description) in [
+        ("Wells for Kitui", "Clean drinking water for three villages"),
+        ("A school in Nakuru", "Books, benches and a teacher"),
+        ("Hospital beds", "For the children's ward in Kitui"),
+        ("Watering cans", "Gardens at schools"),
+    ] {
+        let goal = json!({"amount_minor": 1, "currency": "USD"});
+        let body = json!({"title": title, "description": description, "goal": goal});
+        app.as_organiser(Method::POST, "/api/campaigns").json(&body).send().await.unwrap();
+    }
+    let get = async |query: &str| -> Vec<String> {
+        let request = app.as_organiser(Method::GET, &format!("/api/campaigns?{query}"));
+        let (status, page) = answer(request.send().await.unwrap()).await;
+        assert_eq!(status, 200, "{query}: {page}");
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|campaign| campaign["title"].as_str().unwrap().to_owned()).collect()
+    };
+    eventually(Duration::from_secs(2), async || get("").await.len(), |n| *n == 4).await;
+
+    for (query, best) in [
+        ("well", "Wells for Kitui"),
+        ("hosptial", "Hospital beds"),
+        ("scool", "A school in Nakuru"),
+        ("wels kitiu", "Wells for Kitui"),
+        ("kitu", "Wells for Kitui"),
+        ("akur", "A school in Nakuru"),
+        ("teachers", "A school in Nakuru"),
+        ("children", "Hospital beds"),
+        ("\"drinking water\"", "Wells for Kitui"),
+    ] {
+        let found = get(&format!("q={}", query.replace(' ', "%20"))).await;
+        assert_eq!(found.first().map(String::as_str), Some(best), "{query}: {found:?}");
+    }
+    // The title counts more than the description, and all that match are there.
+    assert_eq!(get("q=kitui").await, ["Wells for Kitui", "Hospital beds"]);
+    assert_eq!(get("q=schools").await, ["A school in Nakuru", "Watering cans"]);
+    // A word in quotes and a minus: what people know from the web.
+    assert_eq!(get("q=kitui%20-hospital").await[0], "Wells for Kitui");
+    assert!(get("q=zzzzzz").await.is_empty());
+    assert_eq!(get("q=%20").await.len(), 4, "nothing to look for is no search");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_is_filtered_and_ordered() {
+    let app = TestApp::start().await;
+    let make = async |title: &str, currency: &str, ends_at: Option<&str>, publish: bool| {
+        let goal = json!({"amount_minor": 1000, "currency": currency});
+        let body = json!({"title": title, "goal": goal, "ends_at": ends_at});
+        let made = app.as_organiser(Method::POST, "/api/campaigns").json(&body).send().await.unwrap();
+        let id: Uuid = answer(made).await.1["campaign_id"].as_str().unwrap().parse().unwrap();
+        if publish {
+            app.organiser_post(&format!("/api/campaigns/{id}/publish")).await;
+        }
+        id
+    };
+    let late = make("Late", "USD", Some("2998-01-01T00:00:00Z"), true).await;
+    let soon = make("Soon", "USD", Some("2997-01-01T00:00:00Z"), true).await;
+    make("Euro", "EUR", None, true).await;
+    make("Draft", "USD", None, false).await;
+    let closed = make("Closed", "USD", None, true).await;
+    app.organiser_post(&format!("/api/campaigns/{closed}/close")).await;
+    for (n, (campaign, minor)) in [(late, 500), (soon, 100)].into_iter().enumerate() {
+        let pledge = app.pledge(campaign, minor, "ada@example.org").await;
+        app.fact("payment.captured", pledge, &format!("pay_{n}"), minor).await;
+        app.totals_with(campaign, "/raised_minor", minor).await;
+    }
+    let head = app.head().await;
+    let get = async |query: &str| {
+        let (status, page) = app.get(&format!("/api/campaigns?min_position={head}&{query}")).await;
+        assert_eq!(status, 200, "{query}: {page}");
+        let titles: Vec<String> = page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["title"].as_str().unwrap().to_owned())
+            .collect();
+        (titles, page["next_cursor"].as_str().map(str::to_owned))
+    };
+    assert_eq!(get("").await.0, ["Closed", "Euro", "Soon", "Late"]);
+    assert_eq!(get("status=closed").await.0, ["Closed"]);
+    assert_eq!(get("currency=EUR").await.0, ["Euro"]);
+    assert!(get("status=draft").await.0.is_empty());
+    assert_eq!(get("sort=ending_soon").await.0, ["Soon", "Late"]);
+    assert_eq!(get("sort=most_raised&status=published&currency=USD").await.0, ["Late", "Soon"]);
+    // Every order goes on where it stopped.
+    for (order, expected) in [
+        ("sort=newest", ["Closed", "Euro", "Soon", "Late"].as_slice()),
+        ("sort=ending_soon", &["Soon", "Late"]),
+        ("sort=most_raised&status=published&currency=USD", &["Late", "Soon"]),
+        ("q=o", &["Soon", "Closed", "Euro"]),
+    ] {
+        let mut seen = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let (titles, next) = get(&format!("{order}&limit=1{cursor}")).await;
+            seen.extend(titles);
+            match next {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        if order.starts_with("q=") {
+            seen.sort();
+            let mut expected = expected.to_vec();
+            expected.sort_unstable();
+            assert_eq!(seen, expected, "{order}");
+        } else {
+            assert_eq!(seen, expected, "{order}");
+        }
     }
 }

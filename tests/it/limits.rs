@@ -2,6 +2,7 @@
 
 use careforall_tests::{Client, TestApp, answer};
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,13 +74,20 @@ async fn what_cannot_be_served_is_a_problem_document() {
             "malformed",
         ),
     ];
+    let text = HeaderValue::from_static("text/markdown; charset=utf-8");
     for (request, expected, kind) in cases {
         let response = request.send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{kind}");
+        let link = response.headers()["link"].to_str().unwrap().to_owned();
         let (status, problem) = answer(response).await;
         assert_eq!(status, expected, "{problem}");
         assert_eq!(problem["type"], format!("urn:careforall:problem:{kind}"));
         assert_eq!(problem["status"], expected);
+        let help = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"help\"")).unwrap();
+        let page = app.request(Method::GET, help).send().await.unwrap();
+        assert_eq!((page.status().as_u16(), &page.headers()["content-type"]), (200, &text));
+        assert!(page.text().await.unwrap().starts_with(&format!("## {kind}\n\n{expected}")), "{help}");
     }
-    assert_eq!(app.head().await, 0);
+    let (status, _) = app.get("/api/problems/too-much-money").await;
+    assert_eq!((status.as_u16(), app.head().await), (404, 0));
 }

@@ -341,7 +341,7 @@ async fn totals_in_redis_from_before_money_could_go_back_are_understood() {
     remove.arg(&keys[0]).arg("refunded_minor").arg("charged_back_minor");
     let removed: i64 = remove.query_async(&mut connection).await.unwrap();
     assert_eq!(removed, 2);
-    let totals = app.totals(campaign).await.1;
+    let totals = app.totals_now(campaign).await.1;
     assert_eq!((&totals["source"], &totals["raised_minor"]), (&json!("redis"), &json!(5000)));
     assert_eq!(totals["refunded_minor"], 0);
     app.assert_verified().await;

@@ -101,7 +101,7 @@ async fn servers_that_die_are_started_again() {
     }
     let pledge = up.client.pledge(campaign, 5000, "ada@example.org").await;
     up.client.fact("payment.captured", pledge, "pay_1", 5000).await;
-    let ask = async || up.client.totals(campaign).await.1;
+    let ask = async || up.client.totals_now(campaign).await.1;
     eventually(Duration::from_secs(10), ask, |t| t["raised_minor"] == 5000 && t["source"] == "redis").await;
     let (code, said) = replay(&["--data-dir", folder.path().to_str().unwrap(), "verify"]).await;
     assert_eq!(code, Some(0), "{said}");

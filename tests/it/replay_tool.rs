@@ -501,9 +501,12 @@ async fn memory_stays_within_its_limit_however_large_the_ledger_is() {
     let (said, peak_mb) = run("64").await;
     assert!(peak_mb < LIMIT_MB, "{peak_mb} MB were used");
     let totals: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(totals["campaigns"][0]["raised_minor"], EVENTS / 4 * 2_500);
-    assert_eq!(totals["campaigns"][0]["pledges"], Value::Null);
-    assert_eq!(totals["campaigns"][0]["completed"], EVENTS / 4);
+    let campaigns = totals["campaigns"].as_array().unwrap();
+    let sum = |field: &str| campaigns.iter().map(|of| of[field].as_i64().unwrap()).sum::<i64>();
+    assert_eq!(
+        (campaigns.len(), sum("raised_minor"), sum("completed")),
+        (100, EVENTS / 4 * 2_500, EVENTS / 4)
+    );
     // With room for everything it says the same, and uses more.
     let (same, more_mb) = run("1000").await;
     assert_eq!(same, said);

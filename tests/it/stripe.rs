@@ -328,6 +328,47 @@ async fn reports_have_all_that_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_payout_settles_the_payments_that_were_in_it() {
+    let stub = StripeStub::start().await;
+    let app = app_on(&stub).await;
+    let campaign = app.campaign().await;
+    let mut pledges = Vec::new();
+    for _ in 0..3 {
+        pledges.push(captured(&app, &stub, campaign).await.0);
+    }
+    stub.foreign_payment();
+    let payout = stub.pay_out();
+    // The provider is out of reach first; what it says counts when it is back.
+    stub.go_down(true);
+    send(&app, "evt_payout", "payout.reconciliation_completed", &payout).await;
+    let row = async || -> (String, Option<String>) {
+        let sql = "select status, reason from webhook_inbox where webhook_id = 'evt_payout'";
+        sqlx::query_as(sql).fetch_one(&app.pool).await.unwrap()
+    };
+    let out_of_reach = |(_, reason): &(String, Option<String>)| {
+        reason.as_ref().is_some_and(|reason| reason.contains("cannot be reached"))
+    };
+    eventually(Duration::from_secs(8), row, out_of_reach).await;
+    stub.go_down(false);
+    eventually(Duration::from_secs(20), row, |(status, _)| status == "processed").await;
+    for pledge in pledges {
+        app.pledge_with_status(pledge, "completed").await;
+    }
+    // Money that was paid out later, and what is told again, changes nothing.
+    let late = captured(&app, &stub, campaign).await.0;
+    let head = app.head().await;
+    send(&app, "evt_again", "payout.reconciliation_completed", &payout).await;
+    let ask = async || -> String {
+        let sql = "select status from webhook_inbox where webhook_id = 'evt_again'";
+        sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
+    };
+    eventually(Duration::from_secs(5), ask, |status| status == "processed").await;
+    assert_eq!(app.head().await, head);
+    app.pledge_with_status(late, "captured").await;
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failing_provider_is_left_alone_and_taken_up_again() {
     let stub = StripeStub::start().await;
     let limits = Limits {

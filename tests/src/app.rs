@@ -91,6 +91,11 @@ impl TestApp {
         }
     }
 
+    /// Another client of it.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Ends it as Ctrl-C does.
     pub async fn stop(&mut self) {
         self.shutdown.cancel();

@@ -5,15 +5,25 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
 
 mod app;
+mod books;
 mod client;
 pub mod faults;
+pub mod hostile;
+mod lives;
 mod program;
+pub mod projection_faults;
+mod redis_cluster;
+pub mod scale;
 mod servers;
 mod stripe;
+pub mod watchers;
 
 pub use app::TestApp;
+pub use books::{all_folded, assert_books_agree};
 pub use client::{Client, Totals, answer};
+pub use lives::Lives;
 pub use program::{Program, free_address, peak_memory_mb, program, replay};
+pub use redis_cluster::RedisCluster;
 pub use servers::{PrivateRedis, copy_of, fresh_database, ledger_of, redis_url};
 pub use stripe::{Asked, STRIPE_API_KEY, STRIPE_SECRET, StripeStub};
 

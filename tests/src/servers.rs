@@ -130,11 +130,18 @@ impl PrivateRedis {
         self.server.take().unwrap().stop().await.unwrap();
     }
 
-    /// Starts it again, empty and where it was.
+    /// Starts it again where it was: empty, or with the snapshot that was saved.
     pub async fn start_again(&mut self) {
         let server = start_redis(self.folder.path()).await;
         assert_eq!(server.url(), self.url, "Redis came back elsewhere");
         self.server = Some(server);
+    }
+
+    /// Writes a snapshot, from which it is started again.
+    pub async fn save(&self) {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("SAVE").exec_async(&mut connection).await.unwrap();
     }
 
     pub async fn flush_all(&self) {

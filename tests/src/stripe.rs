@@ -41,6 +41,8 @@ struct Books {
     intents: BTreeMap<String, Value>,
     refunds: Vec<Value>,
     disputes: Vec<Value>,
+    /// The movements of the balance in each payout.
+    payouts: BTreeMap<String, Vec<Value>>,
     /// The request and the answer under each idempotency key.
     answered: HashMap<String, (String, Fields, StatusCode, Value)>,
     asked: Vec<Asked>,
@@ -69,6 +71,7 @@ impl StripeStub {
             .route("/v1/payment_intents/{id}/cancel", post(cancel_intent))
             .route("/v1/refunds", get(list_refunds).post(create_refund))
             .route("/v1/disputes", get(list_disputes))
+            .route("/v1/balance_transactions", get(list_balance))
             .layer(middleware::from_fn_with_state(books.clone(), let_in))
             .with_state(books.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
@@ -158,6 +161,30 @@ impl StripeStub {
         let mut books = self.books();
         books.intents.get_mut(intent_id).unwrap()["latest_charge"]["balance_transaction"]["status"] =
             json!("available");
+    }
+
+    /// Pays out all that was taken until now, less the fee, to the account's bank: the payout.
+    pub fn pay_out(&self) -> Value {
+        let mut books = self.books();
+        let id = format!("po_{}", books.payouts.len() + 1);
+        let mut lines = vec![
+            json!({"id": format!("txn_{id}"), "type": "payout", "source": {"object": "payout", "id": id}}),
+        ];
+        for intent in books.intents.values().filter(|intent| intent["status"] == "succeeded") {
+            let mut charge = intent["latest_charge"].clone();
+            if charge.is_null() {
+                charge = json!({"amount_captured": intent["amount_received"]});
+            }
+            charge["object"] = json!("charge");
+            charge["currency"] = intent["currency"].clone();
+            charge["amount_captured"] = intent["amount_received"].clone();
+            charge["metadata"] = intent["metadata"].clone();
+            charge["payment_intent"] = intent["id"].clone();
+            let line = format!("txn_{}_{id}", intent["id"].as_str().unwrap());
+            lines.push(json!({"id": line, "type": "charge", "fee": 59, "source": charge}));
+        }
+        books.payouts.insert(id.clone(), lines);
+        json!({"id": id, "object": "payout", "automatic": true, "reconciliation_status": "completed"})
     }
 
     /// A bank disputes a payment: the dispute.
@@ -425,4 +452,18 @@ fn list(all: &[Value], query: &Fields) -> Value {
         .map_or(0, |after| 1 + of_payment.iter().position(|item| item["id"] == **after).unwrap());
     let page: Vec<&Value> = of_payment.iter().skip(from).take(1).copied().collect();
     json!({"object": "list", "data": page, "has_more": of_payment.len() > from + 1})
+}
+
+/// Those of one payout, two to a page. What moved the balance is there only if it is asked for.
+async fn list_balance(State(books): State<Shared>, Query(query): Query<Vec<(String, String)>>) -> Response {
+    let field = |name: &str| query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    if field("expand[]") != Some("data.source") {
+        return error(StatusCode::BAD_REQUEST, "not_expanded", "the source is not asked for");
+    }
+    let books = books.lock().unwrap();
+    let Some(lines) = field("payout").and_then(|payout| books.payouts.get(payout)) else { return missing() };
+    let from = field("starting_after")
+        .map_or(0, |after| 1 + lines.iter().position(|line| line["id"] == after).unwrap());
+    let page: Vec<&Value> = lines.iter().skip(from).take(2).collect();
+    Json(json!({"object": "list", "data": page, "has_more": lines.len() > from + 2})).into_response()
 }

@@ -33,6 +33,8 @@ pub(crate) enum Verdict {
     Processed,
     /// It contradicts the ledger, and no try would help.
     Review(String),
+    /// It waits for a fact that must have come before it. If that never comes, it needs review.
+    Await(String),
     /// It cannot be applied yet.
     Retry(String),
 }
@@ -144,7 +146,7 @@ impl Decision {
         }
         for fact in waiting {
             let reason = PledgeError::AwaitsCapture(fact.fact.payment_id().clone()).to_string();
-            decision.verdicts.push((fact, Verdict::Retry(reason)));
+            decision.verdicts.push((fact, Verdict::Await(reason)));
         }
         decision
     }

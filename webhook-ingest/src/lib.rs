@@ -7,6 +7,7 @@
 mod apply;
 mod desk;
 mod inbox;
+mod payouts;
 mod receive;
 mod upkeep;
 mod worker;
@@ -80,9 +81,14 @@ pub fn health(config: &Config) -> Health {
 
 /// Serves the webhooks and runs the worker until `shutdown`.
 pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) {
-    let (routes, _) = router(&config).split_for_parts();
-    let app = harden(routes, Limits::default()).merge(health(&config).router());
-    let worker = tokio::spawn(run_worker(config, shutdown.clone()));
-    serve(listener, app, shutdown).await;
+    let worker = tokio::spawn(run_worker(config.clone(), shutdown.clone()));
+    serve_routes(&config, listener, shutdown).await;
     let _ = worker.await;
+}
+
+/// Serves the webhooks until `shutdown`, and leaves the work on them to others.
+pub async fn serve_routes(config: &Config, listener: TcpListener, shutdown: Shutdown) {
+    let (routes, _) = router(config).split_for_parts();
+    let app = harden(routes, Limits::default()).merge(health(config).router());
+    serve(listener, app, shutdown).await;
 }

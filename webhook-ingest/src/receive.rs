@@ -101,7 +101,7 @@ async fn store(
     let body = std::str::from_utf8(&bytes).map_err(malformed)?.to_owned();
     let pledge_id = match &message.notice {
         Notice::Facts { pledge_id, .. } => Some(pledge_id.0),
-        Notice::Unaddressed { .. } | Notice::Ignored => None,
+        Notice::Unaddressed { .. } | Notice::Payout { .. } | Notice::Ignored => None,
     };
     let delivery = Delivery {
         provider: provider.name(),

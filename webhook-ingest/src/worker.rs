@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use domain::{PaymentFact, PaymentId, PledgeId};
 use event_store::{Metadata, Wakeup};
 use futures_util::future::join_all;
-use payments::{Notice, ProviderError, Providers};
+use payments::{Notice, Provider, ProviderError, Providers};
 use rand::Rng;
 use service::Shutdown;
 use sha2::{Digest, Sha256};
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::Config;
 use crate::apply::{Fact, Verdict, apply};
+use crate::payouts;
 use crate::upkeep::{prune_hourly, record_depth};
 
 /// How long an idle worker waits, unless it is woken, before it looks again.
@@ -32,14 +33,17 @@ const POLL: Duration = Duration::from_millis(250);
 const CLAIM_SECONDS: f64 = 5.0;
 /// Rows taken at once.
 const MAX_BATCH: i32 = 500;
-/// After this many tries, over about half an hour, a message goes to the dead letters.
+/// After this many tries, over about half an hour, a message goes to the dead letters, or to review
+/// where it waited for another fact.
 const MAX_ATTEMPTS: i32 = 12;
 /// The pauses between tries double from 1 s up to this.
 const MAX_PAUSE_SECONDS: f64 = 600.0;
-/// Messages whose payments the provider is being asked to void, at once.
-const MAX_VOIDS: usize = 32;
+/// Messages for which the provider is being asked to do something, at once.
+const MAX_ERRANDS: usize = 32;
 /// A message that waits for its void is due again after this, should the worker die meanwhile.
 const VOID_SECONDS: f64 = 15.0;
+/// The same for a payout, of which many pages may have to be read.
+const PAYOUT_SECONDS: f64 = 600.0;
 
 #[derive(Debug, FromRow)]
 struct InboxRow {
@@ -57,11 +61,13 @@ struct Conclusion {
     verdict: Verdict,
     /// Payments to void before the verdict holds.
     to_void: Vec<PaymentId>,
+    /// The payout to read before the verdict holds.
+    payout_id: Option<String>,
 }
 
 impl From<Verdict> for Conclusion {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, to_void: Vec::new() }
+        Self { verdict, to_void: Vec::new(), payout_id: None }
     }
 }
 
@@ -78,8 +84,8 @@ async fn work(config: &Config, shutdown: &Shutdown) {
     let mut wakeup = Wakeup::listen(config.worker_pool.clone(), Wakeup::WEBHOOK_INBOX);
     let mut worker = Worker {
         config: config.clone(),
-        void_permits: Arc::new(Semaphore::new(MAX_VOIDS)),
-        voids: JoinSet::new(),
+        errand_permits: Arc::new(Semaphore::new(MAX_ERRANDS)),
+        errands: JoinSet::new(),
     };
     while !shutdown.is_cancelled() {
         let pause = match worker.work_once().await {
@@ -95,13 +101,14 @@ async fn work(config: &Config, shutdown: &Shutdown) {
             () = shutdown.cancelled() => {}
         }
     }
-    while worker.voids.join_next().await.is_some() {}
+    while worker.errands.join_next().await.is_some() {}
 }
 
 struct Worker {
     config: Config,
-    void_permits: Arc<Semaphore>,
-    voids: JoinSet<()>,
+    errand_permits: Arc<Semaphore>,
+    /// What the provider is asked beside the work on other messages.
+    errands: JoinSet<()>,
 }
 
 impl Worker {
@@ -123,38 +130,57 @@ impl Worker {
             }
         }
         let mut marks = Vec::with_capacity(taken);
-        let mut to_void = Vec::new();
+        let mut errands = Vec::new();
         for (row, conclusion) in rows.into_iter().zip(conclusions) {
-            if conclusion.to_void.is_empty() || matches!(conclusion.verdict, Verdict::Retry(_)) {
+            if conclusion.payout_id.is_some() {
+                marks.push(Mark::until(
+                    &row,
+                    "waits for what the provider says of the payout",
+                    PAYOUT_SECONDS,
+                ));
+                errands.push((row, conclusion));
+            } else if conclusion.to_void.is_empty()
+                || matches!(conclusion.verdict, Verdict::Await(_) | Verdict::Retry(_))
+            {
                 marks.push(Mark::of(&row, &conclusion.verdict));
             } else {
-                marks.push(Mark::until_voided(&row));
-                to_void.push((row, conclusion));
+                marks.push(Mark::until(&row, "waits for the provider to void the payment", VOID_SECONDS));
+                errands.push((row, conclusion));
             }
         }
         mark(&self.config.worker_pool, &marks, &applied.moved).await?;
         metrics::histogram!("webhook_worker_batch_rows").record(taken as f64);
         metrics::histogram!("webhook_worker_duration_seconds").record(started.elapsed().as_secs_f64());
-        self.start_voids(to_void);
+        self.start_errands(errands);
         Ok(taken)
     }
 
-    /// The provider is asked beside the work on other messages. A message for which there is no room
-    /// is due again after its pause.
-    fn start_voids(&mut self, to_void: Vec<(InboxRow, Conclusion)>) {
-        while self.voids.try_join_next().is_some() {}
-        for (row, conclusion) in to_void {
-            let Ok(permit) = self.void_permits.clone().try_acquire_owned() else { return };
-            let (providers, pool) = (self.config.providers.clone(), self.config.worker_pool.clone());
-            self.voids.spawn(async move {
-                let verdict = void(&providers, &row, conclusion).await;
-                if let Err(error) = mark(&pool, &[Mark::of(&row, &verdict)], &HashSet::new()).await {
-                    tracing::warn!(%error, "a voided payment cannot be marked; it is asked for again");
+    /// A message for which there is no room is due again after its pause.
+    fn start_errands(&mut self, errands: Vec<(InboxRow, Conclusion)>) {
+        while self.errands.try_join_next().is_some() {}
+        for (row, conclusion) in errands {
+            let Ok(permit) = self.errand_permits.clone().try_acquire_owned() else { return };
+            let config = self.config.clone();
+            self.errands.spawn(async move {
+                if let Err(error) = run_errand(&config, &row, conclusion).await {
+                    tracing::warn!(%error, "what the provider was asked for cannot be marked; it is asked again");
                 }
                 drop(permit);
             });
         }
     }
+}
+
+async fn run_errand(config: &Config, row: &InboxRow, conclusion: Conclusion) -> Result<(), sqlx::Error> {
+    let (verdict, moved) = match (config.providers.named(&row.provider), &conclusion.payout_id) {
+        (None, _) => (not_set_up(row), HashSet::new()),
+        (Some(provider), Some(payout_id)) => {
+            let paid_out = payouts::settle(&config.ledger, provider, payout_id, &metadata(row)).await?;
+            (paid_out.verdict, paid_out.moved)
+        }
+        (Some(provider), None) => (void(provider, conclusion).await, HashSet::new()),
+    };
+    mark(&config.worker_pool, &[Mark::of(row, &verdict)], &moved).await
 }
 
 /// Takes what is due, in the order of arrival.
@@ -177,9 +203,13 @@ async fn read_all(providers: &Providers, rows: &[InboxRow]) -> (Vec<Conclusion>,
     let read = join_all(rows.iter().map(|row| read(providers, row))).await;
     for (message, (row, read)) in rows.iter().zip(read).enumerate() {
         match read {
-            Ok(None) => conclusions.push(Verdict::Ignored.into()),
+            Ok(Said::Nothing) => conclusions.push(Verdict::Ignored.into()),
+            Ok(Said::Payout(payout_id)) => {
+                let payout_id = Some(payout_id);
+                conclusions.push(Conclusion { payout_id, ..Verdict::Processed.into() });
+            }
             Err(verdict) => conclusions.push(verdict.into()),
-            Ok(Some((pledge_id, found))) => {
+            Ok(Said::Facts(pledge_id, found)) => {
                 conclusions.push(Verdict::Processed.into());
                 let metadata = metadata(row);
                 facts.extend(found.into_iter().map(|fact| Fact {
@@ -194,28 +224,37 @@ async fn read_all(providers: &Providers, rows: &[InboxRow]) -> (Vec<Conclusion>,
     (conclusions, facts)
 }
 
-/// What a message says, completed by the provider where the message leaves something out; none when
-/// it is nothing to the ledger.
-async fn read(
-    providers: &Providers,
-    row: &InboxRow,
-) -> Result<Option<(PledgeId, Vec<PaymentFact>)>, Verdict> {
-    let Some(provider) = providers.named(&row.provider) else {
-        return Err(Verdict::Retry(format!("the provider {} is not set up", row.provider)));
-    };
+/// What a message says, completed by the provider where the message leaves something out.
+enum Said {
+    Facts(PledgeId, Vec<PaymentFact>),
+    /// Of many payments, which are asked for one page after the other.
+    Payout(String),
+    /// It is nothing to the ledger.
+    Nothing,
+}
+
+async fn read(providers: &Providers, row: &InboxRow) -> Result<Said, Verdict> {
+    let Some(provider) = providers.named(&row.provider) else { return Err(not_set_up(row)) };
     match provider.parse(row.body.as_bytes()) {
-        Ok(Notice::Facts { pledge_id, facts }) => Ok(Some((pledge_id, facts))),
+        Ok(Notice::Facts { pledge_id, facts }) => Ok(Said::Facts(pledge_id, facts)),
         Ok(Notice::Unaddressed { payment_id, facts }) => {
             let report = provider.look_up(&payment_id).await.map_err(|error| provider_verdict(&error))?;
-            Ok(report.map(|report| (report.pledge_id, [report.facts, facts].concat())))
+            Ok(report.map_or(Said::Nothing, |report| {
+                Said::Facts(report.pledge_id, [report.facts, facts].concat())
+            }))
         }
-        Ok(Notice::Ignored) => Ok(None),
+        Ok(Notice::Payout { payout_id }) => Ok(Said::Payout(payout_id)),
+        Ok(Notice::Ignored) => Ok(Said::Nothing),
         Err(error) => Err(Verdict::Review(error.to_string())),
     }
 }
 
+fn not_set_up(row: &InboxRow) -> Verdict {
+    Verdict::Retry(format!("the provider {} is not set up", row.provider))
+}
+
 /// What a provider that does not complete a message means for it.
-fn provider_verdict(error: &ProviderError) -> Verdict {
+pub(crate) fn provider_verdict(error: &ProviderError) -> Verdict {
     match error {
         ProviderError::Unavailable(_) => Verdict::Retry(error.to_string()),
         ProviderError::Refused(_) => Verdict::Review(error.to_string()),
@@ -233,10 +272,7 @@ fn metadata(row: &InboxRow) -> Metadata {
 }
 
 /// Asks whoever reported the payments to void them. Asking twice is as good as once.
-async fn void(providers: &Providers, row: &InboxRow, conclusion: Conclusion) -> Verdict {
-    let Some(provider) = providers.named(&row.provider) else {
-        return Verdict::Retry(format!("the provider {} is not set up", row.provider));
-    };
+async fn void(provider: &dyn Provider, conclusion: Conclusion) -> Verdict {
     for payment_id in &conclusion.to_void {
         if let Err(error) = provider.void(payment_id).await {
             return Verdict::Retry(error.to_string());
@@ -262,8 +298,9 @@ impl Mark {
             Verdict::Processed => ("processed", None),
             Verdict::Ignored => ("ignored", None),
             Verdict::Review(reason) => ("review", Some(reason)),
+            Verdict::Await(reason) if row.attempts >= MAX_ATTEMPTS => ("review", Some(reason)),
             Verdict::Retry(reason) if row.attempts >= MAX_ATTEMPTS => ("dead", Some(reason)),
-            Verdict::Retry(reason) => ("pending", Some(reason)),
+            Verdict::Await(reason) | Verdict::Retry(reason) => ("pending", Some(reason)),
         };
         if let Some(reason) = reason {
             tracing::warn!(webhook_id = row.webhook_id, pledge_id = ?row.pledge_id, status, reason, "webhook not applied");
@@ -278,13 +315,13 @@ impl Mark {
     }
 
     /// The pledge is free for other facts while the provider is asked.
-    fn until_voided(row: &InboxRow) -> Self {
+    fn until(row: &InboxRow, reason: &str, pause_seconds: f64) -> Self {
         Self {
             inbox_id: row.inbox_id,
             attempts: row.attempts,
             status: "pending",
-            reason: Some("waits for the provider to void the payment".to_owned()),
-            pause_seconds: VOID_SECONDS,
+            reason: Some(reason.to_owned()),
+            pause_seconds,
         }
     }
 }

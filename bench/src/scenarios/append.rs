@@ -69,7 +69,19 @@ async fn open_campaign(ledger: &Ledger) -> anyhow::Result<Condition> {
     let create = CampaignCommand::Create(details);
     ledger.create::<Campaign>(id, &create, vec![], Metadata::new(), None).await?;
     ledger.execute::<Campaign>(id, &CampaignCommand::Publish { now: Utc::now() }, Metadata::new()).await?;
-    Ok(Condition { aggregate_type: Campaign::TYPE, aggregate_id: id, sequence: 2 })
+    Ok(open_condition(id))
+}
+
+/// That a campaign is open, as it is once it was made and published.
+pub(super) fn open_condition(campaign_id: Uuid) -> Condition {
+    Condition { aggregate_type: Campaign::TYPE, aggregate_id: campaign_id, sequence: 2 }
+}
+
+/// Appends a new pledge.
+pub(super) async fn append_pledge(ledger: &Ledger, campaign: Condition) -> anyhow::Result<()> {
+    let command = create_command(campaign.aggregate_id)?;
+    ledger.create::<Pledge>(Uuid::new_v4(), &command, vec![campaign], metadata(), None).await?;
+    Ok(())
 }
 
 /// A new pledge as the route makes it.
@@ -107,9 +119,8 @@ async fn append(ledger: &Ledger, campaign: &Condition, seconds: u64) -> anyhow::
 async fn append_until(end: Instant, ledger: Ledger, campaign: Condition) -> anyhow::Result<Vec<Duration>> {
     let mut took = Vec::new();
     while Instant::now() < end {
-        let command = create_command(campaign.aggregate_id)?;
         let started = Instant::now();
-        ledger.create::<Pledge>(Uuid::new_v4(), &command, vec![campaign.clone()], metadata(), None).await?;
+        append_pledge(&ledger, campaign.clone()).await?;
         took.push(started.elapsed());
     }
     Ok(took)

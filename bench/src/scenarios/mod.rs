@@ -1,11 +1,15 @@
 //! What is measured.
 
+mod accept;
 mod append;
 mod create;
 mod growth;
 mod hot;
 mod mixed;
+mod projections;
 mod read;
+mod to_total;
+mod totals;
 mod verify;
 
 use std::fmt;
@@ -38,6 +42,12 @@ pub(crate) enum Scenario {
     /// 64 connections amending one pledge, against a plain postgres-es service
     #[value(name = "hot_aggregate")]
     HotAggregate,
+    /// Taking signed webhooks on 256 connections, against one insert per request behind axum
+    #[value(name = "webhook_accept")]
+    WebhookAccept,
+    /// Facts from the webhook to the total in Redis
+    #[value(name = "webhook_to_total")]
+    WebhookToTotal,
     /// Whole lives of pledges, from the request to completed in the read table
     #[value(name = "mixed")]
     Mixed,
@@ -50,6 +60,21 @@ pub(crate) enum Scenario {
     /// Checking the whole ledger and every read table, against COPY TO STDOUT of the ledger
     #[value(name = "replay_verify")]
     ReplayVerify,
+    /// GET of totals on 64 connections, against axum answering the same bytes
+    #[value(name = "get_totals")]
+    GetTotals,
+    /// The same while 2,000 events/s are written
+    #[value(name = "get_totals_busy")]
+    GetTotalsBusy,
+    /// From the commit of an event to its position in Redis, at 5,000 events/s
+    #[value(name = "projection_lag")]
+    ProjectionLag,
+    /// From position 1 to the end: the totals and Redis alone
+    #[value(name = "catch_up_totals")]
+    CatchUpTotals,
+    /// From position 1 to the end: all projections together
+    #[value(name = "catch_up_all")]
+    CatchUpAll,
 }
 
 impl Scenario {
@@ -67,10 +92,17 @@ impl Scenario {
             Self::WholeSystem256 => create::pledge(stage, options, self, Extent::Whole, 256).await,
             Self::AppendLimit => append::run(stage, options, self).await,
             Self::HotAggregate => hot::run(stage, options, self).await,
+            Self::WebhookAccept => accept::run(stage, options, self).await,
+            Self::WebhookToTotal => to_total::run(stage, options, self).await,
             Self::Mixed => mixed::run(stage, options, self).await,
             Self::Growth => growth::run(stage, options, self).await,
             Self::ReadAfter => read::run(stage, options, self).await,
             Self::ReplayVerify => verify::run(stage, options, self).await,
+            Self::GetTotals => totals::get(stage, options, self, 0).await,
+            Self::GetTotalsBusy => totals::get(stage, options, self, 2_000).await,
+            Self::ProjectionLag => projections::lag(stage, options, self).await,
+            Self::CatchUpTotals => projections::catch_up(stage, options, self, Some("campaign_totals")).await,
+            Self::CatchUpAll => projections::catch_up(stage, options, self, None).await,
         }
     }
 }

@@ -125,7 +125,7 @@ fn report(report: Report) -> Result<PaymentReport, ProviderError> {
             .map_err(|error| ProviderError::Refused(format!("its report cannot be understood: {error}")))?;
         match notice {
             Notice::Facts { facts, .. } => all.extend(facts),
-            Notice::Unaddressed { .. } | Notice::Ignored => {}
+            Notice::Unaddressed { .. } | Notice::Payout { .. } | Notice::Ignored => {}
         }
     }
     Ok(PaymentReport { pledge_id: report.reference, facts: all, is_underway: false })

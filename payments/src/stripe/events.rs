@@ -7,7 +7,9 @@ use serde_json::value::RawValue;
 
 use super::amount::AmountError;
 use super::facts;
-use super::objects::{Charge, DisputeObject, Intent, Metadata, RefundObject, Session, payment_id, pledge_id};
+use super::objects::{
+    Charge, DisputeObject, Intent, Metadata, Payout, RefundObject, Session, payment_id, pledge_id,
+};
 use crate::json::{parse_json, short_text};
 use crate::{Notice, ParseError};
 
@@ -47,8 +49,8 @@ pub(super) fn parse(body: &[u8]) -> Result<Parsed, ParseError> {
 /// Types that are not listed mean nothing to the ledger, among them:
 /// - `payment_intent.payment_failed`: an attempt that the donor can repeat on the same page;
 /// - `checkout.session.expired`: nobody has paid, and the pledge expires by itself;
-/// - `payout.paid`, `balance.available`: sums that name no payment; that a payment is settled is
-///   read from its report;
+/// - `payout.paid`, `balance.available`: sums, whose payments cannot be asked for at that time or at
+///   all; `payout.reconciliation_completed` says when they can;
 /// - `refund.failed`: the ledger has no fact for money that came back a second time.
 fn notice(event: &Event) -> Result<Notice, ParseError> {
     match event.r#type.as_str() {
@@ -65,6 +67,10 @@ fn notice(event: &Event) -> Result<Notice, ParseError> {
         "charge.refunded" => charge_refunded(&event.object()?),
         "refund.created" | "refund.updated" | "charge.refund.updated" => refund(&event.object()?),
         "charge.dispute.created" | "charge.dispute.closed" => dispute(&event.object()?),
+        "payout.reconciliation_completed" => {
+            let Payout { id } = event.object()?;
+            Ok(Notice::Payout { payout_id: short_text("data.object.id", &id)? })
+        }
         _ => Ok(Notice::Ignored),
     }
 }
@@ -102,7 +108,7 @@ fn charge_refunded(charge: &Charge) -> Result<Notice, ParseError> {
     }
 }
 
-/// Refunds that we asked for name their pledge, those that a person made at Stripe do not.
+/// A refund has the metadata that whoever made it gave it, which need not name a pledge.
 fn refund(refund: &RefundObject) -> Result<Notice, ParseError> {
     let Some(payment_id) = payment_id(refund.payment_intent.as_ref()) else { return Ok(Notice::Ignored) };
     let facts = facts::of_refund(&payment_id, refund).map_err(|error| ParseError::at(OBJECT, error))?;

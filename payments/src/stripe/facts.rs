@@ -54,13 +54,24 @@ fn canceled(intent: &Intent) -> Vec<PaymentFact> {
     vec![PaymentFact::Failed { payment_id: intent.id.clone(), reason }]
 }
 
-/// A payment is settled when its money is available in the account's balance. Payouts to the bank
-/// are sums of many payments, less fees, and name none of them.
+/// A payment is settled when its money is available in the account's balance.
 fn is_settled(charge: &Charge) -> bool {
     matches!(
         &charge.balance_transaction,
         Some(Expandable::Object(transaction)) if is_available(transaction)
     )
+}
+
+/// A payment whose money was paid out was available before, so it is settled. What counts is what the
+/// donor paid.
+pub(super) fn of_paid_out(charge: &Charge) -> Facts {
+    match (payment_id(charge.payment_intent.as_ref()), &charge.currency) {
+        (Some(payment_id), Some(currency)) if charge.amount_captured > 0 => {
+            let amount = from_stripe(charge.amount_captured, currency)?;
+            Ok(vec![PaymentFact::Settled { payment_id, amount }])
+        }
+        _ => Ok(vec![]),
+    }
 }
 
 fn is_available(transaction: &BalanceTransaction) -> bool {

@@ -23,8 +23,8 @@ use crate::{
     Refund, SessionId, VerifiedMessage,
 };
 use objects::{
-    DisputeObject, ErrorBody, ErrorObject, Expandable, Intent, IntentStatus, List, RefundObject, Session,
-    SessionStatus, pledge_id,
+    BalanceLine, DisputeObject, ErrorBody, ErrorObject, Expandable, Intent, IntentStatus, LineSource, List,
+    RefundObject, Session, SessionStatus, pledge_id,
 };
 
 pub use signature::{EndpointSecrets, sign};
@@ -320,6 +320,26 @@ impl Provider for Stripe {
             reports.extend(self.report(intent).await?);
         }
         let next = page.data.last().map(|intent| intent.id.to_string()).filter(|_| page.has_more);
+        Ok(Page { reports, next })
+    }
+
+    /// A charge repeats the metadata of its payment, and with it the pledge.
+    async fn paid_out(&self, payout_id: &str, cursor: Option<&str>) -> Result<Page, ProviderError> {
+        let mut query = vec![
+            ("payout", payout_id.to_owned()),
+            ("limit", LARGEST_PAGE.to_owned()),
+            ("expand[]", "data.source".to_owned()),
+        ];
+        query.extend(cursor.map(|after| ("starting_after", after.to_owned())));
+        let page: List<BalanceLine> = self.get(&["balance_transactions"], &query).await?;
+        let next = page.data.last().map(|line| line.id.clone()).filter(|_| page.has_more);
+        let mut reports = Vec::new();
+        for line in page.data {
+            let Some(LineSource::Charge(charge)) = line.source else { continue };
+            let Some(pledge_id) = pledge_id(charge.metadata.as_ref()) else { continue };
+            let facts = facts::of_paid_out(&charge).map_err(not_understood)?;
+            reports.push(PaymentReport { pledge_id, facts, is_underway: false });
+        }
         Ok(Page { reports, next })
     }
 

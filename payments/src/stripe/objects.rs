@@ -101,7 +101,10 @@ pub(super) struct Charge {
     #[serde(default)]
     pub(super) disputed: bool,
     #[serde(default)]
+    pub(super) amount_captured: i64,
+    #[serde(default)]
     pub(super) amount_refunded: i64,
+    pub(super) currency: Option<String>,
     /// Not there unless it is asked for, or in the older versions of the API.
     pub(super) refunds: Option<List<RefundObject>>,
     pub(super) balance_transaction: Option<Expandable<BalanceTransaction>>,
@@ -112,6 +115,30 @@ pub(super) struct Charge {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct BalanceTransaction {
     pub(super) status: String,
+}
+
+/// One movement of the account's balance, with what moved it. Its own amount is less the fee, and in
+/// the currency of the account.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct BalanceLine {
+    pub(super) id: String,
+    pub(super) source: Option<LineSource>,
+}
+
+/// What moved the balance.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "object", rename_all = "snake_case")]
+pub(super) enum LineSource {
+    Charge(Charge),
+    /// A refund, a fee, the payout itself: what it means is told elsewhere.
+    #[serde(other)]
+    Other,
+}
+
+/// Money on its way to the account's bank: the sum of many payments, less fees.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Payout {
+    pub(super) id: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -21,32 +21,10 @@ const DONOR_ROWS: usize = 1;
 pub(crate) const AUDITED: Audited = Audited {
     name: "campaign_totals",
     tables: &[
-        Table {
-            name: "campaign_totals",
-            key: 1,
-            columns: &[
-                ("campaign_id", Kind::Uuid),
-                ("published", Kind::Bool),
-                ("currency", Kind::Text),
-                ("goal_minor", Kind::Int),
-                ("raised_minor", Kind::Int),
-                ("refunded_minor", Kind::Int),
-                ("charged_back_minor", Kind::Int),
-                ("unapplied_minor", Kind::Int),
-                ("donors", Kind::Int),
-                ("pending", Kind::Int),
-                ("authorized", Kind::Int),
-                ("captured", Kind::Int),
-                ("completed", Kind::Int),
-                ("failed", Kind::Int),
-                ("expired", Kind::Int),
-                ("cancelled", Kind::Int),
-                ("position", Kind::Int),
-                ("as_of", Kind::Time),
-            ],
-        },
+        Table { name: "campaign_totals", from: None, key: 1, columns: COLUMNS },
         Table {
             name: "campaign_donors",
+            from: None,
             key: 2,
             columns: &[
                 ("campaign_id", Kind::Uuid),
@@ -60,8 +38,30 @@ pub(crate) const AUDITED: Audited = Audited {
             ],
         },
     ],
-    make: |room| Box::new(CampaignTotals::new(room)),
+    make: |room| Box::new(CampaignTotals::new(room, true)),
 };
+
+/// The columns of totals.
+pub(super) const COLUMNS: &[(&str, Kind)] = &[
+    ("campaign_id", Kind::Uuid),
+    ("published", Kind::Bool),
+    ("currency", Kind::Text),
+    ("goal_minor", Kind::Int),
+    ("raised_minor", Kind::Int),
+    ("refunded_minor", Kind::Int),
+    ("charged_back_minor", Kind::Int),
+    ("unapplied_minor", Kind::Int),
+    ("donors", Kind::Int),
+    ("pending", Kind::Int),
+    ("authorized", Kind::Int),
+    ("captured", Kind::Int),
+    ("completed", Kind::Int),
+    ("failed", Kind::Int),
+    ("expired", Kind::Int),
+    ("cancelled", Kind::Int),
+    ("position", Kind::Int),
+    ("as_of", Kind::Time),
+];
 
 /// The numbers of a campaign. Those up to the last two are sums; the last two are the latest.
 const PUBLISHED: usize = 0;
@@ -80,17 +80,19 @@ const NUMBERS: usize = 17;
 
 type Numbers = [i64; NUMBERS];
 
-struct CampaignTotals {
+pub(super) struct CampaignTotals {
     totals: Option<Grouping<16, NUMBERS>>,
     /// By campaign and donor: pledges, captured, refunded, charged back, and the first and the last
     /// capture.
     donors: Option<Grouping<32, 6>>,
     /// When the present pledge was captured, in microseconds.
     captured_at: i64,
+    /// Whether rows of donors are expected too.
+    with_donors: bool,
 }
 
 impl CampaignTotals {
-    fn new(room: &Room) -> Self {
+    pub(super) fn new(room: &Room, with_donors: bool) -> Self {
         let totals = Grouping::new(room.share(2), |sum: &mut Numbers, more| {
             for n in PUBLISHED..POSITION {
                 sum[n] += more[n];
@@ -106,7 +108,7 @@ impl CampaignTotals {
             sum[4] = sum[4].min(more[4]);
             sum[5] = sum[5].max(more[5]);
         });
-        Self { totals: Some(totals), donors: Some(donors), captured_at: 0 }
+        Self { totals: Some(totals), donors: Some(donors), captured_at: 0, with_donors }
     }
 
     fn add(&mut self, campaign_id: Uuid, last: At, mut numbers: Numbers) -> io::Result<()> {
@@ -175,6 +177,9 @@ impl Projection for CampaignTotals {
             let mut numbers = [0; NUMBERS];
             numbers[DONORS] = 1;
             totals.add(*campaign_id.as_bytes(), numbers)?;
+            if !self.with_donors {
+                return Ok(());
+            }
             rows.put(DONOR_ROWS, |row| {
                 row.push(campaign_id)
                     .push(donor_id)

@@ -8,6 +8,7 @@ pub(crate) mod campaign_totals;
 mod campaigns;
 mod days;
 mod pledges;
+mod totals_history;
 
 use std::io;
 

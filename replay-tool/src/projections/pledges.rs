@@ -20,6 +20,7 @@ pub(super) const AUDITED: Audited = Audited {
     tables: &[
         Table {
             name: "pledges",
+            from: None,
             key: 1,
             columns: &[
                 ("pledge_id", Kind::Uuid),
@@ -39,6 +40,7 @@ pub(super) const AUDITED: Audited = Audited {
         },
         Table {
             name: "pledge_history",
+            from: None,
             key: 2,
             columns: &[
                 ("pledge_id", Kind::Uuid),
@@ -51,6 +53,7 @@ pub(super) const AUDITED: Audited = Audited {
         },
         Table {
             name: "donations",
+            from: None,
             key: 1,
             columns: &[
                 ("position", Kind::Int),
@@ -65,6 +68,7 @@ pub(super) const AUDITED: Audited = Audited {
         },
         Table {
             name: "unapplied_payments",
+            from: None,
             key: 2,
             columns: &[
                 ("pledge_id", Kind::Uuid),

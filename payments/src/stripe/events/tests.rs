@@ -232,6 +232,18 @@ fn disputes_open_and_close() {
 }
 
 #[test]
+fn a_payout_whose_payments_can_be_asked_for_is_looked_up() {
+    let payout = json!({
+        "id": "po_1OaFDbEcg9tTZuTgNYmX0PKB", "object": "payout", "amount": 1100, "automatic": true,
+        "currency": "usd", "reconciliation_status": "completed", "status": "in_transit", "type": "bank_account",
+    });
+    let expected = Notice::Payout { payout_id: "po_1OaFDbEcg9tTZuTgNYmX0PKB".to_owned() };
+    assert_eq!(read("payout.reconciliation_completed", &payout), Ok(expected));
+    let long = with(payout, json!({"id": "x".repeat(201)}));
+    assert_eq!(read("payout.reconciliation_completed", &long).unwrap_err().path, "data.object.id");
+}
+
+#[test]
 fn other_types_are_ignored_whatever_they_carry() {
     for r#type in ["payout.paid", "balance.available", "checkout.session.expired", "refund.failed", "x.y"] {
         says_nothing(r#type, &json!({"unexpected": [1, 2, 3]}));

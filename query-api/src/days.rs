@@ -1,0 +1,173 @@
+//! Daily series, of a campaign and over all of them. For organisers.
+
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+use chrono::NaiveDate;
+use read_model::Day;
+use serde::{Deserialize, Serialize};
+use service::auth::Organiser;
+use service::paging::{Page, PageQuery};
+use service::{Json, Path, Problem, Query};
+use sqlx::PgPool;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::State;
+use crate::progress::{MinPosition, Progress};
+
+/// The projector of daily series.
+const PROJECTION: &str = "days";
+
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(list_campaign_days)).routes(routes!(list_overall_days))
+}
+
+/// Which days.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DaysQuery {
+    /// The first day, such as 2026-11-01.
+    #[param(value_type = Option<String>, format = Date)]
+    from: Option<NaiveDate>,
+    /// The last day.
+    #[param(value_type = Option<String>, format = Date)]
+    to: Option<NaiveDate>,
+}
+
+/// Which currency.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct CurrencyQuery {
+    /// ISO 4217 code.
+    currency: String,
+}
+
+/// What happened on a day (UTC). Days on which nothing happened are left out.
+#[derive(Debug, Serialize, ToSchema)]
+struct DayReply {
+    #[schema(value_type = String, format = Date)]
+    day: NaiveDate,
+    /// ISO 4217 code.
+    currency: String,
+    /// Pledges made, and how much they promised then.
+    created: i64,
+    created_minor: i64,
+    /// Pledges whose money was taken, and how much.
+    captured: i64,
+    captured_minor: i64,
+    completed: i64,
+    failed: i64,
+    expired: i64,
+    cancelled: i64,
+    /// Given back on this day by refund, and lost in disputes, whenever it was captured.
+    refunded_minor: i64,
+    charged_back_minor: i64,
+    /// Taken on this day and held apart.
+    unapplied_minor: i64,
+    /// What the day added to the raised money.
+    net_minor: i64,
+}
+
+impl From<Day> for DayReply {
+    fn from(row: Day) -> Self {
+        Self {
+            day: row.day,
+            currency: row.currency,
+            created: row.created,
+            created_minor: row.created_minor,
+            captured: row.captured,
+            captured_minor: row.captured_minor,
+            completed: row.completed,
+            failed: row.failed,
+            expired: row.expired,
+            cancelled: row.cancelled,
+            refunded_minor: row.refunded_minor,
+            charged_back_minor: row.charged_back_minor,
+            unapplied_minor: row.unapplied_minor,
+            net_minor: row.net_minor,
+        }
+    }
+}
+
+/// List a campaign's days
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/api/campaigns/{id}/days", tag = "analysis",
+    params(("id" = Uuid, Path), DaysQuery, MinPosition, PageQuery), security(("admin_token" = [])),
+    responses(
+        (status = 200, body = Page<DayReply>), (status = 304), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+async fn list_campaign_days(
+    _: Organiser,
+    Shared(pool): Shared<PgPool>,
+    Shared(progress): Shared<Arc<Progress>>,
+    Path(campaign_id): Path<Uuid>,
+    Query(days): Query<DaysQuery>,
+    Query(wanted): Query<MinPosition>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<DayReply>>, Problem> {
+    let limit = page.limit()?;
+    let after = page.after::<NaiveDate>()?;
+    progress.reach(PROJECTION, wanted).await?;
+    let rows: Vec<Day> = sqlx::query_as(
+        "select * from campaign_days
+         where campaign_id = $1 and ($2::date is null or day >= $2) and ($3::date is null or day <= $3)
+             and ($4::date is null or day < $4)
+         order by day desc
+         limit $5",
+    )
+    .bind(campaign_id)
+    .bind(days.from)
+    .bind(days.to)
+    .bind(after)
+    .bind(limit + 1)
+    .fetch_all(&pool)
+    .await?;
+    Page::of(rows, limit, |row| row.day, DayReply::from).map(Json)
+}
+
+/// List the days of all campaigns of a currency
+///
+/// Newest first.
+#[utoipa::path(
+    get, path = "/api/days", tag = "analysis", params(CurrencyQuery, DaysQuery, MinPosition, PageQuery),
+    security(("admin_token" = [])),
+    responses(
+        (status = 200, body = Page<DayReply>), (status = 304), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+async fn list_overall_days(
+    _: Organiser,
+    Shared(pool): Shared<PgPool>,
+    Shared(progress): Shared<Arc<Progress>>,
+    Query(CurrencyQuery { currency }): Query<CurrencyQuery>,
+    Query(days): Query<DaysQuery>,
+    Query(wanted): Query<MinPosition>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<DayReply>>, Problem> {
+    let limit = page.limit()?;
+    let after = page.after::<NaiveDate>()?;
+    progress.reach(PROJECTION, wanted).await?;
+    let rows: Vec<Day> = sqlx::query_as(
+        "select * from overall_days
+         where currency = $1 and ($2::date is null or day >= $2) and ($3::date is null or day <= $3)
+             and ($4::date is null or day < $4)
+         order by day desc
+         limit $5",
+    )
+    .bind(currency.replace('\0', ""))
+    .bind(days.from)
+    .bind(days.to)
+    .bind(after)
+    .bind(limit + 1)
+    .fetch_all(&pool)
+    .await?;
+    Page::of(rows, limit, |row| row.day, DayReply::from).map(Json)
+}

@@ -1,0 +1,115 @@
+//! Reads that say whether something changed: `ETag` and `If-None-Match` (RFC 9110).
+
+use std::convert::Infallible;
+
+use axum::body::{Body, HttpBody, to_bytes};
+use axum::extract::{FromRequestParts, Request};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use service::Problem;
+use sha2::{Digest, Sha256};
+
+/// An answer may be kept, and is asked for again each time: with its tag, which is cheap.
+pub(crate) const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
+/// The same for answers that are nobody else's business.
+const REVALIDATE_PRIVATELY: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// Larger answers get no tag; a full page stays below it.
+const MAX_TAGGED_BYTES: usize = 4 * 1024 * 1024;
+
+fn digest(body: &[u8]) -> String {
+    hex::encode(&Sha256::digest(body)[..12])
+}
+
+/// The tag of bodies that mean the same as `body`.
+pub(crate) fn weak(body: &[u8]) -> HeaderValue {
+    HeaderValue::try_from(format!("W/\"{}\"", digest(body))).unwrap_or(HeaderValue::from_static("W/\"\""))
+}
+
+/// What a caller says about the answer that it may have already.
+#[derive(Debug, Default)]
+pub(crate) struct Conditions {
+    if_none_match: Option<HeaderValue>,
+    /// `cache-control: no-cache`: nothing that is remembered here will do.
+    pub(crate) no_cache: bool,
+}
+
+impl Conditions {
+    fn of(headers: &HeaderMap) -> Self {
+        let no_cache = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
+        Self {
+            if_none_match: headers.get(IF_NONE_MATCH).cloned(),
+            no_cache: no_cache.is_some_and(|value| value.to_ascii_lowercase().contains("no-cache")),
+        }
+    }
+
+    /// Whether the caller has what `etag` stands for.
+    pub(crate) fn know(&self, etag: &HeaderValue) -> bool {
+        let Some(known) = self.if_none_match.as_ref().and_then(|value| value.to_str().ok()) else {
+            return false;
+        };
+        // Weak and strong tags of the same text are the same here.
+        let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+        let wanted = etag.to_str().map(opaque).unwrap_or_default();
+        known.trim() == "*" || known.split(',').any(|tag| opaque(tag) == wanted)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Conditions {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+/// The answer to a caller who has it already.
+pub(crate) fn not_modified(etag: HeaderValue, cache_control: HeaderValue) -> Response {
+    (StatusCode::NOT_MODIFIED, [(ETAG, etag), (CACHE_CONTROL, cache_control)]).into_response()
+}
+
+/// Tags JSON answers by their bytes, and answers 304 to whoever has them.
+pub(crate) async fn tagged(request: Request, next: Next) -> Response {
+    let conditions = Conditions::of(request.headers());
+    let response = next.run(request).await;
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let is_small = response.body().size_hint().exact().is_some_and(|n| n <= MAX_TAGGED_BYTES as u64);
+    if response.status() != StatusCode::OK || !is_json || !is_small {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let body = match to_bytes(body, MAX_TAGGED_BYTES).await {
+        Ok(body) => body,
+        Err(error) => return Problem::internal(error).into_response(),
+    };
+    let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", digest(&body))) else {
+        return Response::from_parts(head, Body::from(body));
+    };
+    if conditions.know(&etag) {
+        return not_modified(etag, REVALIDATE_PRIVATELY);
+    }
+    head.headers.insert(ETAG, etag);
+    head.headers.insert(CACHE_CONTROL, REVALIDATE_PRIVATELY);
+    Response::from_parts(head, Body::from(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_compared_as_the_standard_says() {
+        let etag = weak(b"body");
+        let text = etag.to_str().unwrap();
+        let strong = text.trim_start_matches("W/");
+        let known = |value: &str| {
+            let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(value).unwrap())]);
+            Conditions::of(&headers).know(&etag)
+        };
+        assert!(known(text) && known(strong) && known("*") && known(&format!("\"other\", {text}")));
+        assert!(!known("\"other\"") && !known("") && !Conditions::default().know(&etag));
+    }
+}

@@ -1,0 +1,126 @@
+//! Waiting until the read tables have come as far as a caller's own write.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use service::{Problem, ProblemKind, Shutdown};
+use sqlx::PgPool;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::time::timeout;
+use utoipa::IntoParams;
+
+/// A caller waits for so long at most.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(5);
+/// So many callers wait at once; more are answered 503.
+const MAX_WAITING: usize = 512;
+/// While somebody waits, the checkpoints are read this often: once for all.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How far the answer must have come.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MinPosition {
+    /// Wait until everything up to this position of the ledger is in the answer: the `position` that
+    /// a write answered with. After five seconds the answer is 503 `behind`.
+    #[param(minimum = 0)]
+    pub(crate) min_position: Option<i64>,
+}
+
+type Positions = HashMap<String, i64>;
+
+/// How far the projections have come, for those who wait.
+pub(crate) struct Progress {
+    positions: watch::Sender<Positions>,
+    wanted: Notify,
+    places: Semaphore,
+}
+
+/// Who waits, until it is dropped.
+pub(crate) struct Waiting<'a> {
+    positions: watch::Receiver<Positions>,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Progress {
+    pub(crate) fn start(pool: PgPool, shutdown: Shutdown) -> Arc<Self> {
+        let progress = Arc::new(Self {
+            positions: watch::Sender::new(Positions::new()),
+            wanted: Notify::new(),
+            places: Semaphore::new(MAX_WAITING),
+        });
+        let look = progress.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = look.run(pool) => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+        progress
+    }
+
+    async fn run(&self, pool: PgPool) {
+        loop {
+            while self.positions.receiver_count() == 0 {
+                self.wanted.notified().await;
+            }
+            match read_positions(&pool).await {
+                Ok(positions) => {
+                    self.positions.send_replace(positions);
+                }
+                Err(error) => tracing::warn!(%error, "the checkpoints cannot be read"),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// A place among those who wait.
+    ///
+    /// # Errors
+    /// [`ProblemKind::Overloaded`] when too many wait.
+    pub(crate) fn wait(&self) -> Result<Waiting<'_>, Problem> {
+        let place = self.places.try_acquire().map_err(|_| {
+            Problem::new(ProblemKind::Overloaded, "too many callers wait for a position; try again shortly")
+        })?;
+        let positions = self.positions.subscribe();
+        self.wanted.notify_one();
+        Ok(Waiting { positions, _place: place })
+    }
+
+    /// Waits until a projection has come to a position, if one is asked for.
+    ///
+    /// # Errors
+    /// [`ProblemKind::Behind`] when it does not come that far in time.
+    pub(crate) async fn reach(&self, projection: &str, wanted: MinPosition) -> Result<(), Problem> {
+        let Some(position) = wanted.min_position else { return Ok(()) };
+        let mut waiting = self.wait()?;
+        timeout(MAX_WAIT, waiting.reached(projection, position)).await.map_err(|_| behind(position))
+    }
+}
+
+impl Waiting<'_> {
+    /// Returns when a projection has come to a position.
+    pub(crate) async fn reached(&mut self, projection: &str, position: i64) {
+        let far_enough =
+            |positions: &Positions| positions.get(projection).is_some_and(|reached| *reached >= position);
+        if self.positions.wait_for(far_enough).await.is_err() {
+            // Nobody looks any more, so nothing is reached any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The problem of a caller who waited in vain.
+pub(crate) fn behind(position: i64) -> Problem {
+    let detail = format!("what is shown here has not come to position {position} yet; try again shortly");
+    Problem::new(ProblemKind::Behind, detail)
+}
+
+async fn read_positions(pool: &PgPool) -> Result<Positions, sqlx::Error> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("select name, max(position) from projector_checkpoints group by name")
+            .fetch_all(pool)
+            .await?;
+    Ok(rows.into_iter().collect())
+}

@@ -1,0 +1,99 @@
+//! What must agree between the read tables, whatever happened.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::eventually;
+
+/// Each statement returns what is wrong, one row each.
+const CHECKS: [(&str, &str); 7] = [
+    (
+        "the accounts of a currency add up to zero",
+        "select currency, sum(balance_minor)::text from account_balances group by 1 having sum(balance_minor) <> 0",
+    ),
+    (
+        "balances are the sums of the entries",
+        "select coalesce(b.account, e.account), coalesce(b.balance, 0)::text || ' ' || coalesce(e.balance, 0)::text
+         from (select campaign_id, account, currency, sum(balance_minor) as balance from account_balances
+               group by 1, 2, 3 having sum(balance_minor) <> 0) b
+         full join (select campaign_id, account, currency, sum(amount_minor) as balance from account_entries
+               group by 1, 2, 3 having sum(amount_minor) <> 0) e using (campaign_id, account, currency)
+         where b.balance is distinct from e.balance",
+    ),
+    (
+        "accounts agree with the totals",
+        "select t.campaign_id::text, row(a.*)::text || row(t.*)::text
+         from campaign_totals t left join campaign_accounts a using (campaign_id)
+         where (t.raised_minor, t.refunded_minor, t.charged_back_minor, t.unapplied_minor) is distinct from (
+             coalesce(-a.campaign_minor - a.refunds_minor - a.chargebacks_minor, 0), coalesce(a.refunds_minor, 0),
+             coalesce(a.chargebacks_minor, 0), coalesce(-a.unapplied_minor, 0))",
+    ),
+    (
+        "what the bank has is what was completed",
+        "select campaign_id::text, a.bank_minor::text from campaign_accounts a
+         where a.bank_minor <> (select coalesce(sum(p.captured_minor), 0) from pledges p
+             where p.campaign_id = a.campaign_id and p.status = 'completed')",
+    ),
+    (
+        "days agree with the totals",
+        "select t.campaign_id::text, row(d.*)::text || row(t.*)::text
+         from campaign_totals t left join (
+             select campaign_id, sum(net_minor) as net, sum(refunded_minor) as refunded, sum(created) as created,
+                 sum(failed) as failed, sum(expired) as expired, sum(cancelled) as cancelled,
+                 sum(completed) as completed, sum(captured) as captured
+             from campaign_days group by 1
+         ) d using (campaign_id)
+         where (t.raised_minor, t.refunded_minor, t.failed, t.expired, t.cancelled, t.completed,
+             t.captured + t.completed,
+             t.pending + t.authorized + t.captured + t.completed + t.failed + t.expired + t.cancelled)
+             is distinct from (coalesce(d.net, 0), coalesce(d.refunded, 0), coalesce(d.failed, 0),
+                 coalesce(d.expired, 0), coalesce(d.cancelled, 0), coalesce(d.completed, 0),
+                 coalesce(d.captured, 0), coalesce(d.created, 0))",
+    ),
+    (
+        "days overall are the sums of the campaigns' days",
+        "select day::text, currency from (
+             select day, currency, sum(created) as a, sum(captured_minor) as b, sum(unapplied_minor) as c,
+                 sum(net_minor) as d, sum(completed) as e, sum(created_minor) as f
+             from campaign_days group by 1, 2
+         ) s full join overall_days o using (day, currency)
+         where (s.a, s.b, s.c, s.d, s.e, s.f) is distinct from
+             (o.created, o.captured_minor, o.unapplied_minor, o.net_minor, o.completed, o.created_minor)",
+    ),
+    (
+        "donors agree with the totals",
+        "select t.campaign_id::text, row(d.*)::text || row(t.*)::text
+         from campaign_totals t left join (
+             select campaign_id, count(*) as donors, sum(captured_minor) as captured,
+                 sum(refunded_minor) as refunded, sum(charged_back_minor) as charged_back
+             from campaign_donors group by 1
+         ) d using (campaign_id)
+         where (t.donors, t.raised_minor, t.refunded_minor, t.charged_back_minor) is distinct from (
+             coalesce(d.donors, 0), coalesce(d.captured - d.refunded - d.charged_back, 0),
+             coalesce(d.refunded, 0), coalesce(d.charged_back, 0))",
+    ),
+];
+
+/// Waits until every projector has folded the whole ledger.
+pub async fn all_folded(pool: &PgPool, patience: Duration) {
+    let ask = async || {
+        sqlx::query_as::<_, (String, i64)>(
+            "select c.name, h.position - c.position from projector_checkpoints c, ledger_head h
+             where h.position <> c.position",
+        )
+        .fetch_all(pool)
+        .await
+        .unwrap()
+    };
+    eventually(patience, ask, Vec::is_empty).await;
+}
+
+/// Checks that the read tables agree with one another, once all are at the end of the ledger.
+pub async fn assert_books_agree(pool: &PgPool) {
+    all_folded(pool, Duration::from_secs(20)).await;
+    for (promise, query) in CHECKS {
+        let wrong: Vec<(String, String)> = sqlx::query_as(query).fetch_all(pool).await.unwrap();
+        assert!(wrong.is_empty(), "{promise}: {wrong:?}");
+    }
+}

@@ -1,0 +1,62 @@
+//! Payouts: one message that settles many payments, of which the provider is asked page by page.
+
+use std::collections::HashSet;
+
+use event_store::{Ledger, Metadata};
+use payments::Provider;
+use uuid::Uuid;
+
+use crate::apply::{Fact, Verdict, apply};
+use crate::worker::provider_verdict;
+
+/// Pages of one payout that are read at most, so that a provider whose pages never end holds nothing
+/// up. At a hundred payments each, a payout of a hundred thousand.
+const MAX_PAGES: usize = 1_000;
+
+/// What became of a payout.
+#[derive(Debug)]
+pub(crate) struct PaidOut {
+    pub(crate) verdict: Verdict,
+    /// The pledges that have new events.
+    pub(crate) moved: HashSet<Uuid>,
+}
+
+/// Records as settled what was part of a payout. Each page is applied before the next is read; a
+/// payout that is begun again finds nothing new in what was applied before. The verdict is the worst
+/// of all payments, so one that cannot be settled yet lets the whole payout be tried again.
+///
+/// # Errors
+/// What the database says when pledges cannot be read.
+pub(crate) async fn settle(
+    ledger: &Ledger,
+    provider: &dyn Provider,
+    payout_id: &str,
+    metadata: &Metadata,
+) -> Result<PaidOut, sqlx::Error> {
+    let mut paid_out = PaidOut { verdict: Verdict::Processed, moved: HashSet::new() };
+    let mut cursor: Option<String> = None;
+    for _ in 0..MAX_PAGES {
+        let page = match provider.paid_out(payout_id, cursor.as_deref()).await {
+            Ok(page) => page,
+            Err(error) => {
+                paid_out.verdict = provider_verdict(&error);
+                return Ok(paid_out);
+            }
+        };
+        let facts = page.reports.into_iter().flat_map(|report| {
+            let pledge_id = report.pledge_id.0;
+            let fact = move |fact| Fact { message: 0, pledge_id, fact, metadata: metadata.clone() };
+            report.facts.into_iter().map(fact)
+        });
+        let applied = apply(ledger, facts.collect()).await?;
+        paid_out.moved.extend(applied.moved);
+        let worst = applied.settled.into_iter().map(|settled| settled.verdict).max();
+        paid_out.verdict = paid_out.verdict.max(worst.unwrap_or(Verdict::Processed));
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(paid_out);
+        }
+    }
+    paid_out.verdict = Verdict::Review(format!("the payout {payout_id} does not end"));
+    Ok(paid_out)
+}
