@@ -73,5 +73,11 @@ pub(crate) struct Audited {
 }
 
 /// Every projection that is compared.
-pub(crate) const ALL: &[Audited] =
-    &[campaigns::AUDITED, pledges::AUDITED, campaign_totals::AUDITED, accounts::AUDITED, days::AUDITED];
+pub(crate) const ALL: &[Audited] = &[
+    campaigns::AUDITED,
+    pledges::AUDITED,
+    campaign_totals::AUDITED,
+    accounts::AUDITED,
+    days::AUDITED,
+    totals_history::AUDITED,
+];
