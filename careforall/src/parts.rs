@@ -24,9 +24,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 const LONG_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The role of services that append commands.
-pub(crate) const WRITER: &str = "careforall_writer";
+const WRITER: &str = "careforall_writer";
 /// The role of projectors.
-pub(crate) const PROJECTOR: &str = "careforall_projector";
+const PROJECTOR: &str = "careforall_projector";
 
 /// Addresses and secrets, whoever chose them.
 #[derive(Clone)]
@@ -63,10 +63,10 @@ impl Parts {
         database::connect(&self.database_url, access(service, role, max_connections)).await
     }
 
-    /// The ledger for a service of `role`, with connections of its own: appends never wait for
+    /// The ledger for services that append, with connections of its own: appends never wait for
     /// readers.
-    pub(crate) async fn ledger(&self, role: &'static str) -> anyhow::Result<Ledger> {
-        Ok(Ledger::start(self.pool("ledger", role, 16).await?))
+    pub(crate) async fn ledger(&self) -> anyhow::Result<Ledger> {
+        Ok(Ledger::start(self.pool("ledger", WRITER, 16).await?))
     }
 
     fn sandbox_secrets(&self) -> anyhow::Result<WebhookSecrets> {
@@ -141,6 +141,7 @@ impl Parts {
             admin_token: self.admin()?,
             providers: providers.clone(),
             public_url: command_api::PublicUrl(self.public_url()),
+            reconcile_after: self.settings.reconcile_after,
         })
     }
 
@@ -171,14 +172,12 @@ impl Parts {
             providers: providers.clone(),
             admin_token: self.admin()?,
             retention: self.settings.webhook_retention,
+            reconcile_after: self.settings.reconcile_after,
+            pledge_ttl: self.settings.pledge_ttl,
         })
     }
 
-    pub(crate) async fn projectors(
-        &self,
-        ledger: &Ledger,
-        providers: &Providers,
-    ) -> anyhow::Result<projectors::Config> {
+    pub(crate) async fn projectors(&self, providers: &Providers) -> anyhow::Result<projectors::Config> {
         let access = Access {
             service: "projectors",
             role: Some(PROJECTOR),
@@ -189,13 +188,7 @@ impl Parts {
             settings: &[],
         };
         let pool = database::connect(&self.database_url, access).await?;
-        Ok(projectors::Config {
-            redis: self.redis(&pool).await?,
-            pool,
-            ledger: ledger.clone(),
-            providers: providers.clone(),
-            pledge_ttl: self.settings.pledge_ttl,
-        })
+        Ok(projectors::Config { redis: self.redis(&pool).await?, pool, providers: providers.clone() })
     }
 
     pub(crate) async fn query_api(&self) -> anyhow::Result<query_api::Config> {

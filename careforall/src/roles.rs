@@ -4,7 +4,7 @@ use clap::Subcommand;
 use service::{Shutdown, telemetry};
 use tokio::net::TcpListener;
 
-use crate::parts::{PROJECTOR, Parts, WRITER};
+use crate::parts::Parts;
 use crate::settings::{Settings, local_url, required};
 
 /// Which service.
@@ -53,15 +53,15 @@ pub async fn serve_role(role: Role, listener: TcpListener, shutdown: Shutdown) -
     let parts = parts(role.settings().clone(), &listener)?;
     match role {
         Role::CommandApi(_) => {
-            let config = parts.command_api(&parts.ledger(WRITER).await?, &parts.providers()?).await?;
+            let config = parts.command_api(&parts.ledger().await?, &parts.providers()?).await?;
             command_api::run(config, listener, shutdown).await;
         }
         Role::WebhookIngest(_) => {
-            let config = parts.webhook_ingest(&parts.ledger(WRITER).await?, &parts.providers()?).await?;
+            let config = parts.webhook_ingest(&parts.ledger().await?, &parts.providers()?).await?;
             webhook_ingest::run(config, listener, shutdown).await;
         }
         Role::Projectors(_) => {
-            let config = parts.projectors(&parts.ledger(PROJECTOR).await?, &parts.providers()?).await?;
+            let config = parts.projectors(&parts.providers()?).await?;
             projectors::run(config, listener, shutdown).await;
         }
         Role::QueryApi(_) => query_api::run(parts.query_api().await?, listener, shutdown).await,
@@ -84,7 +84,7 @@ pub async fn serve_webhook_routes(
 ) -> anyhow::Result<()> {
     telemetry::init_metrics()?;
     let parts = parts(settings, &listener)?;
-    let config = parts.webhook_ingest(&parts.ledger(WRITER).await?, &parts.providers()?).await?;
+    let config = parts.webhook_ingest(&parts.ledger().await?, &parts.providers()?).await?;
     webhook_ingest::serve_routes(&config, listener, shutdown).await;
     Ok(())
 }

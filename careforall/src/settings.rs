@@ -69,6 +69,11 @@ pub struct Settings {
     #[arg(long, env = "CAREFORALL_PLEDGE_TTL", default_value = "30m", value_parser = parse_duration)]
     pub pledge_ttl: Duration,
 
+    /// Payment providers are asked what became of a payment this long after its page was opened, and
+    /// then again after pauses that grow with its age: 1m, 90s, or a number of seconds.
+    #[arg(long, env = "CAREFORALL_RECONCILE_AFTER", default_value = "1m", value_parser = parse_duration)]
+    pub reconcile_after: Duration,
+
     /// Messages of payment providers are deleted this long after they are done with: 90d, or 7d at least.
     #[arg(long, env = "CAREFORALL_WEBHOOK_RETENTION", default_value = "90d", value_parser = parse_retention)]
     pub webhook_retention: Duration,

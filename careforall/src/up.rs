@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::embedded::{DataDir, Embedded, Kind, Postgres, Redis};
 use crate::migrate::migrate;
-use crate::parts::{Parts, WRITER};
+use crate::parts::Parts;
 use crate::secrets::Secrets;
 use crate::settings::{Settings, local_url};
 use crate::supervise::supervise;
@@ -159,11 +159,11 @@ async fn start_services(
 ) -> anyhow::Result<JoinHandle<()>> {
     migrate(&parts.database_url).await?;
     // One ledger, and so one queue of appends, for all services of the process.
-    let ledger = parts.ledger(WRITER).await?;
+    let ledger = parts.ledger().await?;
     let providers = parts.providers()?;
     let command_api = parts.command_api(&ledger, &providers).await?;
     let webhook_ingest = parts.webhook_ingest(&ledger, &providers).await?;
-    let projectors = parts.projectors(&ledger, &providers).await?;
+    let projectors = parts.projectors(&providers).await?;
     let query_api = parts.query_api().await?;
     let payment_sandbox = parts.payment_sandbox().await?;
 

@@ -3,6 +3,7 @@
 //! A handler reads as four lines: extract, build the command, execute, respond. No handler opens a
 //! transaction; appends go through the ledger's queue, which finishes whatever the client does.
 
+mod accept;
 mod campaigns;
 mod input;
 mod open_campaigns;
@@ -14,6 +15,7 @@ mod replies;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRef;
 use domain::IdKey;
@@ -41,6 +43,8 @@ pub struct Config {
     pub providers: Providers,
     /// The address that donors see, without a slash at the end.
     pub public_url: PublicUrl,
+    /// A provider is asked what became of a payment or a refund for the first time after this.
+    pub reconcile_after: Duration,
 }
 
 /// The address that donors see, without a slash at the end.
@@ -58,6 +62,7 @@ pub(crate) struct Parts {
     providers: Providers,
     public_url: PublicUrl,
     open_campaigns: OpenCampaigns,
+    reconcile_after: ReconcileAfter,
 }
 
 impl Deref for State {
@@ -84,6 +89,11 @@ part!(id_key: IdKey);
 part!(admin_token: AdminToken);
 part!(providers: Providers);
 part!(public_url: PublicUrl);
+part!(reconcile_after: ReconcileAfter);
+
+/// How long after it was begun a payment or a refund is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReconcileAfter(pub(crate) Duration);
 
 fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
@@ -91,6 +101,7 @@ fn routes() -> OpenApiRouter<State> {
         .merge(pledges::router())
         .merge(pay::router())
         .merge(refunds::router())
+        .merge(accept::router())
 }
 
 /// The description of this service's routes.
@@ -107,6 +118,7 @@ pub fn router(config: Config) -> OpenApiRouter {
         admin_token: config.admin_token,
         providers: config.providers,
         public_url: config.public_url,
+        reconcile_after: ReconcileAfter(config.reconcile_after),
     }));
     routes().with_state(state)
 }

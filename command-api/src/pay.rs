@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::payment_sessions::{self, OpenSession};
 use crate::pledges::payment_url;
-use crate::{PublicUrl, State};
+use crate::{PublicUrl, ReconcileAfter, State};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(pay))
@@ -40,6 +40,7 @@ async fn pay(
     Shared(ledger): Shared<Ledger>,
     Shared(providers): Shared<Providers>,
     Shared(public_url): Shared<PublicUrl>,
+    Shared(reconcile_after): Shared<ReconcileAfter>,
     Path(pledge_id): Path<Uuid>,
 ) -> Response {
     let pledge_id = PledgeId(pledge_id);
@@ -59,7 +60,7 @@ async fn pay(
     }
     let return_url = payment_url(&public_url, pledge_id);
     let check_out = CheckOut { pledge_id, amount: record.amount, return_url };
-    match open_session(ledger.pool(), &providers, check_out).await {
+    match open_session(ledger.pool(), &providers, check_out, reconcile_after).await {
         Ok(Opened::Page(url)) => Redirect::to(&url).into_response(),
         Ok(Opened::PaidBefore) => page(
             StatusCode::OK,
@@ -94,6 +95,7 @@ async fn open_session(
     pool: &PgPool,
     providers: &Providers,
     check_out: CheckOut,
+    reconcile_after: ReconcileAfter,
 ) -> Result<Opened, OpenError> {
     let provider = providers.for_check_outs();
     let CheckOut { pledge_id, amount, .. } = check_out;
@@ -103,7 +105,7 @@ async fn open_session(
         }
     }
     let opened = provider.check_out(check_out).await?;
-    payment_sessions::record(pool, provider.name(), &opened, pledge_id, amount).await?;
+    payment_sessions::record(pool, provider.name(), &opened, pledge_id, amount, reconcile_after).await?;
     Ok(opened.url.map_or(Opened::PaidBefore, Opened::Page))
 }
 

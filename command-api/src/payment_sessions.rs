@@ -4,9 +4,7 @@ use domain::{Money, PledgeId};
 use payments::{CheckedOut, SessionId};
 use sqlx::{FromRow, PgPool};
 
-/// The provider is asked what happened on a session after so many seconds, and not before: most
-/// donors need longer than that.
-const FIRST_CHECK_AFTER_SECONDS: f64 = 60.0;
+use crate::ReconcileAfter;
 
 /// A session on which something may still happen.
 #[derive(Debug, FromRow)]
@@ -15,13 +13,15 @@ pub(crate) struct OpenSession {
     pub(crate) session_id: String,
 }
 
-/// Remembers a session; one that is known already stays as it is.
+/// Remembers a session; one that is known already stays as it is. The provider is asked later what
+/// happened on it.
 pub(crate) async fn record(
     pool: &PgPool,
     provider: &str,
     session: &CheckedOut,
     pledge_id: PledgeId,
     amount: Money,
+    ReconcileAfter(reconcile_after): ReconcileAfter,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into payment_sessions (provider, session_id, pledge_id, amount_minor, currency, next_check_at)
@@ -33,7 +33,7 @@ pub(crate) async fn record(
     .bind(pledge_id.0)
     .bind(amount.amount_minor())
     .bind(amount.currency().code())
-    .bind(FIRST_CHECK_AFTER_SECONDS)
+    .bind(reconcile_after.as_secs_f64())
     .execute(pool)
     .await?;
     Ok(())

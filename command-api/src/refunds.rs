@@ -7,7 +7,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::pledge::{Payment, PledgeRecord, TakenPayment, Usage};
-use domain::{Money, PaymentId, Pledge, PledgeId, Text};
+use domain::{Money, PaymentId, Pledge, PledgeId, RefundId, Text};
 use payments::{ProviderError, Refund};
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
@@ -18,9 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::State;
 use crate::input::{MoneyInput, RequiredKey};
 use crate::replies::load_problem;
+use crate::{ReconcileAfter, State};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(refund_pledge))
@@ -99,9 +99,10 @@ async fn refund_pledge(
     };
     let request = input.repeats(request)?;
     let Payment { payment_id, amount } = request.payment;
-    let refund = Refund { payment_id: payment_id.clone(), amount, idempotency_key: key };
+    let refund = Refund { payment_id: payment_id.clone(), amount, idempotency_key: key.clone() };
     let provider = state.providers.of_payment(&payment_id).map_err(provider_problem)?;
     let refund_id = provider.refund(refund).await.map_err(provider_problem)?;
+    expect(pool, pledge_id, &key, &refund_id, state.reconcile_after).await?;
     tracing::info!(%pledge_id, %payment_id, %refund_id, "a refund was asked for");
     Ok(RefundAsked { refund_id: refund_id.to_string(), payment_id: payment_id.to_string(), amount })
 }
@@ -211,6 +212,27 @@ async fn kept(pool: &PgPool, pledge_id: PledgeId, key: &str) -> Result<Option<Re
     };
     let reason = reason.map(|reason| reason.parse()).transpose().map_err(Problem::internal)?;
     Ok(Some(RefundRequest { payment, reason }))
+}
+
+/// Notes that the provider will make a refund: it is asked later whether it has.
+async fn expect(
+    pool: &PgPool,
+    pledge_id: PledgeId,
+    key: &str,
+    refund_id: &RefundId,
+    ReconcileAfter(reconcile_after): ReconcileAfter,
+) -> Result<(), Problem> {
+    sqlx::query(
+        "update refund_requests set refund_id = $3, next_check_at = now() + make_interval(secs => $4)
+         where pledge_id = $1 and request_key = $2 and refund_id is null",
+    )
+    .bind(pledge_id.0)
+    .bind(key)
+    .bind(refund_id.as_str())
+    .bind(reconcile_after.as_secs_f64())
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 /// Keeps a request under its key, before the provider hears of it. Of two at once the first stays,

@@ -193,6 +193,12 @@ impl IdKey {
         self.derive("refund", &[&pledge.to_string(), &key.0]).to_string()
     }
 
+    /// The id of the pledge that money of `payment`, which `pledge` holds apart, becomes when it is
+    /// accepted: the same again for a retry, whoever accepts it.
+    pub fn accepted_pledge_id(&self, pledge: PledgeId, payment: &PaymentId) -> PledgeId {
+        PledgeId(self.derive("accepted", &[&pledge.to_string(), payment.as_str()]))
+    }
+
     /// A fingerprint of a request, by which a repeat is told from another request under its key.
     pub fn fingerprint(&self, parts: &[&str]) -> String {
         self.derive("request", parts).simple().to_string()
@@ -248,6 +254,10 @@ mod tests {
         assert_eq!(key.refund_key(pledge, &one), key.refund_key(pledge, &one));
         assert_ne!(key.refund_key(pledge, &one), key.refund_key(pledge, &two));
         assert_ne!(key.refund_key(pledge, &one), key.refund_key(other, &one));
+        let (a, b): (PaymentId, PaymentId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert_eq!(key.accepted_pledge_id(pledge, &a), key.accepted_pledge_id(pledge, &a));
+        assert_ne!(key.accepted_pledge_id(pledge, &a), key.accepted_pledge_id(pledge, &b));
+        assert_ne!(key.accepted_pledge_id(pledge, &a), key.accepted_pledge_id(other, &a));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) fn merchant_router() -> OpenApiRouter<State> {
         .routes(routes!(open_session, list_sessions))
         .routes(routes!(show_session))
         .routes(routes!(close_session))
+        .routes(routes!(show_payment))
 }
 
 pub(crate) fn visitor_router() -> OpenApiRouter<State> {
@@ -182,6 +183,32 @@ async fn show_session(
     Shared(pool): Shared<PgPool>,
     Path(session_id): Path<Uuid>,
 ) -> Result<Json<Report>, Problem> {
+    report(&pool, session_id).await.map(Json)
+}
+
+/// Report a payment
+///
+/// The session that it was made on.
+#[utoipa::path(
+    get, path = "/sandbox/payments/{payment_id}", tag = "sandbox provider",
+    security(("sandbox_key" = [])), params(("payment_id" = String, Path)),
+    responses(
+        (status = 200, body = Report), (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 503, body = Problem),
+    ),
+)]
+async fn show_payment(
+    _: Merchant,
+    Shared(pool): Shared<PgPool>,
+    Path(payment_id): Path<String>,
+) -> Result<Json<Report>, Problem> {
+    let session_id: Option<Uuid> =
+        sqlx::query_scalar("select session_id from sandbox.sessions where payment_id = $1")
+            .bind(payment_id)
+            .fetch_optional(&pool)
+            .await?;
+    let session_id =
+        session_id.ok_or_else(|| Problem::new(ProblemKind::NotFound, "there is no such payment"))?;
     report(&pool, session_id).await.map(Json)
 }
 

@@ -9,7 +9,6 @@ mod accounts;
 mod campaigns;
 mod compare;
 mod days;
-mod expiry;
 mod feed;
 mod history;
 mod mirror;
@@ -25,12 +24,10 @@ pub use compare::TableDifference;
 pub use rebuild::{REBUILDABLE, RebuildError, RebuildOptions, RebuildProgress, Rebuilt, rebuild};
 pub use status::status_router;
 
-use std::time::Duration;
-
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
-use event_store::{Ledger, Wakeup};
+use event_store::Wakeup;
 use payments::Providers;
 use read_model::RedisTotals;
 use service::health::{Check, Health, PostgresCheck};
@@ -44,14 +41,10 @@ use tokio::task::JoinSet;
 pub struct Config {
     /// Connections for reading the ledger and writing the read tables.
     pub pool: PgPool,
-    /// The ledger, for reactions that issue commands.
-    pub ledger: Ledger,
     /// Where totals are mirrored to.
     pub redis: RedisTotals,
     /// The providers that are asked to void cancelled pledges.
     pub providers: Providers,
-    /// A pledge that is pending for longer than this expires.
-    pub pledge_ttl: Duration,
 }
 
 /// What must work for the projectors to be ready.
@@ -88,7 +81,6 @@ pub async fn run_workers(config: Config, shutdown: Shutdown) {
     workers.spawn(runner.clone().run(history::TotalsHistory));
     workers.spawn(status::observe(config.pool.clone(), shutdown.clone()));
     workers.spawn(runner.run(voids::VoidCancelled { providers: config.providers.clone() }));
-    workers.spawn(expiry::run(config.pool, config.ledger, config.pledge_ttl, shutdown));
     workers.join_all().await;
 }
 

@@ -118,9 +118,10 @@ pub(crate) fn behind(position: i64) -> Problem {
 }
 
 async fn read_positions(pool: &PgPool) -> Result<Positions, sqlx::Error> {
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as("select name, max(position) from projector_checkpoints group by name")
-            .fetch_all(pool)
-            .await?;
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "select distinct on (name) name, position from projector_checkpoints order by name, version desc",
+    )
+    .fetch_all(pool)
+    .await?;
     Ok(rows.into_iter().collect())
 }

@@ -192,10 +192,7 @@ impl TotalsReader {
     /// # Errors
     /// No source answers.
     pub(crate) async fn read(&self, campaign_id: Uuid, no_cache: bool) -> Result<Option<Found>, Problem> {
-        let known = match self.cache.get(campaign_id) {
-            Some(known) => known,
-            None => self.cache.place_for(campaign_id),
-        };
+        let known = self.cache.place_for(campaign_id);
         if no_cache {
             return self.look(&known).await;
         }

@@ -19,7 +19,7 @@ const CLUSTER_SCHEME: &str = "redis+cluster://";
 pub(crate) enum Server {
     Single(Client, ConnectionManager),
     /// The nodes that were named, and the cluster that they lead to.
-    Cluster(Arc<[Client]>, ClusterClient, Arc<OnceCell<ClusterConnection>>),
+    Cluster(Arc<[Client]>, Box<ClusterClient>, Arc<OnceCell<ClusterConnection>>),
 }
 
 impl Server {
@@ -50,7 +50,7 @@ impl Server {
             .response_timeout(RESPONSE_TIMEOUT)
             .retries(1)
             .build()?;
-        Ok(Self::Cluster(nodes.into(), cluster, Arc::default()))
+        Ok(Self::Cluster(nodes.into(), Box::new(cluster), Arc::default()))
     }
 
     pub(crate) fn is_cluster(&self) -> bool {

@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn slots_are_those_of_the_specification() {
         // The check value of CRC-16/XMODEM, which the specification names.
-        assert_eq!(slot("123456789"), 0x31C3 % 16_384);
+        assert_eq!(slot("123456789"), 0x31C3);
         let ranges: BTreeSet<u16> =
             MARK_TAGS.iter().map(|tag| slot(tag.trim_matches(['{', '}'])) / 1_024).collect();
         assert_eq!(ranges.len(), 16);

@@ -16,6 +16,7 @@ mod places;
 mod progress;
 mod projections;
 mod rebuild;
+mod reconcile;
 mod redis_totals;
 mod rows;
 mod show;
@@ -75,6 +76,7 @@ enum Command {
     Export(export::Arguments),
     Tail(tail::Arguments),
     Rebuild(rebuild::Arguments),
+    Reconcile(reconcile::Arguments),
 }
 
 #[tokio::main]
@@ -101,5 +103,6 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Export(arguments) => export::run(&places, arguments).await,
         Command::Tail(arguments) => tail::run(&places, arguments, json).await,
         Command::Rebuild(arguments) => rebuild::run(&places, arguments).await,
+        Command::Reconcile(arguments) => reconcile::run(&places, arguments, json).await,
     }
 }

@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -22,6 +23,8 @@ use crate::Shutdown;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that takes nothing of its answer for so long is dropped.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What the kernel keeps of an answer that is not taken. By itself it would keep megabytes of it.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Connections open at once; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 16_384;
 /// Requests under way at shutdown have this long to finish.
@@ -47,6 +50,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
             }
         };
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)

@@ -16,7 +16,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("webhook-ingest", &["domain", "event-store", "payments", "service"]),
     ("projectors", &["domain", "event-store", "payments", "read-model", "service"]),
     ("query-api", &["read-model", "service"]),
-    ("replay-tool", &["domain", "event-store", "projectors", "read-model", "service"]),
+    ("replay-tool", &["domain", "event-store", "payments", "projectors", "read-model", "service"]),
     ("payment-sandbox", &["domain", "payments", "service"]),
     (
         "careforall",

@@ -1,5 +1,8 @@
 //! What the ledger must survive, short; `make soak` runs the same at full length.
 
+use std::time::Duration;
+
+use careforall_tests::chaos::{Chaos, donations_through_a_broken_provider};
 use careforall_tests::{faults, fresh_database};
 
 const SEED: u64 = 1;
@@ -22,4 +25,10 @@ async fn postgres_killed_under_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_leave_at_random_moments() {
     faults::callers_that_leave(&fresh_database().await, 1_000, SEED).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn donations_through_a_broken_provider_while_processes_are_killed() {
+    let chaos = Chaos { donations: 150, kills: 2, seed: SEED, pledge_ttl: Duration::from_secs(8) };
+    println!("{}", donations_through_a_broken_provider(chaos).await);
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod analytics;
+mod any_order;
 mod architecture;
 mod back_pressure;
 mod campaigns;
@@ -18,6 +19,7 @@ mod projections;
 mod projectors;
 mod queries;
 mod rebuild;
+mod reconcile;
 mod replay_tool;
 mod sandbox;
 mod stripe;

@@ -249,6 +249,75 @@ async fn accepted_money_is_another_pledge_and_its_facts_follow_it() {
     app.assert_verified().await;
 }
 
+/// Asks for the acceptance of money that is held apart: the status, whether it was accepted before,
+/// and the body.
+async fn accept(app: &TestApp, pledge: impl std::fmt::Display, payment: &str) -> (u16, bool, Value) {
+    let path = format!("/api/pledges/{pledge}/unapplied/{payment}/accept");
+    let response = app.as_organiser(Method::POST, &path).send().await.unwrap();
+    let hit = response.headers().get("idempotency-hit").is_some_and(|value| value == "true");
+    let (status, body) = answer(response).await;
+    (status.as_u16(), hit, body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organiser_accepts_money_once() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = held_apart(&app, campaign, "pay_1").await;
+    let head = app.head().await;
+    let (first, again) = tokio::join!(accept(&app, pledge, "pay_1"), accept(&app, pledge, "pay_1"));
+    assert_eq!((first.0, again.0), (201, 201), "{} {}", first.2, again.2);
+    // Of two at once one was second, and got the same answer.
+    assert_eq!((first.1 as u8 + again.1 as u8, &first.2), (1, &again.2));
+    assert_eq!(app.head().await, head + 4);
+    let (accepted, new_id) = (&first.2, first.2["pledge_id"].as_str().unwrap());
+    assert_eq!((&accepted["status"], &accepted["campaign_id"]), (&json!("captured"), &json!(campaign)));
+    assert_eq!(accepted["amount"], json!({"amount_minor": 5000, "currency": "USD"}));
+    assert_eq!(accepted["position"], json!(head + 4));
+
+    let totals = app.totals_with(campaign, "/raised_minor", 5000).await;
+    assert_eq!((&totals["pledges"]["captured"], &totals["pledges"]["failed"]), (&json!(1), &json!(1)));
+    unapplied_with(&app, "held", <[Value]>::is_empty).await;
+    let items = unapplied_with(&app, "accepted", |items| items.len() == 1).await;
+    assert_eq!(items[0]["accepted_as"], json!(new_id));
+    // The donor is thanked by name, and what they said stays with the pledge they made.
+    let gifts = app.get(&format!("/api/campaigns/{campaign}/donations")).await.1;
+    assert_eq!(gifts["items"][0]["donor_name"], "Ada Lovelace");
+    assert_eq!(gifts["items"][0]["message"], Value::Null);
+    // What becomes of the money is told of the old pledge, and a later retry says the same as the first.
+    app.fact("settlement.confirmed", pledge, "pay_1", 5000).await;
+    app.pledge_with_status(new_id.parse().unwrap(), "completed").await;
+    assert_eq!(accept(&app, pledge, "pay_1").await, (201, true, accepted.clone()));
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_accepted_says_why_and_changes_nothing() {
+    let app = TestApp::start().await;
+    let (campaign, paid) = captured(&app).await;
+    let pledge = held_apart(&app, campaign, "pay_2").await;
+    returned(&app, "payment.refunded", pledge, "pay_2", "re_1", 1).await;
+    unapplied_with(&app, "held", |items| items[0]["given_back_minor"] == 1).await;
+    let head = app.head().await;
+    let urn = "urn:careforall:problem:";
+    for (id, payment, status, kind, detail) in [
+        (paid.to_string(), "pay_1", 422, "rule-broken", "payment pay_1 is not held apart"),
+        (pledge.to_string(), "pay_2", 422, "rule-broken", "given back in part"),
+        (pledge.to_string(), "pay_9", 422, "rule-broken", "payment pay_9 is not held apart"),
+        (Uuid::new_v4().to_string(), "pay_2", 404, "not-found", "no such pledge"),
+        (pledge.to_string(), "a%20b", 400, "malformed", "the payment's id"),
+        ("one".to_owned(), "pay_2", 400, "malformed", ""),
+    ] {
+        let (found, _, problem) = accept(&app, &id, payment).await;
+        assert_eq!((found, &problem["type"]), (status, &json!(format!("{urn}{kind}"))), "{id} {payment}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+    }
+    let path = format!("/api/pledges/{pledge}/unapplied/pay_2/accept");
+    assert_eq!(app.request(Method::POST, &path).send().await.unwrap().status(), 401);
+    assert_eq!(app.head().await, head);
+    app.assert_verified().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn accepting_is_all_or_nothing() {
     let app = TestApp::start().await;

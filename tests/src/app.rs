@@ -14,7 +14,7 @@ use crate::servers::{fresh_database, redis_url};
 
 pub(crate) const ADMIN_TOKEN: &str = "a-token-for-tests";
 /// The key of the sandbox provider's API.
-pub(crate) const SANDBOX_API_KEY: &str = "a-key-of-the-sandbox-for-tests";
+pub const SANDBOX_API_KEY: &str = "a-key-of-the-sandbox-for-tests";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_dGVzdHMgc2lnbiB3aXRoIHRoaXMgc2VjcmV0";
 
 /// A running system, and a client of it.

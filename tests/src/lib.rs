@@ -6,6 +6,7 @@
 
 mod app;
 mod books;
+pub mod chaos;
 mod client;
 pub mod faults;
 pub mod hostile;
@@ -18,7 +19,7 @@ mod servers;
 mod stripe;
 pub mod watchers;
 
-pub use app::TestApp;
+pub use app::{SANDBOX_API_KEY, TestApp};
 pub use books::{all_folded, assert_books_agree};
 pub use client::{Client, Totals, answer};
 pub use lives::Lives;

@@ -1,14 +1,17 @@
-//! Provider webhooks: verify, store durably, acknowledge; a worker turns them into commands, and
-//! operators decide on what it cannot.
+//! What payment providers say. Their webhooks: verify, store durably, acknowledge; a worker turns
+//! them into commands, and operators decide on what it cannot. What no webhook told is asked for.
 //!
 //! Nothing unverified is stored, and nothing is answered with 200 before it is stored. Whether a
 //! message was seen before is decided by the inbox's unique constraint alone.
 
 mod apply;
+mod asked;
 mod desk;
+mod expiry;
 mod inbox;
 mod payouts;
 mod receive;
+mod reconcile;
 mod upkeep;
 mod worker;
 
@@ -43,6 +46,10 @@ pub struct Config {
     pub admin_token: AdminToken,
     /// Finished messages are deleted after this; at least seven days.
     pub retention: Duration,
+    /// A payment session is asked about for the first time after this, and no oftener.
+    pub reconcile_after: Duration,
+    /// A pledge that is pending for longer than this expires, once nobody can pay it any more.
+    pub pledge_ttl: Duration,
 }
 
 /// What the handlers share.

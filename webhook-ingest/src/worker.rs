@@ -23,7 +23,10 @@ use uuid::Uuid;
 
 use crate::Config;
 use crate::apply::{Fact, Verdict, apply};
+use crate::asked;
+use crate::expiry;
 use crate::payouts;
+use crate::reconcile;
 use crate::upkeep::{prune_hourly, record_depth};
 
 /// How long an idle worker waits, unless it is woken, before it looks again.
@@ -71,10 +74,13 @@ impl From<Verdict> for Conclusion {
     }
 }
 
-/// Works on the inbox until `shutdown`.
+/// Works on the inbox, asks providers for what is missing in it, and lets pledges expire, until
+/// `shutdown`.
 pub async fn run_worker(config: Config, shutdown: Shutdown) {
     tokio::join!(
         work(&config, &shutdown),
+        reconcile::run(&config, &shutdown),
+        expiry::run(&config, &shutdown),
         record_depth(&config.worker_pool, &shutdown),
         prune_hourly(&config.worker_pool, config.retention, &shutdown),
     );
@@ -235,6 +241,9 @@ enum Said {
 
 async fn read(providers: &Providers, row: &InboxRow) -> Result<Said, Verdict> {
     let Some(provider) = providers.named(&row.provider) else { return Err(not_set_up(row)) };
+    if let Some((pledge_id, fact)) = asked::parse(&row.webhook_id, &row.body) {
+        return Ok(Said::Facts(pledge_id, vec![fact]));
+    }
     match provider.parse(row.body.as_bytes()) {
         Ok(Notice::Facts { pledge_id, facts }) => Ok(Said::Facts(pledge_id, facts)),
         Ok(Notice::Unaddressed { payment_id, facts }) => {

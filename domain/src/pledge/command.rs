@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use super::{DisputeStatus, FailureReason, PledgeStatus};
 use crate::{CampaignId, DisputeId, DonorId, Money, MoneyError, PaymentId, PledgeId, RefundId};
 
@@ -50,7 +52,8 @@ pub enum PledgeCommand {
 }
 
 /// A provider's fact about one payment of a pledge. It is never refused for coming early or late.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum PaymentFact {
     /// The money is reserved.
     Authorized {
@@ -130,6 +133,20 @@ impl PaymentFact {
             | Self::DisputeOpened { payment_id, .. }
             | Self::DisputeWon { payment_id, .. }
             | Self::DisputeLost { payment_id, .. } => payment_id,
+        }
+    }
+
+    /// Its name, as it is written down.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Authorized { .. } => "authorized",
+            Self::Captured { .. } => "captured",
+            Self::Settled { .. } => "settled",
+            Self::Failed { .. } => "failed",
+            Self::Refunded { .. } => "refunded",
+            Self::DisputeOpened { .. } => "dispute_opened",
+            Self::DisputeWon { .. } => "dispute_won",
+            Self::DisputeLost { .. } => "dispute_lost",
         }
     }
 

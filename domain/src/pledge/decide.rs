@@ -43,16 +43,18 @@ impl Decide for Pledge {
 
 impl Pledge {
     /// Whether the provider must be asked to void the payment of `fact`: it reserved money for a
-    /// pledge that is finished and will not take it.
+    /// pledge that is finished and will not take it. Money that was taken meanwhile cannot be voided.
     pub fn asks_to_void(&self, fact: &PaymentFact) -> bool {
-        let finished = self.record().is_some_and(|record| match record.state {
+        let Some(record) = self.record() else { return false };
+        let finished = match record.state {
             PledgeState::Failed(_) | PledgeState::Expired | PledgeState::Cancelled => true,
             PledgeState::Pending
             | PledgeState::Authorized(_)
             | PledgeState::Captured(_)
             | PledgeState::Completed(_) => false,
-        });
-        finished && matches!(fact, PaymentFact::Authorized { .. })
+        };
+        let is_taken = record.taken.contains_key(fact.payment_id());
+        finished && !is_taken && matches!(fact, PaymentFact::Authorized { .. })
     }
 }
 

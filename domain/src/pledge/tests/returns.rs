@@ -531,6 +531,19 @@ proptest! {
     }
 
     #[test]
+    fn a_payment_that_fails_comes_to_the_same_in_any_order(
+        facts in Just(vec![is_authorized("a"), is_failed("a"), is_authorized("a"), is_failed("a")]).prop_shuffle(),
+        status in proptest::sample::select(&PledgeStatus::ALL[..]),
+        paid_before_by in proptest::sample::select(&["a", "z"][..]),
+    ) {
+        let start = paid_by(status, paid_before_by, 5000);
+        let (expected, expected_figures) = run_adding_up(start.clone(), &in_order(&facts));
+        let (found, figures) = run_adding_up(start, &facts);
+        prop_assert_eq!(found.pledge, expected.pledge);
+        prop_assert_eq!(figures, expected_figures);
+    }
+
+    #[test]
     fn every_captured_cent_is_in_one_figure_whatever_contradicts_itself(
         facts in proptest::collection::vec(any_fact(), 0..25),
         status in proptest::sample::select(&PledgeStatus::ALL[..]),

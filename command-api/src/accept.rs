@@ -1,0 +1,117 @@
+//! Money that is held apart is accepted as another pledge of the same donor, which is paid by it.
+
+use axum::Extension;
+use axum::extract::State as Shared;
+use cqrs_es::Aggregate;
+use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeId, PledgeStatus};
+use event_store::PledgeDonor;
+use serde::Serialize;
+use service::auth::Organiser;
+use service::{Path, Problem, ProblemKind, RequestId};
+use sqlx::PgPool;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::State;
+use crate::replies::{Created, metadata, pledge_problem};
+
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(accept_unapplied))
+}
+
+/// The pledge that money became.
+#[derive(Serialize, ToSchema)]
+struct Accepted {
+    /// The new pledge. Its id is the donor's ticket, as with every pledge.
+    pledge_id: Uuid,
+    /// `captured`: it is paid from the start.
+    #[schema(value_type = String)]
+    status: PledgeStatus,
+    campaign_id: Uuid,
+    #[schema(value_type = Object)]
+    amount: Money,
+    /// The position in the ledger from which the money counts as raised.
+    position: i64,
+}
+
+/// Accept money that is held apart
+///
+/// It becomes another pledge of the same donor, for the same campaign, and is raised there. Only whole
+/// money is accepted: nothing of it went back, and no dispute about it is open or lost. Accepting again
+/// gets the first answer again, with the header `Idempotency-Hit: true`.
+#[utoipa::path(
+    post, path = "/api/pledges/{id}/unapplied/{payment_id}/accept", tag = "pledges",
+    security(("admin_token" = [])),
+    params(
+        ("id" = Uuid, Path, description = "The pledge that could not use the money"),
+        ("payment_id" = String, Path, description = "The provider's payment, as in the list of money held apart"),
+    ),
+    responses(
+        (status = 201, body = Accepted), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, description = "It is not held apart, or not whole", body = Problem),
+        (status = 503, body = Problem),
+    ),
+)]
+async fn accept_unapplied(
+    _: Organiser,
+    Shared(state): Shared<State>,
+    Extension(request_id): Extension<RequestId>,
+    Path((id, payment_id)): Path<(Uuid, String)>,
+) -> Result<Created<Accepted>, Problem> {
+    let payment_id: PaymentId = payment_id
+        .parse()
+        .map_err(|error| Problem::new(ProblemKind::Malformed, format!("the payment's id {error}")))?;
+    let accepted_as = state.id_key.accepted_pledge_id(PledgeId(id), &payment_id);
+    let donor = donor_of(state.ledger.pool(), id, accepted_as).await?;
+    let command = PledgeCommand::AcceptUnapplied { payment_id: payment_id.clone(), accepted_as };
+    let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
+    let executed = state
+        .ledger
+        .execute_and_create::<Pledge>(id, &command, accepted_as.0, create, metadata(request_id, None), donor)
+        .await
+        .map_err(pledge_problem)?;
+    let taken = executed.aggregate.record().and_then(|record| Some((record, record.taken.get(&payment_id)?)));
+    let (record, taken) = taken.ok_or(ProblemKind::NotFound)?;
+    let hit = executed.events.is_empty();
+    let body = Accepted {
+        pledge_id: accepted_as.0,
+        status: PledgeStatus::Captured,
+        campaign_id: record.campaign_id.0,
+        amount: taken.amount,
+        position: if hit { captured_at(state.ledger.pool(), accepted_as).await? } else { executed.position },
+    };
+    Ok(Created { body, hit })
+}
+
+/// The personal data of a pledge's donor, for another pledge of theirs; none once it was erased.
+async fn donor_of(pool: &PgPool, id: Uuid, accepted_as: PledgeId) -> Result<Option<PledgeDonor>, Problem> {
+    let row: Option<(Uuid, Option<String>, String)> =
+        sqlx::query_as("select donor_id, name, email from pledge_donor_of($1)")
+            .bind(id)
+            .fetch_optional(pool)
+            .await?;
+    Ok(row.map(|(donor_id, name, email)| PledgeDonor {
+        pledge_id: accepted_as.0,
+        donor_id,
+        name,
+        email,
+        // What the donor said belongs to the pledge that they made.
+        message: None,
+    }))
+}
+
+/// Where the money of a pledge counts from.
+async fn captured_at(pool: &PgPool, pledge_id: PledgeId) -> Result<i64, Problem> {
+    let position = sqlx::query_scalar(
+        "select position from events
+         where aggregate_type = $1 and aggregate_id = $2 and event_type = 'PledgeCaptured'",
+    )
+    .bind(Pledge::TYPE)
+    .bind(pledge_id.to_string())
+    .fetch_one(pool)
+    .await?;
+    Ok(position)
+}
