@@ -31,6 +31,7 @@ fuzz: ## Fuzz what reads webhooks, FUZZ_SECONDS (60) each; needs cargo-fuzz
 
 bench: services ## Measure, on an otherwise idle machine; needs wrk
 	scripts/install-services.sh --test wrk
+	cargo build --release --package replay-tool
 	cargo run --release --package bench
 
 # Installs Postgres and Redis where they are missing; silent when all is there.

@@ -76,6 +76,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(i64).range(1_000..))]
     growth_events: i64,
 
+    /// Events that `replay_verify` checks.
+    #[arg(long, default_value_t = 5_000_000, value_parser = clap::value_parser!(i64).range(4_000..))]
+    verify_events: i64,
+
     /// Where the figures go; machine.json is written beside it.
     #[arg(long, default_value = "target/bench/latest.json")]
     out: PathBuf,

@@ -3,23 +3,50 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use projectors::{RebuildOptions, RebuildProgress, Rebuilt, rebuild};
-use sqlx::PgPool;
+
+use crate::places::Places;
 
 /// Where output is no terminal, progress is a line this often.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// Rebuilds `name` and says what it did; false if the live tables differ and it did not switch over.
+/// Build a projection anew from the ledger, and switch over; readers notice nothing
+///
+/// The one command that writes. The new tables are built beside the live ones, both are compared at
+/// one position, and the new ones take over in a moment in which nobody uses them. It may be
+/// interrupted, and goes on where it was when it is run again. If the live tables turn out to be
+/// wrong, it says how, keeps the new ones, and exits with 1.
+///
+/// Needs the user that owns the tables: the one that runs `careforall migrate`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The projection.
+    #[arg(value_parser = PossibleValuesParser::new(projectors::REBUILDABLE))]
+    projection: String,
+    /// Switch over even if the live tables differ.
+    #[arg(long)]
+    accept_differences: bool,
+    /// Begin anew, even if an earlier run left something to go on from.
+    #[arg(long)]
+    restart: bool,
+}
+
+/// Rebuilds it and says what it did; false if the live tables differ and it did not switch over.
 ///
 /// # Errors
 /// It cannot be rebuilt.
-pub(crate) async fn run(pool: &PgPool, name: &str, options: RebuildOptions) -> anyhow::Result<bool> {
+pub(crate) async fn run(places: &Places, arguments: Arguments) -> anyhow::Result<bool> {
     let started = Instant::now();
+    let Arguments { projection, accept_differences, restart } = arguments;
+    let options = RebuildOptions { restart, accept_differences };
     let mut shown = Shown::new();
-    let rebuilt = rebuild(pool, name, options, |progress| shown.show(&progress)).await?;
+    let pool = places.pool().await?;
+    let rebuilt = rebuild(&pool, &projection, options, |progress| shown.show(&progress)).await?;
     shown.bar.finish_and_clear();
-    say(name, &rebuilt, started.elapsed());
+    say(&projection, &rebuilt, started.elapsed());
     Ok(rebuilt.switched.is_some())
 }
 

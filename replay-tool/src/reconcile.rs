@@ -15,9 +15,10 @@ use payments::sandbox::Sandbox;
 use payments::stripe::Stripe;
 use payments::{Guarded, PaymentReport, Provider, ProviderError};
 use serde::Serialize;
+use service::ServicesFile;
 use sqlx::PgPool;
 
-use crate::Places;
+use crate::places::Places;
 
 /// Events read at once.
 const PAGE: i64 = 5_000;
@@ -94,7 +95,8 @@ impl Arguments {
             let url = match given(&self.sandbox_url) {
                 Some(url) => url,
                 None => {
-                    let services = places.services().context("name the sandbox provider by --sandbox-url")?;
+                    let services = ServicesFile::read(&places.data_dir);
+                    let services = services.context("name the sandbox provider by --sandbox-url")?;
                     format!("http://{}", services.listen)
                 }
             };

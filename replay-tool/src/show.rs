@@ -1,78 +1,227 @@
-//! What the ledger holds, for people.
+//! What the ledger holds of one pledge, campaign or donor.
 
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
 use cqrs_es::Aggregate;
-use domain::{Event, Pledge, PledgeEvent, PledgeId};
+use domain::pledge::Usage;
+use domain::{Campaign, CampaignId, Currency, DonorId, Event, Pledge, PledgeId, PledgeStatus};
 use event_store::{RecordedEvent, read_stream};
+use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
-/// Prints the history of a pledge; false when there is none.
-pub(crate) async fn pledge(pool: &PgPool, id: PledgeId) -> anyhow::Result<bool> {
-    let events = read_stream(pool, Pledge::TYPE, &id.to_string()).await?;
+use crate::events;
+use crate::output::{self, money, number, text};
+use crate::places::Places;
+use crate::tuple::instant;
+
+/// What the ledger holds of one pledge, campaign or donor
+///
+/// It reads the ledger alone, and no read table. Donors are pseudonyms: the ledger holds no names and
+/// no addresses.
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  replay show pledge c2b5e01a-3f04-85dd-8464-a67b67c35f2b
+  replay show campaign 01a209a4-7910-76b5-9b3b-d36255778f26
+  replay --json show donor 93cb0668-9f6a-8399-9838-5b1a6b260441 | jq .pledges[].pledge_id
+
+Exit codes: 0 shown, 1 the ledger holds no such thing, 2 the ledger cannot be read.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The history of one pledge, with positions and times.
+    Pledge {
+        /// The pledge's id.
+        id: PledgeId,
+    },
+    /// The history of one campaign. What it has raised: replay totals --campaign ID.
+    Campaign {
+        /// The campaign's id.
+        id: CampaignId,
+    },
+    /// Every pledge of one donor, as it stands now. Reads through the whole ledger.
+    Donor {
+        /// The donor's pseudonym.
+        id: DonorId,
+    },
+}
+
+/// Shows it; false when it does not exist.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
+    let pool = places.pool().await?;
+    match arguments.what {
+        What::Pledge { id } => history(&pool, Pledge::TYPE, &id.to_string(), json).await,
+        What::Campaign { id } => history(&pool, Campaign::TYPE, &id.to_string(), json).await,
+        What::Donor { id } => donor(&pool, id, json).await,
+    }
+}
+
+async fn history(pool: &PgPool, aggregate_type: &str, id: &str, json: bool) -> anyhow::Result<bool> {
+    let events = read_stream(pool, aggregate_type, id).await?;
     if events.is_empty() {
-        eprintln!("the ledger holds no pledge {id}");
+        eprintln!("the ledger holds no {aggregate_type} {id}");
         return Ok(false);
     }
-    println!("pledge {id}");
-    println!("{:>10}  {:<27}  {:<20}  {:<11}  details", "position", "recorded at (UTC)", "event", "state");
+    if json {
+        let events: Vec<Value> = events.iter().map(events::to_json).collect::<Result<_, _>>()?;
+        output::json(&json!({"aggregate_type": aggregate_type, "aggregate_id": id, "events": events}))?;
+        return Ok(true);
+    }
+    println!("{aggregate_type} {id}");
+    println!("{}", events::HEADINGS);
     for recorded in &events {
-        println!("{}", line(recorded));
+        println!("{}", events::line(recorded));
     }
     Ok(true)
 }
 
-fn line(recorded: &RecordedEvent) -> String {
-    let (state, details) = match &recorded.event {
-        Event::Pledge(_, event) => (event.edge().map_or("", |(_, to)| to.as_str()), details(event)),
-        Event::Campaign(..) => ("", String::new()),
-    };
-    let metadata = recorded.metadata();
-    let source = metadata
-        .get("webhook_id")
-        .map(|id| format!("webhook {id}"))
-        .or_else(|| metadata.get("request_id").map(|id| format!("request {id}")))
-        .or_else(|| metadata.get("cause").cloned())
-        .unwrap_or_default();
-    let parts = [details, source].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
-    format!(
-        "{:>10}  {:<27}  {:<20}  {:<11}  {}",
-        recorded.position,
-        recorded.recorded_at.format("%Y-%m-%dT%H:%M:%S%.6fZ"),
-        recorded.event_type,
-        state,
-        parts.join(", ")
-    )
+/// A pledge of a donor, folded from its events. Amounts are in minor units.
+#[derive(Serialize)]
+struct DonorsPledge {
+    pledge_id: PledgeId,
+    campaign_id: CampaignId,
+    made_at: String,
+    status: PledgeStatus,
+    currency: &'static str,
+    promised_minor: i64,
+    #[serde(flatten)]
+    money: Moneys,
+    /// Its last event.
+    position: i64,
 }
 
-fn details(event: &PledgeEvent) -> String {
-    match event {
-        PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous } => {
-            let nameless = if *anonymous { ", anonymous" } else { "" };
-            format!("{amount} for campaign {campaign_id} by donor {donor_id}{nameless}")
-        }
-        PledgeEvent::PledgeAmended { amount, .. } => amount.to_string(),
-        PledgeEvent::PledgeAuthorized { payment_id, amount, .. }
-        | PledgeEvent::PledgeCaptured { payment_id, amount, .. }
-        | PledgeEvent::PaymentUnapplied { payment_id, amount, .. } => {
-            format!("{amount} by payment {payment_id}")
-        }
-        PledgeEvent::PledgeCompleted { payment_id, .. } | PledgeEvent::PledgeCancelled { payment_id, .. } => {
-            format!("payment {payment_id}")
-        }
-        PledgeEvent::PledgeFailed { payment_id, reason, .. } => match reason {
-            Some(reason) => format!("payment {payment_id}: {reason}"),
-            None => format!("payment {payment_id}"),
-        },
-        PledgeEvent::PledgeExpired { .. } => String::new(),
-        PledgeEvent::PaymentRefunded { payment_id, refund_id, amount, .. } => {
-            format!("{amount} of payment {payment_id} by refund {refund_id}")
-        }
-        PledgeEvent::PaymentDisputed { payment_id, dispute_id, amount, .. }
-        | PledgeEvent::DisputeWon { payment_id, dispute_id, amount, .. }
-        | PledgeEvent::DisputeLost { payment_id, dispute_id, amount, .. } => {
-            format!("{amount} of payment {payment_id} in dispute {dispute_id}")
-        }
-        PledgeEvent::UnappliedAccepted { payment_id, amount, accepted_as, .. } => {
-            format!("{amount} by payment {payment_id} as pledge {accepted_as}")
+/// What became of money. Amounts are in minor units.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Moneys {
+    captured_minor: i64,
+    refunded_minor: i64,
+    charged_back_minor: i64,
+    /// Held apart, and still there.
+    unapplied_minor: i64,
+}
+
+async fn donor(pool: &PgPool, id: DonorId, json: bool) -> anyhow::Result<bool> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "select aggregate_id from events
+         where event_type = 'PledgeCreated' and payload -> 'PledgeCreated' ->> 'donor_id' = $1
+         order by position",
+    )
+    .bind(id.to_string())
+    .fetch_all(pool)
+    .await?;
+    let mut pledges = Vec::new();
+    for pledge_id in ids {
+        pledges.extend(donors_pledge(&read_stream(pool, Pledge::TYPE, &pledge_id).await?));
+    }
+    if pledges.is_empty() {
+        eprintln!("the ledger holds no pledge of donor {id}");
+        return Ok(false);
+    }
+    let sums = sums(&pledges);
+    if json {
+        output::json(&json!({"donor_id": id, "pledges": pledges, "sums": sums}))?;
+    } else {
+        print_donor(id, &pledges, &sums);
+    }
+    Ok(true)
+}
+
+fn donors_pledge(events: &[RecordedEvent]) -> Option<DonorsPledge> {
+    let (first, last) = (events.first()?, events.last()?);
+    let mut pledge = Pledge::default();
+    let mut pledge_id = None;
+    for recorded in events {
+        if let Event::Pledge(id, event) = &recorded.event {
+            pledge = pledge.evolve(event.clone());
+            pledge_id = Some(*id);
         }
     }
+    let record = pledge.record()?;
+    let mut money = Moneys::default();
+    for taken in record.taken.values() {
+        match taken.usage {
+            Usage::Applied => {
+                money.captured_minor += taken.amount.amount_minor();
+                money.refunded_minor += taken.refunded_minor();
+                money.charged_back_minor += taken.charged_back_minor();
+            }
+            Usage::Unapplied => money.unapplied_minor += taken.left_minor(),
+            Usage::Accepted(_) => {}
+        }
+    }
+    Some(DonorsPledge {
+        pledge_id: pledge_id?,
+        campaign_id: record.campaign_id,
+        made_at: instant(first.recorded_at),
+        status: record.state.status(),
+        currency: record.amount.currency().code(),
+        promised_minor: record.amount.amount_minor(),
+        money,
+        position: last.position,
+    })
+}
+
+/// By currency.
+fn sums(pledges: &[DonorsPledge]) -> BTreeMap<&'static str, Moneys> {
+    let mut sums: BTreeMap<&'static str, Moneys> = BTreeMap::new();
+    for pledge in pledges {
+        let sum = sums.entry(pledge.currency).or_default();
+        sum.captured_minor += pledge.money.captured_minor;
+        sum.refunded_minor += pledge.money.refunded_minor;
+        sum.charged_back_minor += pledge.money.charged_back_minor;
+        sum.unapplied_minor += pledge.money.unapplied_minor;
+    }
+    sums
+}
+
+fn print_donor(id: DonorId, pledges: &[DonorsPledge], sums: &BTreeMap<&'static str, Moneys>) {
+    println!("donor {id}");
+    let mut table = output::table(&[
+        "pledge",
+        "campaign",
+        "made at (UTC)",
+        "status",
+        "promised",
+        "captured",
+        "refunded",
+        "charged back",
+        "held apart",
+        "",
+        "position",
+    ]);
+    let cells = |currency: &str, money_of: Moneys| {
+        let of: Option<Currency> = currency.parse().ok();
+        let Moneys { captured_minor, refunded_minor, charged_back_minor, unapplied_minor } = money_of;
+        [captured_minor, refunded_minor, charged_back_minor, unapplied_minor]
+            .map(|minor| output::right(&money(minor, of)))
+    };
+    for pledge in pledges {
+        let promised = money(pledge.promised_minor, pledge.currency.parse().ok());
+        let mut row = vec![
+            text(&pledge.pledge_id.to_string()),
+            text(&pledge.campaign_id.to_string()),
+            text(&pledge.made_at),
+            text(pledge.status.as_str()),
+            output::right(&promised),
+        ];
+        row.extend(cells(pledge.currency, pledge.money));
+        row.extend([text(pledge.currency), number(pledge.position)]);
+        table.add_row(row);
+    }
+    for (currency, sum) in sums {
+        let mut row = vec![text("sum"), text(""), text(""), text(""), text("")];
+        row.extend(cells(currency, *sum));
+        row.extend([text(currency), text("")]);
+        table.add_row(row);
+    }
+    println!("{table}");
 }

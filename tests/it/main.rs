@@ -1,6 +1,7 @@
 //! The integration, end-to-end and fault tests, over real Postgres and Redis.
 #![allow(clippy::unwrap_used)]
 
+mod analytics;
 mod any_order;
 mod architecture;
 mod back_pressure;

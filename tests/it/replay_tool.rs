@@ -1,86 +1,206 @@
-//! The auditor finds what was tampered with.
+//! The auditor finds what was tampered with, and is told what was in the past.
 
-use careforall_tests::{TestApp, replay};
-use sqlx::Executor;
+use std::path::Path;
+use std::time::Duration;
+
+use careforall_tests::{
+    Client, TestApp, answer, copy_of, eventually, fresh_database, ledger_of, peak_memory_mb, replay,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use uuid::Uuid;
 
-/// A system with one captured gift, quiet.
-async fn quiet_system() -> (TestApp, Uuid) {
+/// A system that has seen every fact about money, and is at rest. Nobody is connected to it.
+struct Quiet {
+    app: TestApp,
+    campaign: Uuid,
+    pledge: Uuid,
+}
+
+/// Positions: 1 and 2 the campaign, 3 to 5 a gift (created, authorized, captured), 6 settled, 7 half
+/// of it refunded; 8 to 10 a pledge that failed, and whose money is held apart.
+async fn quiet_system() -> Quiet {
     let mut app = TestApp::start().await;
     let campaign = app.campaign().await;
     let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
     app.fact("payment.captured", pledge, "pay_1", 5000).await;
-    app.totals_with(campaign, "/raised_minor", 5000).await;
+    app.pledge_with_status(pledge, "captured").await;
+    app.fact("settlement.confirmed", pledge, "pay_1", 5000).await;
+    app.pledge_with_status(pledge, "completed").await;
+    let mut refund = Client::money_webhook("payment.refunded", pledge, "pay_1", 2500);
+    refund["data"]["refund_id"] = json!("re_1");
+    assert_eq!(app.webhook("msg_refund", &refund).await.0, 200);
+    app.totals_with(campaign, "/raised_minor", 2500).await;
+    let failed = app.pledge(campaign, 700, "bob@example.org").await;
+    app.fact("payment.failed", failed, "pay_2", 700).await;
+    app.pledge_with_status(failed, "failed").await;
+    app.fact("payment.captured", failed, "pay_2", 700).await;
+    app.totals_with(campaign, "/position", 10).await;
     app.assert_verified().await;
     app.stop().await;
-    (app, campaign)
+    app.pool.close().await;
+    Quiet { app, campaign, pledge }
 }
 
-async fn assert_found(app: &TestApp, expected: &str) {
-    let (code, said) =
-        replay(&["--database-url", &app.database_url, "--redis-url", &app.redis_url, "verify"]).await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(expected), "{expected:?} is not in: {said}");
+impl Quiet {
+    /// Runs a command on a copy of it that was tampered with by whoever owns the database.
+    async fn tampered(&self, statement: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        let url = copy_of(&self.app.database_url).await;
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        connection.execute("alter table events disable trigger all").await.unwrap();
+        connection.execute(statement).await.unwrap();
+        connection.close().await.unwrap();
+        let mut all = vec!["--database-url", &url, "--redis-url", &self.app.redis_url];
+        all.extend(arguments);
+        replay(&all).await
+    }
+
+    async fn replay(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut all = vec!["--database-url", self.app.database_url.as_str()];
+        all.extend(arguments);
+        replay(&all).await
+    }
+
+    async fn replay_json(&self, arguments: &[&str]) -> Value {
+        let (code, said) = self.replay(&[&["--json"], arguments].concat()).await;
+        assert_eq!(code, Some(0), "{said}");
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_row_in_a_read_table_is_found() {
+async fn every_changed_row_in_a_read_table_is_named() {
+    let quiet = quiet_system().await;
     for (statement, expected) in [
-        ("update campaign_totals set raised_minor = raised_minor + 1", "campaign_totals: raised_minor"),
-        ("update pledges set amount_minor = 1", "pledges: amount_minor"),
-        ("update donations set amount_minor = 1", "donations: amount_minor"),
-        ("update campaigns set status = 'closed'", "campaigns: status"),
-        ("delete from pledge_history where position = 3", "pledge_history: rows"),
+        ("update campaign_totals set raised_minor = raised_minor + 1", "campaign_totals: raised_minor of"),
+        ("update campaign_totals set as_of = as_of - interval '1 hour'", "campaign_totals: as_of of"),
+        ("update campaign_donors set captured_pledges = 2", "campaign_donors: captured_pledges of"),
+        (
+            "update campaign_donors set captured_minor = captured_minor + 1",
+            "campaign_donors: captured_minor of",
+        ),
+        ("delete from campaign_donors", "is missing"),
+        ("update pledges set amount_minor = 1 where status = 'completed'", "pledges: amount_minor of"),
+        ("update pledges set updated_at = now()", "pledges: updated_at of"),
+        (
+            "insert into pledges select gen_random_uuid(), campaign_id, donor_id, status, amount_minor,
+                 captured_minor, currency, anonymous, created_at, updated_at, position from pledges limit 1",
+            "is not in the ledger",
+        ),
+        (
+            "update donations set amount_minor = 1",
+            "donations: amount_minor of position 5: the ledger says 5000, found 1",
+        ),
+        ("update campaigns set status = 'closed'", "campaigns: status of"),
+        ("update campaigns set ends_at = now()", "campaigns: ends_at of"),
+        ("delete from pledge_history where position = 4", "pledge_history: row"),
+        ("update pledge_history set amount_minor = 1 where position = 3", "pledge_history: amount_minor of"),
+        (
+            "update unapplied_payments set status = 'accepted', accepted_as = pledge_id",
+            "unapplied_payments: status of",
+        ),
+        (
+            "update projector_checkpoints set position = 1000 where name = 'pledges'",
+            "stands at position 1000, the ledger ends at",
+        ),
     ] {
-        let (app, _) = quiet_system().await;
-        app.pool.execute(statement).await.unwrap();
-        assert_found(&app, expected).await;
+        let (code, said) = quiet.tampered(statement, &["verify"]).await;
+        assert_eq!(code, Some(1), "{statement}: {said}");
+        assert!(said.contains(expected), "{statement}: {expected:?} is not in: {said}");
+        assert_eq!(
+            said.matches("DIFFERENT").count(),
+            usize::from(!statement.contains("checkpoints")),
+            "{said}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_total_in_redis_is_found() {
-    let (app, campaign) = quiet_system().await;
-    let client = redis::Client::open(app.redis_url.as_str()).unwrap();
+    let quiet = quiet_system().await;
+    let client = redis::Client::open(quiet.app.redis_url.as_str()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let key: Vec<String> = redis::cmd("KEYS")
-        .arg(format!("careforall:*{campaign}*"))
+        .arg(format!("careforall:*{}*", quiet.campaign))
         .query_async(&mut connection)
         .await
         .unwrap();
     redis::cmd("HSET").arg(&key[0]).arg("raised_minor").arg(1).exec_async(&mut connection).await.unwrap();
-    assert_found(&app, "Redis: raised_minor").await;
+    let (code, said) = quiet.replay(&["--redis-url", &quiet.app.redis_url, "verify"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("Redis: raised_minor of") && said.contains("the ledger says 2500, found 1"),
+        "{said}"
+    );
+    // Who gives no address of a Redis is told that it was not looked at.
+    let (code, said) = quiet.replay(&["verify"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Redis was not compared"), "{said}");
 }
 
+/// Each is found at its position, and nothing behind it is called the first.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_ledger_is_found() {
-    for (statement, expected) in [
+async fn a_changed_ledger_is_found_and_the_first_bad_position_is_named() {
+    let quiet = quiet_system().await;
+    let rename =
+        "update events set payload = replace(payload::text, 'PledgeAuthorized', 'PledgeExpired')::json";
+    let expire = format!("{rename}, event_type = 'PledgeExpired' where position = 4");
+    let rename = format!("{rename} where position = 4");
+    for (statement, expected, first) in [
         (
-            "update events set payload = replace(payload::text, '5000', '6000')::json where position = 3",
-            "the ledger says 6000",
-        ),
-        ("delete from events where position = 4", "position 4 is missing"),
-        ("update events set position = 99 where position = 5", "position 5 is missing"),
-        (
-            "update events set payload = replace(payload::text, 'PledgeAuthorized', 'PledgeExpired')::json
-             where position = 4",
-            "position 4 cannot be understood",
+            "update events set payload = replace(payload::text, 'minor\":5000', 'minor\":6000')::json where position = 3",
+            "pledge_history: amount_minor",
+            3,
         ),
         (
-            "update events set payload = replace(payload::text, 'PledgeAuthorized', 'PledgeExpired')::json,
-                 event_type = 'PledgeExpired' where position = 4",
-            "position 5: PledgeCaptured is no edge",
+            "update events set payload = replace(payload::text, 'minor\":5000', 'minor\":6000')::json where position = 5",
+            "the ledger says 6000, found 5000",
+            5,
         ),
+        ("delete from events where position = 4", "position 4 is missing: 5 follows 3", 4),
+        ("delete from events where position = (select max(position) from events)", "is missing, and the head is", 10),
+        ("update events set position = 99 where position = 5", "position 5 is missing", 5),
+        (
+            "update ledger_head set position = position - 1",
+            "is beyond the ledger's head",
+            10,
+        ),
+        (&rename, "position 4 cannot be understood", 4),
+        (&expire, "position 5: PledgeCaptured is no edge", 5),
         (
             "update events set recorded_at = recorded_at - interval '1 day' where position = 4",
             "its time is before",
+            4,
+        ),
+        (
+            "update events set sequence = sequence + 10 where position = 5",
+            "position 5: sequence 13 follows 2",
+            5,
+        ),
+        (
+            "update events set payload = replace(payload::text, 'campaign_id\":\"', 'campaign_id\":\"0')::json
+             where position = 3",
+            "position 3 cannot be understood",
+            3,
+        ),
+        (
+            // A later fault does not hide an earlier one of another kind.
+            "delete from events where position = 9;
+             update events set payload = replace(payload::text, 'minor\":2500', 'minor\":9900')::json where position = 7",
+            "position 7: PaymentRefunded is no edge",
+            7,
         ),
     ] {
-        let (app, _) = quiet_system().await;
-        // Only who owns the database can do this.
-        app.pool.execute("alter table events disable trigger all").await.unwrap();
-        app.pool.execute(statement).await.unwrap();
-        assert_found(&app, expected).await;
+        let (code, said) = quiet.tampered(statement, &["--json", "verify"]).await;
+        assert_eq!(code, Some(1), "{statement}: {said}");
+        let report: Value = serde_json::from_str(&said).unwrap();
+        let named = report["differences"].as_array().unwrap();
+        let what: Vec<&str> = named.iter().map(|difference| difference["what"].as_str().unwrap()).collect();
+        assert!(what.iter().any(|what| what.contains(expected)), "{statement}: {expected:?} is not in: {what:?}");
+        assert_eq!(report["first_bad_position"], first, "{statement}: {what:?}");
+        assert_eq!(report["well"], false);
     }
 }
 
@@ -89,11 +209,306 @@ async fn what_cannot_be_checked_is_not_called_well() {
     let (code, said) = replay(&["--data-dir", "/nonexistent", "verify"]).await;
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("careforall up"), "{said}");
-    let (app, _) = quiet_system().await;
-    let (code, said) =
-        replay(&["--database-url", &app.database_url, "--redis-url", "redis://127.0.0.1:1", "verify"]).await;
+    let quiet = quiet_system().await;
+    let (code, said) = quiet.replay(&["--redis-url", "redis://127.0.0.1:1", "verify"]).await;
     assert_eq!(code, Some(2), "{said}");
     let id = Uuid::new_v4().to_string();
-    let (code, said) = replay(&["--database-url", &app.database_url, "show", "pledge", &id]).await;
+    for (arguments, expected) in [
+        (&["show", "pledge", &id][..], 1),
+        (&["show", "campaign", &id], 1),
+        (&["show", "donor", &id], 1),
+        (&["totals", "--campaign", &id], 1),
+        (&["totals", "--as-of", "1000000"], 2),
+        (&["totals", "--as-of", "yesterday"], 2),
+        (&["verify", "--memory-mb", "3"], 2),
+        (&["diff", "no_such_projection"], 2),
+        (&["export", "--out", "/nonexistent/events.csv"], 2),
+        (&["export", "--out", "events.unknown"], 2),
+    ] {
+        let (code, said) = quiet.replay(arguments).await;
+        assert_eq!(code, Some(expected), "{arguments:?}: {said}");
+        assert!(!said.is_empty() && !said.contains("panicked"), "{arguments:?}: {said}");
+    }
+}
+
+/// The role that docs/auditing.md gives to auditors is enough for every command.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditors_role_is_enough() {
+    let quiet = quiet_system().await;
+    let name = format!("ada_{}", Uuid::new_v4().simple());
+    let mut owner = PgConnection::connect(&quiet.app.database_url).await.unwrap();
+    owner
+        .execute(format!("create role {name} login password 'hers' in role careforall_auditor").as_str())
+        .await
+        .unwrap();
+    owner.close().await.unwrap();
+    let (_, server) = quiet.app.database_url.rsplit_once('@').unwrap();
+    let url = format!("postgres://{name}:hers@{server}");
+    let pledge = quiet.pledge.to_string();
+    for arguments in [
+        &["verify"][..],
+        &["diff", "pledges"],
+        &["show", "pledge", &pledge],
+        &["totals"],
+        &["trial-balance"],
+        &["export", "--format", "csv"],
+        &["tail", "--from", "1", "--events", "3"],
+    ] {
+        let (code, said) = replay(&[&["--database-url", &url], arguments].concat()).await;
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn diff_names_every_difference_of_one_projection() {
+    let quiet = quiet_system().await;
+    let (code, said) = quiet.replay(&["diff", "campaign_totals"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("campaign_totals equals the ledger at position"), "{said}");
+    let change = "update pledges set amount_minor = amount_minor + 1, donor_id = campaign_id";
+    let (code, said) = quiet.tampered(change, &["--json", "diff", "pledges"]).await;
     assert_eq!(code, Some(1), "{said}");
+    let diff: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(diff["differences_found"], 4, "two columns of two rows: {said}");
+    let (code, said) = quiet.tampered(change, &["diff", "pledges"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("5001") && said.contains("4 differences"), "{said}");
+    // Another projection is not concerned.
+    assert_eq!(quiet.tampered(change, &["diff", "campaigns"]).await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pledges_campaigns_and_donors_are_shown_from_the_ledger() {
+    let quiet = quiet_system().await;
+    let (pledge, campaign) = (quiet.pledge.to_string(), quiet.campaign.to_string());
+    let (code, said) = quiet.replay(&["show", "pledge", &pledge]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("PaymentRefunded") && said.contains("25.00 USD of payment pay_1 by refund re_1"),
+        "{said}"
+    );
+    let shown = quiet.replay_json(&["show", "pledge", &pledge]).await;
+    assert_eq!(shown["events"][0]["payload"]["PledgeCreated"]["amount"]["amount_minor"], 5000);
+    let shown = quiet.replay_json(&["show", "campaign", &campaign]).await;
+    assert_eq!(shown["events"][1]["event_type"], "CampaignPublished");
+    assert_eq!(shown["events"].as_array().unwrap().len(), 2);
+    let donor = quiet.replay_json(&["show", "pledge", &pledge]).await["events"][0]["payload"]["PledgeCreated"]
+        ["donor_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let shown = quiet.replay_json(&["show", "donor", &donor]).await;
+    assert_eq!(shown["pledges"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["sums"]["USD"]["captured_minor"], 5000);
+    assert_eq!(shown["sums"]["USD"]["refunded_minor"], 2500);
+    let (code, said) = quiet.replay(&["show", "donor", &donor]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("completed") && said.contains("25.00"), "{said}");
+}
+
+/// What the API answered while it ran is what the ledger says of that position and of that time.
+#[tokio::test(flavor = "multi_thread")]
+async fn totals_of_the_past_are_what_the_api_answered_then() {
+    let mut app = TestApp::start().await;
+    let (wells, schools) = (app.campaign().await, app.campaign().await);
+    let mut answered: Vec<Value> = Vec::new();
+    for n in 0..6 {
+        let campaign = if n % 3 == 2 { schools } else { wells };
+        let payment = format!("pay_{n}");
+        let pledge = app.pledge(campaign, 1_000 + n, &format!("donor{}@example.org", n % 4)).await;
+        for kind in ["payment.authorized", "payment.captured", "payment.refunded"] {
+            if kind == "payment.refunded" && n % 2 == 0 {
+                continue;
+            }
+            let before = app.totals(campaign).await.1["position"].as_i64().unwrap();
+            let mut fact = Client::money_webhook(kind, pledge, &payment, 1_000 + n);
+            if kind == "payment.refunded" {
+                fact = Client::money_webhook(kind, pledge, &payment, 300);
+                fact["data"]["refund_id"] = json!(format!("re_{n}"));
+            }
+            assert_eq!(app.webhook(&format!("msg_{kind}_{n}"), &fact).await.0, 200);
+            let ask = async || app.totals(campaign).await.1;
+            let moved =
+                eventually(Duration::from_secs(5), ask, |totals| totals["position"].as_i64() > Some(before));
+            answered.push(moved.await);
+        }
+    }
+    app.stop().await;
+    assert_eq!(answered.len(), 15);
+    for expected in &answered {
+        for as_of in [expected["position"].to_string(), expected["as_of"].as_str().unwrap().to_owned()] {
+            let campaign = expected["campaign_id"].as_str().unwrap();
+            let arguments = [
+                "--json",
+                "--database-url",
+                &app.database_url,
+                "totals",
+                "--as-of",
+                &as_of,
+                "--campaign",
+                campaign,
+            ];
+            let (code, said) = replay(&arguments).await;
+            assert_eq!(code, Some(0), "{said}");
+            let said: Value = serde_json::from_str(&said).unwrap();
+            let found = &said["campaigns"][0];
+            for field in ["raised_minor", "refunded_minor", "donors", "position", "goal_minor"] {
+                assert_eq!(
+                    found[field], expected[field],
+                    "{field} as of {as_of}: {found}, answered {expected}"
+                );
+            }
+            for (state, count) in expected["pledges"].as_object().unwrap() {
+                assert_eq!(&found[state], count, "{state} as of {as_of}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trial_balance_is_in_balance_at_every_position() {
+    let quiet = quiet_system().await;
+    let head = quiet.replay_json(&["trial-balance"]).await["position"].as_i64().unwrap();
+    assert_eq!(head, 10);
+    let mut clearing = Vec::new();
+    for position in 0..=head {
+        let balance = quiet.replay_json(&["trial-balance", "--as-of", &position.to_string()]).await;
+        assert_eq!(balance["balanced"], true, "{balance}");
+        let Some(usd) = balance["currencies"].as_array().unwrap().first() else { continue };
+        assert_eq!(usd["debit_minor"], usd["credit_minor"]);
+        let of = |name: &str| {
+            let accounts = usd["accounts"].as_array().unwrap();
+            let account = accounts.iter().find(|account| account["account"] == name).unwrap();
+            account["balance_minor"].as_i64().unwrap()
+        };
+        clearing.push(["provider_clearing", "bank", "campaign", "unapplied", "refunds"].map(of));
+    }
+    // Captured, settled, half refunded, and money held apart.
+    clearing.dedup();
+    assert_eq!(
+        clearing,
+        [
+            [5000, 0, -5000, 0, 0],
+            [0, 5000, -5000, 0, 0],
+            [-2500, 5000, -5000, 0, 2500],
+            [-1800, 5000, -5000, -700, 2500]
+        ]
+    );
+    let (code, said) = quiet.replay(&["trial-balance", "--as-of", "5"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("in balance") && said.contains("50.00"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_exported_whole_in_three_forms() {
+    let quiet = quiet_system().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for name in ["events.ndjson", "events.csv", "events.parquet"] {
+        let (code, said) = quiet.replay(&["export", "--out", &file(name)]).await;
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{name}");
+    }
+    let pool = PgPool::connect(&quiet.app.database_url).await.unwrap();
+    let payloads: Vec<String> = sqlx::query_scalar("select payload::text from events order by position")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+
+    let ndjson = std::fs::read_to_string(file("events.ndjson")).unwrap();
+    assert_eq!(ndjson.lines().count(), payloads.len());
+    for (n, (line, payload)) in ndjson.lines().zip(&payloads).enumerate() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["position"], n + 1);
+        assert!(line.contains(payload.as_str()), "the bytes of the payload are kept: {line}");
+    }
+
+    let mut csv = csv::Reader::from_path(file("events.csv")).unwrap();
+    assert_eq!(csv.headers().unwrap().get(7), Some("payload"));
+    let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    assert_eq!(rows.iter().map(|row| row[7].to_owned()).collect::<Vec<_>>(), payloads);
+
+    assert_eq!(read_parquet(Path::new(&file("events.parquet"))), payloads);
+
+    // A part of it, on standard output.
+    let (code, said) = quiet.replay(&["export", "--from", "3", "--to", "5"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let positions: Vec<Value> =
+        said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["position"].clone()).collect();
+    assert_eq!(positions, [3, 4, 5]);
+}
+
+/// The payloads in a Parquet file, whose positions must run from 1.
+fn read_parquet(path: &Path) -> Vec<String> {
+    use parquet::file::reader::FileReader;
+    use parquet::record::RowAccessor;
+    let reader =
+        parquet::file::serialized_reader::SerializedFileReader::new(std::fs::File::open(path).unwrap())
+            .unwrap();
+    let rows = reader.get_row_iter(None).unwrap();
+    rows.enumerate()
+        .map(|(n, row)| {
+            let row = row.unwrap();
+            assert_eq!(row.get_long(0).unwrap(), n as i64 + 1);
+            row.get_string(7).unwrap().clone()
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_shows_events_as_they_come() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let mut tail = tokio::process::Command::new(careforall_tests::program("replay").await)
+        .args(["--json", "--database-url", &app.database_url, "tail", "--from", "2"])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let line =
+            tokio::time::timeout(Duration::from_secs(10), lines.next_line()).await.expect("an event comes");
+        serde_json::from_str::<Value>(&line.unwrap().unwrap()).unwrap()
+    };
+    assert_eq!(next().await["event_type"], "CampaignPublished");
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    let event = next().await;
+    assert_eq!((&event["position"], &event["aggregate_id"]), (&json!(3), &json!(pledge)));
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    assert_eq!(next().await["event_type"], "PledgeAuthorized");
+    assert_eq!(next().await["event_type"], "PledgeCaptured");
+    let close =
+        app.as_organiser(Method::POST, &format!("/api/campaigns/{campaign}/close")).send().await.unwrap();
+    assert_eq!(answer(close).await.0, 200);
+    assert_eq!(next().await["event_type"], "CampaignClosed");
+}
+
+/// A ledger of many times the memory that may be used is folded in that memory, to the same figures.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_stays_within_its_limit_however_large_the_ledger_is() {
+    const EVENTS: i64 = 400_000;
+    const LIMIT_MB: f64 = 64.0;
+    let database_url = fresh_database().await;
+    ledger_of(&database_url, EVENTS).await;
+    let bytes: i64 = {
+        let mut connection = PgConnection::connect(&database_url).await.unwrap();
+        sqlx::query_scalar("select pg_table_size('events')").fetch_one(&mut connection).await.unwrap()
+    };
+    assert!(bytes as f64 > 2.0 * LIMIT_MB * 1024.0 * 1024.0, "the ledger has only {bytes} bytes");
+    let run = async |memory_mb: &str| {
+        peak_memory_mb(&["--json", "--database-url", &database_url, "totals", "--memory-mb", memory_mb]).await
+    };
+    let (said, peak_mb) = run("64").await;
+    assert!(peak_mb < LIMIT_MB, "{peak_mb} MB were used");
+    let totals: Value = serde_json::from_str(&said).unwrap();
+    let campaigns = totals["campaigns"].as_array().unwrap();
+    let sum = |field: &str| campaigns.iter().map(|of| of[field].as_i64().unwrap()).sum::<i64>();
+    assert_eq!(
+        (campaigns.len(), sum("raised_minor"), sum("completed")),
+        (100, EVENTS / 4 * 2_500, EVENTS / 4)
+    );
+    // With room for everything it says the same, and uses more.
+    let (same, more_mb) = run("1000").await;
+    assert_eq!(same, said);
+    assert!(more_mb > LIMIT_MB, "{more_mb} MB: the ledger is too small to prove anything");
 }

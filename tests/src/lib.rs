@@ -23,9 +23,9 @@ pub use app::{SANDBOX_API_KEY, TestApp};
 pub use books::{all_folded, assert_books_agree};
 pub use client::{Client, Totals, answer};
 pub use lives::Lives;
-pub use program::{Program, free_address, program, replay};
+pub use program::{Program, free_address, peak_memory_mb, program, replay};
 pub use redis_cluster::RedisCluster;
-pub use servers::{PrivateRedis, fresh_database, redis_url};
+pub use servers::{PrivateRedis, copy_of, fresh_database, ledger_of, redis_url};
 pub use stripe::{Asked, STRIPE_API_KEY, STRIPE_SECRET, StripeStub};
 
 use std::time::{Duration, Instant};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use service::ServicesFile;
+use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
@@ -47,6 +48,40 @@ pub async fn replay(arguments: &[&str]) -> (Option<i32>, String) {
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.code(), said)
+}
+
+/// Runs `replay`, which must succeed: what it printed, and the most memory that it had resident, in
+/// megabytes.
+pub async fn peak_memory_mb(arguments: &[&str]) -> (String, f64) {
+    let mut child = Command::new(program("replay").await)
+        .args(arguments)
+        .env_remove("DATABASE_URL")
+        .env_remove("REDIS_URL")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id().unwrap());
+    let mut stdout = child.stdout.take().unwrap();
+    let said = tokio::spawn(async move {
+        let mut said = String::new();
+        stdout.read_to_string(&mut said).await.unwrap();
+        said
+    });
+    let mut peak_kb = 0_u64;
+    let code = loop {
+        // The kernel keeps the peak, so looking now and then is enough; the last look may be late.
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.trim().parse().ok());
+        peak_kb = peak_kb.max(peak.unwrap_or(0));
+        if let Some(code) = child.try_wait().unwrap() {
+            break code;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(code.success(), "{code}");
+    (said.await.unwrap(), peak_kb as f64 / 1024.0)
 }
 
 /// A running `careforall`.

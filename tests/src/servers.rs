@@ -71,18 +71,31 @@ async fn make_template(url: &str) {
 
 /// The address of a database of this test's own, with the schema in it.
 pub async fn fresh_database() -> String {
-    let url = servers().await.postgres.url();
-    let name = format!("test_{}", Uuid::new_v4().simple());
-    // Two copies of one template at a time get into each other's way.
-    static COPYING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _copying = COPYING.lock().await;
-    let mut connection = PgConnection::connect(url).await.unwrap();
-    connection.execute(format!("create database {name} template {TEMPLATE}").as_str()).await.unwrap();
-    let url = with_database(url, &name);
+    let url = copy_of(&with_database(servers().await.postgres.url(), TEMPLATE)).await;
     let mut own = PgConnection::connect(&url).await.unwrap();
     // A ledger of its own, and so keys of its own in Redis.
     own.execute("update ledger_identity set ledger_id = gen_random_uuid()").await.unwrap();
     url
+}
+
+/// The address of a copy of a database that nobody is connected to.
+pub async fn copy_of(database_url: &str) -> String {
+    let (_, template) = database_url.rsplit_once('/').unwrap();
+    let name = format!("test_{}", Uuid::new_v4().simple());
+    // Two copies of one template at a time get into each other's way.
+    static COPYING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _copying = COPYING.lock().await;
+    let mut connection = PgConnection::connect(servers().await.postgres.url()).await.unwrap();
+    connection.execute(format!("create database {name} template {template}").as_str()).await.unwrap();
+    with_database(database_url, &name)
+}
+
+/// Fills an empty ledger with whole lives of pledges; see `bench/src/lives.sql`.
+pub async fn ledger_of(database_url: &str, events: i64) {
+    let mut connection = PgConnection::connect(database_url).await.unwrap();
+    connection.execute(format!("set lives.events = '{events}'").as_str()).await.unwrap();
+    connection.execute(include_str!("../../bench/src/lives.sql")).await.unwrap();
+    connection.execute("vacuum analyze events").await.unwrap();
 }
 
 /// The address of the Redis that all tests share.

@@ -10,6 +10,7 @@ mod projections;
 mod read;
 mod to_total;
 mod totals;
+mod verify;
 
 use std::fmt;
 
@@ -56,6 +57,9 @@ pub(crate) enum Scenario {
     /// Reading the whole ledger by position, against COPY TO STDOUT
     #[value(name = "read_after")]
     ReadAfter,
+    /// Checking the whole ledger and every read table, against COPY TO STDOUT of the ledger
+    #[value(name = "replay_verify")]
+    ReplayVerify,
     /// GET of totals on 64 connections, against axum answering the same bytes
     #[value(name = "get_totals")]
     GetTotals,
@@ -93,6 +97,7 @@ impl Scenario {
             Self::Mixed => mixed::run(stage, options, self).await,
             Self::Growth => growth::run(stage, options, self).await,
             Self::ReadAfter => read::run(stage, options, self).await,
+            Self::ReplayVerify => verify::run(stage, options, self).await,
             Self::GetTotals => totals::get(stage, options, self, 0).await,
             Self::GetTotalsBusy => totals::get(stage, options, self, 2_000).await,
             Self::ProjectionLag => projections::lag(stage, options, self).await,

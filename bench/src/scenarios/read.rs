@@ -52,7 +52,8 @@ async fn page_through(pool: &PgPool, expected: i64) -> anyhow::Result<Sample> {
     Ok(Sample::new(expected.cast_unsigned(), took, None))
 }
 
-async fn copy(pool: &PgPool, expected: i64) -> anyhow::Result<Sample> {
+/// COPY of every event, bytes thrown away.
+pub(super) async fn copy(pool: &PgPool, expected: i64) -> anyhow::Result<Sample> {
     let mut connection = pool.acquire().await?;
     let started = Instant::now();
     let mut rows = connection

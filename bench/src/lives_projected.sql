@@ -1,0 +1,48 @@
+-- What the projectors make of lives.sql, written without them: filling the tables event by event would
+-- take longer than everything that is measured.
+
+create temporary view life as
+select md5('pledge' || p)::uuid as pledge_id, md5('campaign' || p % 100)::uuid as campaign_id,
+    md5('donor' || p / 4)::uuid as donor_id, 201 + p / 1000 * 4000 + p % 1000 as made
+from generate_series(0, current_setting('lives.events')::bigint / 4 - 1) as p;
+
+create temporary view happened as
+select l.*, stage, l.made + stage * 1000 as position,
+    timestamptz '2026-01-01 00:00:00Z' + (l.made + stage * 1000 - 200) * interval '1 second' as at
+from life l, generate_series(0, 3) as stage;
+
+insert into campaigns (campaign_id, status, title, goal_minor, currency, created_at, published_at, position)
+select md5('campaign' || n)::uuid, 'published', 'Campaign ' || n, 100000000, 'EUR', '2026-01-01 00:00:00Z',
+    '2026-01-01 00:00:00Z', 2 + 2 * n
+from generate_series(0, 99) n;
+
+insert into pledge_history (pledge_id, position, event_type, status, amount_minor, recorded_at)
+select pledge_id, position,
+    (array['PledgeCreated', 'PledgeAuthorized', 'PledgeCaptured', 'PledgeCompleted'])[1 + stage],
+    (array['pending', 'authorized', 'captured', 'completed'])[1 + stage],
+    case when stage < 3 then 2500 end, at
+from happened;
+
+insert into pledges (pledge_id, campaign_id, donor_id, status, amount_minor, captured_minor, currency, anonymous,
+    created_at, updated_at, position)
+select pledge_id, campaign_id, donor_id, 'completed', 2500, 2500, 'EUR', false, at - interval '3000 seconds', at,
+    position
+from happened where stage = 3;
+
+insert into donations (position, pledge_id, campaign_id, donor_id, amount_minor, currency, anonymous, captured_at)
+select position, pledge_id, campaign_id, donor_id, 2500, 'EUR', false, at
+from happened where stage = 2;
+
+insert into campaign_totals (campaign_id, published, currency, goal_minor, raised_minor, donors, completed,
+    position, as_of)
+select campaign_id, true, 'EUR', 100000000, 2500 * count(*), count(distinct donor_id), count(*), max(position),
+    max(at)
+from happened where stage = 3 group by campaign_id;
+
+insert into projector_checkpoints (name, version, position)
+select name, 1, (select position from ledger_head) from unnest(array['campaigns', 'pledges', 'campaign_totals']) name;
+
+insert into campaign_donors (campaign_id, donor_id, captured_pledges, captured_minor, first_captured_at,
+    last_captured_at)
+select campaign_id, donor_id, count(*), 2500 * count(*), min(at), max(at)
+from happened where stage = 2 group by campaign_id, donor_id;

@@ -1,0 +1,385 @@
+//! Folds the sorted ledger: one campaign or pledge after the other, so that only one is in memory.
+//!
+//! It shares the domain with the projectors, and nothing else. They add up events as they come; this
+//! looks at each campaign and pledge where it stands at the position of each projection.
+
+use std::io;
+
+use chrono::{DateTime, Utc};
+use cqrs_es::{Aggregate, DomainEvent};
+use domain::{Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, StoredEvent, decode_text};
+use uuid::Uuid;
+
+use crate::grouping::Grouping;
+use crate::ledger::{Fault, Kind, SortedLedger, StoredRecord};
+use crate::progress::Bar;
+use crate::projections::{Audited, Projection};
+use crate::rows::Rows;
+use crate::sorter::Room;
+
+/// Faults behind this many are not kept; those of the smallest positions are.
+const MAX_FAULTS: usize = 20;
+/// The progress is shown this often.
+const RECORDS_PER_LOOK: u64 = 8_192;
+
+/// Where and when something was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At {
+    /// The position in the ledger.
+    pub(crate) position: i64,
+    /// The instant.
+    pub(crate) recorded_at: DateTime<Utc>,
+}
+
+/// An event, and the state that it met.
+pub(crate) struct Happened<'a, A: Aggregate> {
+    /// The id of its aggregate.
+    pub(crate) id: Uuid,
+    /// The event.
+    pub(crate) event: &'a A::Event,
+    /// Its name.
+    pub(crate) event_type: &'a str,
+    /// The aggregate before it.
+    pub(crate) before: &'a A,
+    /// Its place in its aggregate's stream: the first is 1.
+    pub(crate) sequence: i64,
+    /// Where it stands.
+    pub(crate) at: At,
+}
+
+/// An aggregate as it stands at the position of a projection.
+pub(crate) struct Settled<'a, A> {
+    /// Its id.
+    pub(crate) id: Uuid,
+    /// Its state.
+    pub(crate) state: &'a A,
+    /// Its first event.
+    pub(crate) first: At,
+    /// Its last event.
+    pub(crate) last: At,
+}
+
+/// A projection at a position, with the rows that are expected of it.
+pub(crate) struct Running {
+    /// Which one.
+    pub(crate) audited: &'static Audited,
+    /// Up to where it is folded.
+    pub(crate) position: i64,
+    /// What it makes of the ledger.
+    pub(crate) projection: Box<dyn Projection>,
+    /// Its rows.
+    pub(crate) rows: Rows,
+}
+
+/// What the fold found.
+#[derive(Debug, Default)]
+pub(crate) struct Folded {
+    /// How many campaigns there are.
+    pub(crate) campaigns: u64,
+    /// How many pledges there are.
+    pub(crate) pledges: u64,
+    /// What is wrong with the ledger, by position.
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Folds the ledger, and gives each projection what happened up to its position.
+///
+/// # Errors
+/// A temporary file cannot be read or written.
+pub(crate) fn fold(
+    ledger: &SortedLedger,
+    mut running: Vec<Running>,
+    room: Room,
+    bar: &Bar,
+) -> io::Result<(Folded, Vec<Running>)> {
+    running.sort_by_key(|running| running.position);
+    let mut fold =
+        Fold { running, campaigns_exist: CampaignsExist::new(room), folded: Folded::default(), next: 0 };
+    fold.folded.faults.extend(ledger.fault.clone());
+    let mut records = ledger.sorted.records()?;
+    let mut stream = Stream::None;
+    let mut done: u64 = 0;
+    while let Some((key, value)) = records.next()? {
+        let record = StoredRecord::read(key, value)
+            .ok_or_else(|| io::Error::other("an event in the temporary file is damaged"))?;
+        if !stream.is_of(&record) {
+            fold.end(stream)?;
+            stream = Stream::of(&record);
+        }
+        match &mut stream {
+            Stream::None => {}
+            Stream::Campaign(campaign) => fold.take(campaign, &record)?,
+            Stream::Pledge(pledge) => fold.take(pledge, &record)?,
+        }
+        done += 1;
+        if done.is_multiple_of(RECORDS_PER_LOOK) {
+            bar.at(done);
+        }
+    }
+    fold.end(stream)?;
+    fold.finish()
+}
+
+struct Fold {
+    /// By position.
+    running: Vec<Running>,
+    campaigns_exist: CampaignsExist,
+    folded: Folded,
+    /// The first projection that the present aggregate was not settled for yet.
+    next: usize,
+}
+
+/// The aggregate that is being folded.
+enum Stream {
+    None,
+    Campaign(Current<Campaign>),
+    Pledge(Current<Pledge>),
+}
+
+struct Current<A> {
+    id: Uuid,
+    state: A,
+    sequence: i64,
+    first: Option<At>,
+    last: Option<At>,
+    /// Something is wrong with it, and nothing more is made of it.
+    broken: bool,
+}
+
+impl<A: Default> Current<A> {
+    fn new(id: Uuid) -> Self {
+        Self { id, state: A::default(), sequence: 0, first: None, last: None, broken: false }
+    }
+}
+
+impl Stream {
+    fn of(record: &StoredRecord<'_>) -> Self {
+        match record.kind {
+            Kind::Campaign => Self::Campaign(Current::new(record.id)),
+            Kind::Pledge => Self::Pledge(Current::new(record.id)),
+        }
+    }
+
+    fn is_of(&self, record: &StoredRecord<'_>) -> bool {
+        match self {
+            Self::None => false,
+            Self::Campaign(current) => record.kind == Kind::Campaign && record.id == current.id,
+            Self::Pledge(current) => record.kind == Kind::Pledge && record.id == current.id,
+        }
+    }
+}
+
+/// The two kinds of aggregates, as far as they are folded alike.
+trait Foldable: Aggregate {
+    fn allows(&self, event: &Self::Event) -> bool;
+    fn evolve(self, event: Self::Event) -> Self;
+    fn happened(projection: &mut Running, happened: &Happened<'_, Self>) -> io::Result<()>;
+    fn settled(projection: &mut Running, settled: &Settled<'_, Self>) -> io::Result<()>;
+    fn note(campaigns: &mut CampaignsExist, id: Uuid, event: &Self::Event, at: At) -> io::Result<()>;
+}
+
+impl Foldable for Campaign {
+    fn allows(&self, event: &CampaignEvent) -> bool {
+        self.allows(event)
+    }
+
+    fn evolve(self, event: CampaignEvent) -> Self {
+        self.evolve(event)
+    }
+
+    fn happened(running: &mut Running, happened: &Happened<'_, Self>) -> io::Result<()> {
+        running.projection.campaign_event(happened, &mut running.rows)
+    }
+
+    fn settled(running: &mut Running, settled: &Settled<'_, Self>) -> io::Result<()> {
+        running.projection.campaign(settled, &mut running.rows)
+    }
+
+    fn note(campaigns: &mut CampaignsExist, id: Uuid, event: &CampaignEvent, at: At) -> io::Result<()> {
+        if let CampaignEvent::CampaignCreated(_) = event {
+            campaigns.created(CampaignId(id), at.position)?;
+        }
+        Ok(())
+    }
+}
+
+impl Foldable for Pledge {
+    /// A pledge stays with one campaign.
+    fn allows(&self, event: &PledgeEvent) -> bool {
+        let same = self.record().is_none_or(|record| record.campaign_id == event.campaign_id());
+        same && self.allows(event)
+    }
+
+    fn evolve(self, event: PledgeEvent) -> Self {
+        self.evolve(event)
+    }
+
+    fn happened(running: &mut Running, happened: &Happened<'_, Self>) -> io::Result<()> {
+        running.projection.pledge_event(happened, &mut running.rows)
+    }
+
+    fn settled(running: &mut Running, settled: &Settled<'_, Self>) -> io::Result<()> {
+        running.projection.pledge(settled, &mut running.rows)
+    }
+
+    fn note(campaigns: &mut CampaignsExist, _id: Uuid, event: &PledgeEvent, at: At) -> io::Result<()> {
+        // Later events stay with the campaign that it was made for.
+        if let PledgeEvent::PledgeCreated { campaign_id, .. } = event {
+            campaigns.used(*campaign_id, at.position)?;
+        }
+        Ok(())
+    }
+}
+
+impl Fold {
+    /// Takes the next event of an aggregate.
+    fn take<A: Foldable>(&mut self, current: &mut Current<A>, record: &StoredRecord<'_>) -> io::Result<()> {
+        if current.broken {
+            return Ok(());
+        }
+        let event = match decode::<A>(record) {
+            Ok(event) => event,
+            Err(error) => {
+                let what = format!("event at position {} cannot be understood: {error}", record.position);
+                return self.break_off(current, record, what);
+            }
+        };
+        if record.sequence != current.sequence + 1 {
+            let what = format!(
+                "position {}: sequence {} follows {} in its stream",
+                record.position, record.sequence, current.sequence
+            );
+            return self.break_off(current, record, what);
+        }
+        if !Foldable::allows(&current.state, &event) {
+            let what = format!(
+                "position {}: {} is no edge of the state machine from there",
+                record.position, record.event_type
+            );
+            return self.break_off(current, record, what);
+        }
+        while self.running.get(self.next).is_some_and(|running| running.position < record.position) {
+            self.settle(current, self.next)?;
+            self.next += 1;
+        }
+        let at = At { position: record.position, recorded_at: record.recorded_at };
+        A::note(&mut self.campaigns_exist, current.id, &event, at)?;
+        let happened = Happened {
+            id: current.id,
+            event: &event,
+            event_type: record.event_type,
+            before: &current.state,
+            sequence: record.sequence,
+            at,
+        };
+        for running in &mut self.running[self.next..] {
+            A::happened(running, &happened)?;
+        }
+        current.state = Foldable::evolve(std::mem::take(&mut current.state), event);
+        current.sequence = record.sequence;
+        current.first = current.first.or(Some(at));
+        current.last = Some(at);
+        Ok(())
+    }
+
+    fn break_off<A>(
+        &mut self,
+        current: &mut Current<A>,
+        record: &StoredRecord<'_>,
+        what: String,
+    ) -> io::Result<()> {
+        current.broken = true;
+        self.folded.add_fault(Fault { position: record.position, what });
+        Ok(())
+    }
+
+    fn settle<A: Foldable>(&mut self, current: &Current<A>, nth: usize) -> io::Result<()> {
+        let (Some(first), Some(last)) = (current.first, current.last) else { return Ok(()) };
+        let settled = Settled { id: current.id, state: &current.state, first, last };
+        A::settled(&mut self.running[nth], &settled)
+    }
+
+    /// Nothing more happens to an aggregate.
+    fn end(&mut self, stream: Stream) -> io::Result<()> {
+        match stream {
+            Stream::None => {}
+            Stream::Campaign(current) => {
+                self.folded.campaigns += 1;
+                self.settle_rest(&current)?;
+            }
+            Stream::Pledge(current) => {
+                self.folded.pledges += 1;
+                self.settle_rest(&current)?;
+            }
+        }
+        self.next = 0;
+        Ok(())
+    }
+
+    fn settle_rest<A: Foldable>(&mut self, current: &Current<A>) -> io::Result<()> {
+        (self.next..self.running.len()).try_for_each(|nth| self.settle(current, nth))
+    }
+
+    fn finish(mut self) -> io::Result<(Folded, Vec<Running>)> {
+        self.campaigns_exist.finish(&mut self.folded)?;
+        for Running { projection, rows, .. } in &mut self.running {
+            projection.finish(rows)?;
+        }
+        Ok((self.folded, self.running))
+    }
+}
+
+fn decode<A: Aggregate>(record: &StoredRecord<'_>) -> Result<A::Event, domain::DecodeError>
+where
+    A::Event: DomainEvent,
+{
+    decode_text(StoredEvent {
+        aggregate_type: A::TYPE,
+        aggregate_id: "",
+        event_type: record.event_type,
+        event_version: record.event_version,
+        payload: record.payload,
+    })
+}
+
+impl Folded {
+    fn add_fault(&mut self, fault: Fault) {
+        let at = self.faults.partition_point(|known| *known < fault);
+        if at < MAX_FAULTS {
+            self.faults.insert(at, fault);
+            self.faults.truncate(MAX_FAULTS);
+        }
+    }
+}
+
+/// Every campaign exists before the first pledge for it.
+struct CampaignsExist(Grouping<16, 2>);
+
+impl CampaignsExist {
+    fn new(room: Room) -> Self {
+        Self(Grouping::new(room, |sum, more| {
+            for (earliest, other) in sum.iter_mut().zip(more) {
+                *earliest = (*earliest).min(*other);
+            }
+        }))
+    }
+
+    fn created(&mut self, campaign_id: CampaignId, position: i64) -> io::Result<()> {
+        self.0.add(*campaign_id.0.as_bytes(), [position, i64::MAX])
+    }
+
+    fn used(&mut self, campaign_id: CampaignId, position: i64) -> io::Result<()> {
+        self.0.add(*campaign_id.0.as_bytes(), [i64::MAX, position])
+    }
+
+    fn finish(self, folded: &mut Folded) -> io::Result<()> {
+        self.0.finish(|id, [created, used]| {
+            if used < created {
+                let what =
+                    format!("position {used}: campaign {} does not exist", CampaignId(Uuid::from_bytes(id)));
+                folded.add_fault(Fault { position: used, what });
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! `journal` and `campaign_accounts`: double entry. Lines come from the events; balances come from the
+//! final state of every pledge, so the two check each other.
+
+use std::io;
+
+use domain::pledge::Usage;
+use domain::{Currency, Money, MoneyHeld, Pledge, PledgeEvent, PledgeStatus};
+use uuid::Uuid;
+
+use super::{Audited, Projection};
+use crate::fold::{Happened, Settled};
+use crate::grouping::Grouping;
+use crate::rows::{Rows, Table};
+use crate::sorter::Room;
+use crate::tuple::Kind;
+
+const JOURNAL: usize = 0;
+/// The table of balances.
+pub(crate) const BALANCES: usize = 1;
+
+/// Projection `accounts`.
+pub(crate) const AUDITED: Audited = Audited {
+    name: "accounts",
+    tables: &[
+        Table {
+            name: "journal",
+            from: None,
+            key: 2,
+            columns: &[
+                ("position", Kind::Int),
+                ("line", Kind::Int),
+                ("debit_account", Kind::Text),
+                ("credit_account", Kind::Text),
+                ("campaign_id", Kind::Uuid),
+                ("pledge_id", Kind::Uuid),
+                ("amount_minor", Kind::Int),
+                ("currency", Kind::Text),
+                ("recorded_at", Kind::Time),
+            ],
+        },
+        Table {
+            name: "campaign_accounts",
+            from: None,
+            key: 2,
+            columns: &[
+                ("campaign_id", Kind::Uuid),
+                ("currency", Kind::Text),
+                ("provider_clearing_minor", Kind::Int),
+                ("bank_minor", Kind::Int),
+                ("campaign_minor", Kind::Int),
+                ("unapplied_minor", Kind::Int),
+                ("refunds_minor", Kind::Int),
+                ("chargebacks_minor", Kind::Int),
+                ("fees_minor", Kind::Int),
+                ("position", Kind::Int),
+            ],
+        },
+    ],
+    make: |room| Box::new(Accounts::new(room)),
+};
+
+/// The balances of a campaign's accounts, debits less credits, in the order of the table.
+const CLEARING: usize = 0;
+const BANK: usize = 1;
+const CAMPAIGN: usize = 2;
+const HELD_APART: usize = 3;
+const REFUNDS: usize = 4;
+const CHARGEBACKS: usize = 5;
+const FEES: usize = 6;
+/// The last event that was posted: the latest, where the others are sums.
+const POSITION: usize = 7;
+
+struct Accounts {
+    /// By campaign and currency.
+    balances: Option<Grouping<19, 8>>,
+    /// The last event of the present pledge that was posted.
+    posted: i64,
+}
+
+impl Accounts {
+    fn new(room: &Room) -> Self {
+        let balances = Grouping::new(room.clone(), |sum: &mut [i64; 8], more| {
+            for n in 0..POSITION {
+                sum[n] += more[n];
+            }
+            sum[POSITION] = sum[POSITION].max(more[POSITION]);
+        });
+        Self { balances: Some(balances), posted: 0 }
+    }
+}
+
+impl Projection for Accounts {
+    fn pledge_event(&mut self, happened: &Happened<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
+        if happened.sequence == 1 {
+            self.posted = 0;
+        }
+        let Some((debit, credit, amount)) = line(happened) else { return Ok(()) };
+        let at = happened.at;
+        self.posted = at.position;
+        rows.put(JOURNAL, |row| {
+            row.push(at.position)
+                .push(1)
+                .push(debit)
+                .push(credit)
+                .push(happened.event.campaign_id().0)
+                .push(happened.id)
+                .push(amount.amount_minor())
+                .push(amount.currency().code())
+                .push(at.recorded_at)
+        })
+    }
+
+    fn pledge(&mut self, settled: &Settled<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        let (Some(record), Some(balances)) = (settled.state.record(), &mut self.balances) else {
+            return Ok(());
+        };
+        for taken in record.taken.values() {
+            let mut of = [0; 8];
+            match taken.usage {
+                Usage::Applied => {
+                    of[CAMPAIGN] = -taken.amount.amount_minor();
+                    of[REFUNDS] = taken.refunded_minor();
+                    of[CHARGEBACKS] = taken.charged_back_minor();
+                    if record.state.status() == PledgeStatus::Completed {
+                        of[BANK] = taken.amount.amount_minor();
+                    }
+                }
+                Usage::Unapplied => of[HELD_APART] = -taken.left_minor(),
+                // All of it is in the pledge that it became.
+                Usage::Accepted(_) => {}
+            }
+            // What is in no other account is still with the provider.
+            of[CLEARING] = -of[BANK..=FEES].iter().sum::<i64>();
+            of[POSITION] = self.posted;
+            balances.add(key(record.campaign_id.0, taken.amount.currency()), of)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
+        let Some(balances) = self.balances.take() else { return Ok(()) };
+        balances.finish(|key, balances| {
+            let (campaign_id, currency) = key.split_at(16);
+            rows.put(BALANCES, |row| {
+                row.push(Uuid::from_slice(campaign_id).unwrap_or_default())
+                    .push(std::str::from_utf8(currency).unwrap_or_default());
+                for number in balances {
+                    row.push(number);
+                }
+                row
+            })
+        })
+    }
+}
+
+/// What an event moves: from the account that is credited to the one that is debited.
+fn line(happened: &Happened<'_, Pledge>) -> Option<(&'static str, &'static str, Money)> {
+    match happened.event {
+        PledgeEvent::PledgeCaptured { amount, .. } => Some(("provider_clearing", "campaign", *amount)),
+        PledgeEvent::PledgeCompleted { .. } => {
+            let applied = happened.before.record()?.applied()?;
+            Some(("bank", "provider_clearing", applied.amount))
+        }
+        PledgeEvent::PaymentUnapplied { amount, .. } => Some(("provider_clearing", "unapplied", *amount)),
+        PledgeEvent::PaymentRefunded { amount, held, .. } => {
+            Some((given_back("refunds", *held), "provider_clearing", *amount))
+        }
+        PledgeEvent::DisputeLost { amount, held, .. } => {
+            Some((given_back("chargebacks", *held), "provider_clearing", *amount))
+        }
+        // It comes back with the capture of the pledge that it became.
+        PledgeEvent::UnappliedAccepted { amount, .. } => Some(("unapplied", "provider_clearing", *amount)),
+        PledgeEvent::PledgeCreated { .. }
+        | PledgeEvent::PledgeAmended { .. }
+        | PledgeEvent::PledgeAuthorized { .. }
+        | PledgeEvent::PledgeFailed { .. }
+        | PledgeEvent::PledgeExpired { .. }
+        | PledgeEvent::PledgeCancelled { .. }
+        | PledgeEvent::PaymentDisputed { .. }
+        | PledgeEvent::DisputeWon { .. } => None,
+    }
+}
+
+/// The account that is debited when money goes back.
+fn given_back(of_raised: &'static str, held: MoneyHeld) -> &'static str {
+    match held {
+        MoneyHeld::Raised => of_raised,
+        MoneyHeld::Unapplied => "unapplied",
+    }
+}
+
+fn key(campaign_id: Uuid, currency: Currency) -> [u8; 19] {
+    let mut key = [0; 19];
+    key[..16].copy_from_slice(campaign_id.as_bytes());
+    // A code has three letters.
+    key[16..].copy_from_slice(&currency.code().as_bytes()[..3]);
+    key
+}

@@ -1,0 +1,229 @@
+//! `campaign_totals` and `campaign_donors`: from the final state of every pledge, where the projector
+//! adds up events.
+
+use std::io;
+
+use chrono::DateTime;
+use domain::pledge::Usage;
+use domain::{Campaign, CampaignStatus, Currency, Pledge, PledgeEvent};
+use uuid::Uuid;
+
+use super::{Audited, Projection};
+use crate::fold::{At, Happened, Settled};
+use crate::grouping::Grouping;
+use crate::rows::{Rows, Table};
+use crate::sorter::Room;
+use crate::tuple::Kind;
+
+const TOTAL_ROWS: usize = 0;
+const DONOR_ROWS: usize = 1;
+
+pub(crate) const AUDITED: Audited = Audited {
+    name: "campaign_totals",
+    tables: &[
+        Table { name: "campaign_totals", from: None, key: 1, columns: COLUMNS },
+        Table {
+            name: "campaign_donors",
+            from: None,
+            key: 2,
+            columns: &[
+                ("campaign_id", Kind::Uuid),
+                ("donor_id", Kind::Uuid),
+                ("captured_pledges", Kind::Int),
+                ("captured_minor", Kind::Int),
+                ("refunded_minor", Kind::Int),
+                ("charged_back_minor", Kind::Int),
+                ("first_captured_at", Kind::Time),
+                ("last_captured_at", Kind::Time),
+            ],
+        },
+    ],
+    make: |room| Box::new(CampaignTotals::new(room, true)),
+};
+
+/// The columns of totals.
+pub(super) const COLUMNS: &[(&str, Kind)] = &[
+    ("campaign_id", Kind::Uuid),
+    ("published", Kind::Bool),
+    ("currency", Kind::Text),
+    ("goal_minor", Kind::Int),
+    ("raised_minor", Kind::Int),
+    ("refunded_minor", Kind::Int),
+    ("charged_back_minor", Kind::Int),
+    ("unapplied_minor", Kind::Int),
+    ("donors", Kind::Int),
+    ("pending", Kind::Int),
+    ("authorized", Kind::Int),
+    ("captured", Kind::Int),
+    ("completed", Kind::Int),
+    ("failed", Kind::Int),
+    ("expired", Kind::Int),
+    ("cancelled", Kind::Int),
+    ("position", Kind::Int),
+    ("as_of", Kind::Time),
+];
+
+/// The numbers of a campaign. Those up to the last two are sums; the last two are the latest.
+const PUBLISHED: usize = 0;
+const CURRENCY: usize = 1;
+const GOAL: usize = 2;
+const RAISED: usize = 3;
+const REFUNDED: usize = 4;
+const CHARGED_BACK: usize = 5;
+const HELD_APART: usize = 6;
+const DONORS: usize = 7;
+/// One for each state, in the order of `PledgeStatus::ALL`.
+const STATES: usize = 8;
+const POSITION: usize = 15;
+const AS_OF: usize = 16;
+const NUMBERS: usize = 17;
+
+type Numbers = [i64; NUMBERS];
+
+pub(super) struct CampaignTotals {
+    totals: Option<Grouping<16, NUMBERS>>,
+    /// By campaign and donor: pledges, captured, refunded, charged back, and the first and the last
+    /// capture.
+    donors: Option<Grouping<32, 6>>,
+    /// When the present pledge was captured, in microseconds.
+    captured_at: i64,
+    /// Whether rows of donors are expected too.
+    with_donors: bool,
+}
+
+impl CampaignTotals {
+    pub(super) fn new(room: &Room, with_donors: bool) -> Self {
+        let totals = Grouping::new(room.share(2), |sum: &mut Numbers, more| {
+            for n in PUBLISHED..POSITION {
+                sum[n] += more[n];
+            }
+            for n in [POSITION, AS_OF] {
+                sum[n] = sum[n].max(more[n]);
+            }
+        });
+        let donors = Grouping::new(room.share(2), |sum: &mut [i64; 6], more| {
+            for n in 0..4 {
+                sum[n] += more[n];
+            }
+            sum[4] = sum[4].min(more[4]);
+            sum[5] = sum[5].max(more[5]);
+        });
+        Self { totals: Some(totals), donors: Some(donors), captured_at: 0, with_donors }
+    }
+
+    fn add(&mut self, campaign_id: Uuid, last: At, mut numbers: Numbers) -> io::Result<()> {
+        numbers[POSITION] = last.position;
+        numbers[AS_OF] = last.recorded_at.timestamp_micros();
+        self.totals.as_mut().map_or(Ok(()), |totals| totals.add(*campaign_id.as_bytes(), numbers))
+    }
+}
+
+impl Projection for CampaignTotals {
+    fn campaign(&mut self, settled: &Settled<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
+        let Some(details) = settled.state.details() else { return Ok(()) };
+        let mut numbers = [0; NUMBERS];
+        numbers[PUBLISHED] = i64::from(settled.state.status() != Some(CampaignStatus::Draft));
+        numbers[CURRENCY] = code_to_number(details.goal.currency());
+        numbers[GOAL] = details.goal.amount_minor();
+        self.add(settled.id, settled.last, numbers)
+    }
+
+    fn pledge_event(&mut self, happened: &Happened<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        if let PledgeEvent::PledgeCaptured { .. } = happened.event {
+            self.captured_at = happened.at.recorded_at.timestamp_micros();
+        }
+        Ok(())
+    }
+
+    /// Money that was accepted as another pledge is in that pledge.
+    fn pledge(&mut self, settled: &Settled<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        let Some(record) = settled.state.record() else { return Ok(()) };
+        let mut numbers = [0; NUMBERS];
+        numbers[STATES + record.state.status() as usize] = 1;
+        for taken in record.taken.values() {
+            match taken.usage {
+                Usage::Applied => {
+                    numbers[RAISED] += taken.left_minor();
+                    numbers[REFUNDED] += taken.refunded_minor();
+                    numbers[CHARGED_BACK] += taken.charged_back_minor();
+                }
+                Usage::Unapplied => numbers[HELD_APART] += taken.left_minor(),
+                Usage::Accepted(_) => {}
+            }
+        }
+        if let (Some(donors), Some(taken)) = (&mut self.donors, record.applied()) {
+            let mut key = [0; 32];
+            key[..16].copy_from_slice(record.campaign_id.0.as_bytes());
+            key[16..].copy_from_slice(record.donor_id.0.as_bytes());
+            let of = [
+                1,
+                taken.amount.amount_minor(),
+                taken.refunded_minor(),
+                taken.charged_back_minor(),
+                self.captured_at,
+                self.captured_at,
+            ];
+            donors.add(key, of)?;
+        }
+        self.add(record.campaign_id.0, settled.last, numbers)
+    }
+
+    fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
+        let (Some(mut totals), Some(donors)) = (self.totals.take(), self.donors.take()) else {
+            return Ok(());
+        };
+        donors.finish(|key, [pledges, captured, refunded, charged_back, first, last]| {
+            let (campaign_id, donor_id) = (uuid(&key[..16]), uuid(&key[16..]));
+            let mut numbers = [0; NUMBERS];
+            numbers[DONORS] = 1;
+            totals.add(*campaign_id.as_bytes(), numbers)?;
+            if !self.with_donors {
+                return Ok(());
+            }
+            rows.put(DONOR_ROWS, |row| {
+                row.push(campaign_id)
+                    .push(donor_id)
+                    .push(pledges)
+                    .push(captured)
+                    .push(refunded)
+                    .push(charged_back)
+                    .push(DateTime::from_timestamp_micros(first))
+                    .push(DateTime::from_timestamp_micros(last))
+            })
+        })?;
+        totals.finish(|key, numbers| {
+            let campaign_id = Uuid::from_bytes(key);
+            let currency = number_to_code(numbers[CURRENCY]);
+            let as_of = DateTime::from_timestamp_micros(numbers[AS_OF]);
+            rows.put(TOTAL_ROWS, |row| {
+                row.push(campaign_id)
+                    .push(numbers[PUBLISHED] > 0)
+                    .push(std::str::from_utf8(&currency).unwrap_or_default())
+                    .push(numbers[GOAL])
+                    .push(numbers[RAISED])
+                    .push(numbers[REFUNDED])
+                    .push(numbers[CHARGED_BACK])
+                    .push(numbers[HELD_APART])
+                    .push(numbers[DONORS]);
+                for state in &numbers[STATES..POSITION] {
+                    row.push(*state);
+                }
+                row.push(numbers[POSITION]).push(as_of)
+            })
+        })
+    }
+}
+
+fn uuid(bytes: &[u8]) -> Uuid {
+    Uuid::from_slice(bytes).unwrap_or_default()
+}
+
+/// The three letters of a currency as a number, so that it stands among numbers.
+fn code_to_number(currency: Currency) -> i64 {
+    currency.code().bytes().fold(0, |number, letter| number << 8 | i64::from(letter))
+}
+
+fn number_to_code(number: i64) -> [u8; 3] {
+    let [.., a, b, c] = number.to_be_bytes();
+    [a, b, c]
+}

@@ -1,0 +1,83 @@
+//! What the ledger makes of each projection, one file each.
+//!
+//! A projection says which tables it has, and which rows the ledger expects in them at its position.
+//! These are rules of their own: nothing here is shared with the projectors but the domain.
+
+pub(crate) mod accounts;
+pub(crate) mod campaign_totals;
+mod campaigns;
+mod days;
+mod pledges;
+mod totals_history;
+
+use std::io;
+
+use domain::{Campaign, Pledge};
+
+use crate::fold::{Happened, Settled};
+use crate::rows::{Rows, Table};
+use crate::sorter::Room;
+
+/// The rows that the ledger expects of a projection. Campaigns come first, then pledges, each with
+/// all its events in order, and then as it stands at the end.
+pub(crate) trait Projection: Send {
+    /// An event of a campaign, and the campaign before it.
+    ///
+    /// # Errors
+    /// The temporary file cannot be written.
+    fn campaign_event(&mut self, _: &Happened<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A campaign as it stands at the end.
+    ///
+    /// # Errors
+    /// As above.
+    fn campaign(&mut self, _: &Settled<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// An event of a pledge, and the pledge before it.
+    ///
+    /// # Errors
+    /// As above.
+    fn pledge_event(&mut self, _: &Happened<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A pledge as it stands at the end.
+    ///
+    /// # Errors
+    /// As above.
+    fn pledge(&mut self, _: &Settled<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// All campaigns and pledges were given.
+    ///
+    /// # Errors
+    /// As above.
+    fn finish(&mut self, _: &mut Rows) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A projection that is compared.
+pub(crate) struct Audited {
+    /// The name of its checkpoint.
+    pub(crate) name: &'static str,
+    /// Its tables.
+    pub(crate) tables: &'static [Table],
+    /// Makes it anew, within some room.
+    pub(crate) make: fn(&Room) -> Box<dyn Projection>,
+}
+
+/// Every projection that is compared.
+pub(crate) const ALL: &[Audited] = &[
+    campaigns::AUDITED,
+    pledges::AUDITED,
+    campaign_totals::AUDITED,
+    accounts::AUDITED,
+    days::AUDITED,
+    totals_history::AUDITED,
+];
