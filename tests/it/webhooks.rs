@@ -72,6 +72,8 @@ async fn captured_before_authorized_counts_at_once() {
     app.fact("payment.captured", pledge, "pay_1", 5000).await;
     app.totals_with(campaign, "/raised_minor", 5000).await;
     app.fact("payment.authorized", pledge, "pay_1", 5000).await;
+    // Totals and histories are folded by themselves.
+    app.pledge_with_status(pledge, "captured").await;
     let (_, history) = app.get(&format!("/api/pledges/{pledge}/history")).await;
     let states: Vec<&str> =
         history["items"].as_array().unwrap().iter().map(|e| e["status"].as_str().unwrap()).collect();

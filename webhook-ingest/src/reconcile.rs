@@ -131,7 +131,8 @@ impl Outcome {
 impl Reconciler {
     /// Asks about what is due until `shutdown`.
     async fn check(&self, subject: Subject, shutdown: &Shutdown) {
-        let look = (self.reconcile_after / 4).clamp(Duration::from_millis(100), LOOK);
+        // Overdue pledges wait for it as well.
+        let look = (self.reconcile_after.min(self.pledge_ttl) / 4).clamp(Duration::from_millis(100), LOOK);
         while !shutdown.is_cancelled() {
             let checked = match subject {
                 Subject::Sessions => self.check_sessions().await,
