@@ -39,6 +39,6 @@ from (
 ) lives
 order by n;
 set maintenance_work_mem = '512MB';
-alter table events add constraint events_stream_is_ordered unique (aggregate_type, aggregate_id, sequence);
+alter table events add constraint events_stream_is_ordered unique (aggregate_id, sequence, aggregate_type);
 update ledger_head set position = 200 + current_setting('lives.events')::bigint,
     recorded_at = (select max(recorded_at) from events);

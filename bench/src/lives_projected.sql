@@ -40,9 +40,29 @@ select campaign_id, true, 'EUR', 100000000, 2500 * count(*), count(distinct dono
 from happened where stage = 3 group by campaign_id;
 
 insert into projector_checkpoints (name, version, position)
-select name, 1, (select position from ledger_head) from unnest(array['campaigns', 'pledges', 'campaign_totals']) name;
+select name, 1, (select position from ledger_head) from unnest(array['campaigns', 'pledges', 'campaign_totals', 'totals_history']) name;
 
 insert into campaign_donors (campaign_id, donor_id, captured_pledges, captured_minor, first_captured_at,
     last_captured_at)
 select campaign_id, donor_id, count(*), 2500 * count(*), min(at), max(at)
 from happened where stage = 2 group by campaign_id, donor_id;
+
+-- Each captured pledge is a donor's first to its campaign: four pledges of a donor go to four campaigns.
+insert into campaign_totals_history (campaign_id, position, as_of, published, currency, goal_minor, raised_minor,
+    refunded_minor, charged_back_minor, unapplied_minor, donors, pending, authorized, captured, completed, failed,
+    expired, cancelled)
+select md5('campaign' || n)::uuid, 1 + 2 * n + k, '2026-01-01 00:00:00Z', k = 1, 'EUR', 100000000, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0
+from generate_series(0, 99) n, generate_series(0, 1) k
+union all
+select campaign_id, position, at, true, 'EUR', 100000000, 2500 * reached[3], 0, 0, 0, reached[3], reached[1] - reached[2],
+    reached[2] - reached[3], reached[3] - reached[4], reached[4], 0, 0, 0
+from (
+    select *, array[count(*) filter (where stage = 0) over upto, count(*) filter (where stage = 1) over upto,
+        count(*) filter (where stage = 2) over upto, count(*) filter (where stage = 3) over upto] as reached
+    from happened
+    window upto as (partition by campaign_id order by position)
+) counted;
+
+insert into campaign_first_gifts (campaign_id, donor_id, position)
+select campaign_id, donor_id, position from happened where stage = 2;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::tuple::instant;
 
-/// The headings above [`line`].
+/// The headings above [`line()`].
 pub(crate) const HEADINGS: &str =
     "  position  recorded at (UTC)            event                 state        details";
 
