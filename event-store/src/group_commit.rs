@@ -1,9 +1,8 @@
 //! Many callers, one write: whatever waits while one batch is written goes into the next.
 
 use std::future::Future;
-use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// Writes batches for a [`GroupCommit`].
 pub trait BatchWriter: Send + 'static {
@@ -16,10 +15,10 @@ pub trait BatchWriter: Send + 'static {
     fn write(&mut self, batch: Vec<Self::Item>) -> impl Future<Output = Vec<Self::Outcome>> + Send;
 }
 
-/// A bounded queue in front of one or more [`BatchWriter`] tasks.
+/// A bounded queue in front of one [`BatchWriter`] task.
 ///
 /// No timer is involved: while a batch is in flight the next one gathers by itself. A caller that
-/// stops waiting changes nothing about what is written. The tasks end, after writing what is
+/// stops waiting changes nothing about what is written. The task ends, after writing what is
 /// still queued, when every clone is dropped.
 pub struct GroupCommit<W: BatchWriter> {
     queue: mpsc::Sender<(W::Item, oneshot::Sender<W::Outcome>)>,
@@ -43,29 +42,22 @@ pub enum QueueError {
 }
 
 impl<W: BatchWriter> GroupCommit<W> {
-    /// Starts a task for each of `writers`. At most `max_waiting` items wait, at most `max_batch` are
-    /// written at once by each.
-    ///
-    /// Several writers have several batches in flight, each with what waited when its writer was free;
-    /// whether they are carried out side by side or one after the other is up to the writers.
-    pub fn start(writers: impl IntoIterator<Item = W>, max_waiting: usize, max_batch: usize) -> Self {
-        let (queue, waiting) = mpsc::channel::<(W::Item, oneshot::Sender<W::Outcome>)>(max_waiting);
-        let waiting = Arc::new(Mutex::new(waiting));
-        for mut writer in writers {
-            let waiting = waiting.clone();
-            tokio::spawn(async move {
-                let mut taken = Vec::with_capacity(max_batch);
-                while waiting.lock().await.recv_many(&mut taken, max_batch).await > 0 {
-                    let (items, callers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
-                    let outcomes = writer.write(items).await;
-                    debug_assert_eq!(outcomes.len(), callers.len());
-                    for (caller, outcome) in callers.into_iter().zip(outcomes) {
-                        // A caller that has gone away no longer wants to know.
-                        let _ = caller.send(outcome);
-                    }
+    /// Starts the writer's task. At most `max_waiting` items wait, at most `max_batch` are written
+    /// at once.
+    pub fn start(mut writer: W, max_waiting: usize, max_batch: usize) -> Self {
+        let (queue, mut waiting) = mpsc::channel::<(W::Item, oneshot::Sender<W::Outcome>)>(max_waiting);
+        tokio::spawn(async move {
+            let mut taken = Vec::with_capacity(max_batch);
+            while waiting.recv_many(&mut taken, max_batch).await > 0 {
+                let (items, callers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
+                let outcomes = writer.write(items).await;
+                debug_assert_eq!(outcomes.len(), callers.len());
+                for (caller, outcome) in callers.into_iter().zip(outcomes) {
+                    // A caller that has gone away no longer wants to know.
+                    let _ = caller.send(outcome);
                 }
-            });
-        }
+            }
+        });
         Self { queue }
     }
 
@@ -86,7 +78,7 @@ impl<W: BatchWriter> GroupCommit<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
     use tokio::sync::Semaphore;
 
     /// Doubles its items once a permit allows it, and remembers the sizes of its batches.
@@ -110,8 +102,7 @@ mod tests {
     async fn what_waits_goes_together_up_to_the_limits() {
         let permits = Arc::new(Semaphore::new(0));
         let batches = Arc::new(Mutex::new(Vec::new()));
-        let commit =
-            GroupCommit::start([Doubler { permits: permits.clone(), batches: batches.clone() }], 5, 4);
+        let commit = GroupCommit::start(Doubler { permits: permits.clone(), batches: batches.clone() }, 5, 4);
         let submit = |n: u32| {
             let commit = commit.clone();
             tokio::spawn(async move { commit.submit(n).await })
@@ -130,28 +121,5 @@ mod tests {
             assert_eq!(task.await.unwrap(), Ok(n * 2));
         }
         assert_eq!(*batches.lock().unwrap(), [1, 4, 1]);
-    }
-
-    #[tokio::test]
-    async fn several_writers_share_the_queue() {
-        let permits = Arc::new(Semaphore::new(0));
-        let batches = Arc::new(Mutex::new(Vec::new()));
-        let doubler = || Doubler { permits: permits.clone(), batches: batches.clone() };
-        let commit = GroupCommit::start([doubler(), doubler()], 5, 4);
-        permits.add_permits(4);
-        for n in 1..=4 {
-            assert_eq!(commit.submit(n).await, Ok(n * 2), "{n}");
-        }
-
-        let submit = |n: u32| {
-            let commit = commit.clone();
-            tokio::spawn(async move { commit.submit(n).await })
-        };
-        let (one, two) = (submit(1), submit(2));
-        for _ in 0..4 {
-            tokio::task::yield_now().await; // each writer has taken one, and waits for its permit
-        }
-        permits.add_permits(2);
-        assert_eq!((one.await.unwrap(), two.await.unwrap()), (Ok(2), Ok(4)));
     }
 }

@@ -21,9 +21,6 @@ use crate::turns::{Turn, Turns};
 /// How many commands may wait for their commit, and how many share one.
 const MAX_WAITING: usize = 8_192;
 const MAX_BATCH: usize = 500;
-/// The ledger carries out one batch at a time, whoever sends it. With a second one waiting for it, it
-/// need not wait for us.
-const BATCHES_IN_FLIGHT: usize = 2;
 
 /// How often a command that met another one is loaded and decided again.
 const MAX_RETRIES: u32 = 3;
@@ -81,11 +78,7 @@ impl Ledger {
     pub fn start(pool: PgPool) -> Self {
         Self {
             stored: Arc::new(PostgresEventRepository::new(pool.clone())),
-            appends: GroupCommit::start(
-                (0..BATCHES_IN_FLIGHT).map(|_| Appender::new(pool.clone())),
-                MAX_WAITING,
-                MAX_BATCH,
-            ),
+            appends: GroupCommit::start(Appender::new(pool.clone()), MAX_WAITING, MAX_BATCH),
             turns: Arc::new(Turns::new()),
             pool,
         }

@@ -26,7 +26,7 @@ pub(crate) struct InboxWriter {
 }
 
 pub(crate) fn start_writer(pool: PgPool) -> GroupCommit<InboxWriter> {
-    GroupCommit::start([InboxWriter { pool }], MAX_WAITING, MAX_BATCH)
+    GroupCommit::start(InboxWriter { pool }, MAX_WAITING, MAX_BATCH)
 }
 
 impl BatchWriter for InboxWriter {
