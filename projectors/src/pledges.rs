@@ -193,31 +193,11 @@ async fn insert_history(connection: &mut PgConnection, events: &PledgeEvents<'_>
     .bind(events.iter().map(|(_, _, r)| r.position).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, r)| r.event_type.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, event, _)| status(event)).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, event, _)| amount(event).map(Money::amount_minor)).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, event, _)| event.amount().map(Money::amount_minor)).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, r)| r.recorded_at).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// The amount an event is about, where it is about one.
-fn amount(event: &PledgeEvent) -> Option<Money> {
-    match event {
-        PledgeEvent::PledgeCreated { amount, .. }
-        | PledgeEvent::PledgeAmended { amount, .. }
-        | PledgeEvent::PledgeAuthorized { amount, .. }
-        | PledgeEvent::PledgeCaptured { amount, .. }
-        | PledgeEvent::PaymentUnapplied { amount, .. }
-        | PledgeEvent::PaymentRefunded { amount, .. }
-        | PledgeEvent::PaymentDisputed { amount, .. }
-        | PledgeEvent::DisputeWon { amount, .. }
-        | PledgeEvent::DisputeLost { amount, .. }
-        | PledgeEvent::UnappliedAccepted { amount, .. } => Some(*amount),
-        PledgeEvent::PledgeCompleted { .. }
-        | PledgeEvent::PledgeFailed { .. }
-        | PledgeEvent::PledgeExpired { .. }
-        | PledgeEvent::PledgeCancelled { .. } => None,
-    }
 }
 
 /// A captured pledge is a donation. Whether it is anonymous stands in the pledge's row.

@@ -189,6 +189,26 @@ impl PledgeEvent {
         }
     }
 
+    /// The amount that it is about, where it names one.
+    pub fn amount(&self) -> Option<Money> {
+        match self {
+            Self::PledgeCreated { amount, .. }
+            | Self::PledgeAmended { amount, .. }
+            | Self::PledgeAuthorized { amount, .. }
+            | Self::PledgeCaptured { amount, .. }
+            | Self::PaymentUnapplied { amount, .. }
+            | Self::PaymentRefunded { amount, .. }
+            | Self::PaymentDisputed { amount, .. }
+            | Self::DisputeWon { amount, .. }
+            | Self::DisputeLost { amount, .. }
+            | Self::UnappliedAccepted { amount, .. } => Some(*amount),
+            Self::PledgeCompleted { .. }
+            | Self::PledgeFailed { .. }
+            | Self::PledgeExpired { .. }
+            | Self::PledgeCancelled { .. } => None,
+        }
+    }
+
     /// The edge of the state machine that this event is: from where (none for the first event)
     /// and to where. No edge for events that change no state.
     pub fn edge(&self) -> Option<(Option<PledgeStatus>, PledgeStatus)> {

@@ -105,7 +105,7 @@ impl Projection for Pledges {
                 .push(at.position)
                 .push(happened.event_type)
                 .push(event.edge().map(|(_, to)| to.as_str()))
-                .push(amount_minor(event))
+                .push(event.amount().map(Money::amount_minor))
                 .push(at.recorded_at)
         })?;
         if let PledgeEvent::PaymentUnapplied { payment_id, .. } = event {
@@ -167,25 +167,5 @@ impl Projection for Pledges {
             })?;
         }
         Ok(())
-    }
-}
-
-/// The amount that an event is about, where it names one.
-fn amount_minor(event: &PledgeEvent) -> Option<i64> {
-    match event {
-        PledgeEvent::PledgeCreated { amount, .. }
-        | PledgeEvent::PledgeAmended { amount, .. }
-        | PledgeEvent::PledgeAuthorized { amount, .. }
-        | PledgeEvent::PledgeCaptured { amount, .. }
-        | PledgeEvent::PaymentUnapplied { amount, .. }
-        | PledgeEvent::PaymentRefunded { amount, .. }
-        | PledgeEvent::PaymentDisputed { amount, .. }
-        | PledgeEvent::DisputeWon { amount, .. }
-        | PledgeEvent::DisputeLost { amount, .. }
-        | PledgeEvent::UnappliedAccepted { amount, .. } => Some(Money::amount_minor(*amount)),
-        PledgeEvent::PledgeCompleted { .. }
-        | PledgeEvent::PledgeFailed { .. }
-        | PledgeEvent::PledgeExpired { .. }
-        | PledgeEvent::PledgeCancelled { .. } => None,
     }
 }
