@@ -137,7 +137,11 @@ async fn export_donations(
     exports.send::<DonationRow>("donations", &pool, query.format, rows).await
 }
 
-const DONATIONS: &str = "
+/// The columns of [`DonationRow`]; which rows, and in what order, is the rest.
+macro_rules! donations {
+    ($rest:literal) => {
+        concat!(
+            "
     select d.position, d.captured_at, d.campaign_id, d.pledge_id, d.donor_id, d.currency, d.amount_minor,
         p.refunded_minor, p.charged_back_minor,
         d.amount_minor - p.refunded_minor - p.charged_back_minor as net_minor,
@@ -145,18 +149,14 @@ const DONATIONS: &str = "
     from donations d
     join pledges p using (pledge_id)
     left join pledge_donors g using (pledge_id)
-    order by d.position";
+    ",
+            $rest
+        )
+    };
+}
 
-const DONATIONS_OF_CAMPAIGN: &str = "
-    select d.position, d.captured_at, d.campaign_id, d.pledge_id, d.donor_id, d.currency, d.amount_minor,
-        p.refunded_minor, p.charged_back_minor,
-        d.amount_minor - p.refunded_minor - p.charged_back_minor as net_minor,
-        d.anonymous, case when not d.anonymous then g.name end as donor_name, g.message
-    from donations d
-    join pledges p using (pledge_id)
-    left join pledge_donors g using (pledge_id)
-    where d.campaign_id = $1
-    order by d.position";
+const DONATIONS: &str = donations!("order by d.position");
+const DONATIONS_OF_CAMPAIGN: &str = donations!("where d.campaign_id = $1 order by d.position");
 
 /// A pledge in any state.
 #[derive(Default, FromRow, Serialize)]
@@ -213,24 +213,25 @@ async fn export_pledges(
     exports.send::<PledgeRow>("pledges", &pool, query.format, rows).await
 }
 
-const PLEDGES: &str = "
+/// The columns of [`PledgeRow`].
+macro_rules! pledges {
+    ($rest:literal) => {
+        concat!(
+            "
     select p.pledge_id, p.campaign_id, p.donor_id, p.status, p.currency, p.amount_minor, p.captured_minor,
         p.refunded_minor, p.charged_back_minor, p.anonymous,
         case when not p.anonymous then g.name end as donor_name, g.message,
         p.created_at, p.updated_at, p.position
     from pledges p
     left join pledge_donors g using (pledge_id)
-    order by p.campaign_id, p.position desc";
+    ",
+            $rest
+        )
+    };
+}
 
-const PLEDGES_OF_CAMPAIGN: &str = "
-    select p.pledge_id, p.campaign_id, p.donor_id, p.status, p.currency, p.amount_minor, p.captured_minor,
-        p.refunded_minor, p.charged_back_minor, p.anonymous,
-        case when not p.anonymous then g.name end as donor_name, g.message,
-        p.created_at, p.updated_at, p.position
-    from pledges p
-    left join pledge_donors g using (pledge_id)
-    where p.campaign_id = $1
-    order by p.position desc";
+const PLEDGES: &str = pledges!("order by p.campaign_id, p.position desc");
+const PLEDGES_OF_CAMPAIGN: &str = pledges!("where p.campaign_id = $1 order by p.position desc");
 
 /// A campaign with its totals.
 #[derive(Default, FromRow, Serialize)]
@@ -292,21 +293,24 @@ async fn export_campaigns(
     exports.send::<CampaignRow>("campaigns", &pool, query.format, rows).await
 }
 
-const CAMPAIGNS: &str = "
+/// The columns of [`CampaignRow`].
+macro_rules! campaigns {
+    ($rest:literal) => {
+        concat!(
+            "
     select c.campaign_id, c.title, c.status, c.currency, c.goal_minor, t.raised_minor, t.refunded_minor,
         t.charged_back_minor, t.unapplied_minor, t.donors, t.pending, t.authorized, t.captured, t.completed,
         t.failed, t.expired, t.cancelled, c.created_at, c.published_at, c.ends_at, c.closed_at, t.position
     from campaigns c
     join campaign_totals t using (campaign_id)
-    order by c.campaign_id";
+    ",
+            $rest
+        )
+    };
+}
 
-const ONE_CAMPAIGN: &str = "
-    select c.campaign_id, c.title, c.status, c.currency, c.goal_minor, t.raised_minor, t.refunded_minor,
-        t.charged_back_minor, t.unapplied_minor, t.donors, t.pending, t.authorized, t.captured, t.completed,
-        t.failed, t.expired, t.cancelled, c.created_at, c.published_at, c.ends_at, c.closed_at, t.position
-    from campaigns c
-    join campaign_totals t using (campaign_id)
-    where c.campaign_id = $1";
+const CAMPAIGNS: &str = campaigns!("order by c.campaign_id");
+const ONE_CAMPAIGN: &str = campaigns!("where c.campaign_id = $1");
 
 type Statement<R> = QueryAs<'static, Postgres, R, PgArguments>;
 type Chunk = Result<Bytes, io::Error>;
