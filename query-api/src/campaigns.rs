@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use service::auth::Visitor;
 use service::paging::{Page, PageQuery};
 use service::{Json, Path, Problem, ProblemKind, Query};
-use sqlx::{FromRow, PgPool};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::QueryAs;
+use sqlx::{Encode, FromRow, PgPool, Postgres, Type};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -197,6 +199,27 @@ fn checked(text: Option<String>, name: &str, max_bytes: usize) -> Result<Option<
     Ok(text)
 }
 
+/// What the statements of every order are given first: the filters, where the page before ended, and the
+/// limit.
+fn filtered<'q, K, A>(
+    statement: &'static str,
+    filter: &'q Filter,
+    after: Option<A>,
+    after_id: Option<Uuid>,
+) -> QueryAs<'q, Postgres, Ordered<K>, PgArguments>
+where
+    Ordered<K>: for<'r> FromRow<'r, PgRow>,
+    A: Encode<'q, Postgres> + Type<Postgres> + 'q,
+{
+    sqlx::query_as(statement)
+        .bind(filter.drafts)
+        .bind(filter.status)
+        .bind(&filter.currency)
+        .bind(after)
+        .bind(after_id)
+        .bind(filter.limit + 1)
+}
+
 fn page<K>(
     rows: Vec<Ordered<K>>,
     filter: &Filter,
@@ -216,15 +239,7 @@ async fn newest(
         Some(After::Newest(instant, id)) => (Some(instant), Some(id)),
         Some(_) => return Err(other_order()),
     };
-    let rows = sqlx::query_as(NEWEST)
-        .bind(filter.drafts)
-        .bind(filter.status)
-        .bind(&filter.currency)
-        .bind(instant)
-        .bind(id)
-        .bind(filter.limit + 1)
-        .fetch_all(pool)
-        .await?;
+    let rows = filtered(NEWEST, filter, instant, id).fetch_all(pool).await?;
     page(rows, filter, |key, id| After::Newest(*key, id))
 }
 
@@ -244,19 +259,11 @@ async fn ending_soon(
     after: Option<After>,
 ) -> Result<Page<CampaignReply>, Problem> {
     let (instant, id) = match after {
-        None => (Utc::now(), Uuid::nil()),
-        Some(After::EndingSoon(instant, id)) => (instant, id),
+        None => (Some(Utc::now()), Some(Uuid::nil())),
+        Some(After::EndingSoon(instant, id)) => (Some(instant), Some(id)),
         Some(_) => return Err(other_order()),
     };
-    let rows = sqlx::query_as(ENDING_SOON)
-        .bind(filter.drafts)
-        .bind(filter.status)
-        .bind(&filter.currency)
-        .bind(instant)
-        .bind(id)
-        .bind(filter.limit + 1)
-        .fetch_all(pool)
-        .await?;
+    let rows = filtered(ENDING_SOON, filter, instant, id).fetch_all(pool).await?;
     page(rows, filter, |key, id| After::EndingSoon(*key, id))
 }
 
@@ -280,15 +287,7 @@ async fn most_raised(
         Some(After::MostRaised(raised_minor, id)) => (Some(raised_minor), Some(id)),
         Some(_) => return Err(other_order()),
     };
-    let rows = sqlx::query_as(MOST_RAISED)
-        .bind(filter.drafts)
-        .bind(filter.status)
-        .bind(&filter.currency)
-        .bind(raised_minor)
-        .bind(id)
-        .bind(filter.limit + 1)
-        .fetch_all(pool)
-        .await?;
+    let rows = filtered(MOST_RAISED, filter, raised_minor, id).fetch_all(pool).await?;
     page(rows, filter, |key, id| After::MostRaised(*key, id))
 }
 
@@ -314,13 +313,7 @@ async fn search(
         Some(After::Relevance(rank, id)) => (Some(rank), Some(id)),
         Some(_) => return Err(other_order()),
     };
-    let rows = sqlx::query_as(SEARCH)
-        .bind(filter.drafts)
-        .bind(filter.status)
-        .bind(&filter.currency)
-        .bind(rank)
-        .bind(id)
-        .bind(filter.limit + 1)
+    let rows = filtered(SEARCH, filter, rank, id)
         .bind(q)
         .bind(format!("%{}%", escape_like(q)))
         .fetch_all(pool)

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
 use service::paging::{Page, PageQuery};
 use service::{Json, Path, Problem, Query};
-use sqlx::PgPool;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+use sqlx::{PgPool, Postgres};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -112,24 +114,14 @@ async fn list_campaign_days(
     Query(wanted): Query<MinPosition>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<DayReply>>, Problem> {
-    let limit = page.limit()?;
-    let after = page.after::<NaiveDate>()?;
-    progress.reach(PROJECTION, wanted).await?;
-    let rows: Vec<Day> = sqlx::query_as(
+    let statement = sqlx::query_as(
         "select * from campaign_days
          where campaign_id = $1 and ($2::date is null or day >= $2) and ($3::date is null or day <= $3)
              and ($4::date is null or day < $4)
          order by day desc
          limit $5",
-    )
-    .bind(campaign_id)
-    .bind(days.from)
-    .bind(days.to)
-    .bind(after)
-    .bind(limit + 1)
-    .fetch_all(&pool)
-    .await?;
-    Page::of(rows, limit, |row| row.day, DayReply::from).map(Json)
+    );
+    page_of_days(&pool, &progress, statement.bind(campaign_id), days, wanted, page).await
 }
 
 /// List the days of all campaigns of a currency
@@ -152,22 +144,29 @@ async fn list_overall_days(
     Query(wanted): Query<MinPosition>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<Page<DayReply>>, Problem> {
-    let limit = page.limit()?;
-    let after = page.after::<NaiveDate>()?;
-    progress.reach(PROJECTION, wanted).await?;
-    let rows: Vec<Day> = sqlx::query_as(
+    let statement = sqlx::query_as(
         "select * from overall_days
          where currency = $1 and ($2::date is null or day >= $2) and ($3::date is null or day <= $3)
              and ($4::date is null or day < $4)
          order by day desc
          limit $5",
-    )
-    .bind(currency.replace('\0', ""))
-    .bind(days.from)
-    .bind(days.to)
-    .bind(after)
-    .bind(limit + 1)
-    .fetch_all(&pool)
-    .await?;
+    );
+    page_of_days(&pool, &progress, statement.bind(currency.replace('\0', "")), days, wanted, page).await
+}
+
+/// One page of what `statement` selects, which is given all but the days and the page.
+async fn page_of_days(
+    pool: &PgPool,
+    progress: &Progress,
+    statement: QueryAs<'_, Postgres, Day, PgArguments>,
+    days: DaysQuery,
+    wanted: MinPosition,
+    page: PageQuery,
+) -> Result<Json<Page<DayReply>>, Problem> {
+    let limit = page.limit()?;
+    let after = page.after::<NaiveDate>()?;
+    progress.reach(PROJECTION, wanted).await?;
+    let statement = statement.bind(days.from).bind(days.to).bind(after).bind(limit + 1);
+    let rows: Vec<Day> = statement.fetch_all(pool).await?;
     Page::of(rows, limit, |row| row.day, DayReply::from).map(Json)
 }
