@@ -40,7 +40,8 @@ select campaign_id, true, 'EUR', 100000000, 2500 * count(*), count(distinct dono
 from happened where stage = 3 group by campaign_id;
 
 insert into projector_checkpoints (name, version, position)
-select name, 1, (select position from ledger_head) from unnest(array['campaigns', 'pledges', 'campaign_totals', 'totals_history']) name;
+select name, 1, (select position from ledger_head)
+from unnest(array['campaigns', 'pledges', 'campaign_totals', 'accounts', 'days', 'totals_history']) name;
 
 insert into campaign_donors (campaign_id, donor_id, captured_pledges, captured_minor, first_captured_at,
     last_captured_at)
@@ -66,3 +67,26 @@ from (
 
 insert into campaign_first_gifts (campaign_id, donor_id, position)
 select campaign_id, donor_id, position from happened where stage = 2;
+
+-- Captures, and settlements of the same amounts; so nothing is left with the provider.
+insert into journal (position, line, debit_account, credit_account, campaign_id, pledge_id, amount_minor, currency,
+    recorded_at)
+select position, 1, (array['provider_clearing', 'bank'])[stage - 1], (array['campaign', 'provider_clearing'])[stage - 1],
+    campaign_id, pledge_id, 2500, 'EUR', at
+from happened where stage >= 2;
+
+insert into campaign_accounts (campaign_id, currency, bank_minor, campaign_minor, position)
+select campaign_id, 'EUR', 2500 * count(*), -2500 * count(*), max(position)
+from happened where stage = 3 group by campaign_id;
+
+insert into campaign_days (campaign_id, day, currency, created, created_minor, captured, captured_minor, completed)
+select campaign_id, (at at time zone 'UTC')::date, 'EUR', count(*) filter (where stage = 0),
+    2500 * count(*) filter (where stage = 0), count(*) filter (where stage = 2),
+    2500 * count(*) filter (where stage = 2), count(*) filter (where stage = 3)
+from happened group by 1, 2
+-- A day on which payments were only authorised counts nothing.
+having count(*) filter (where stage <> 1) > 0;
+
+insert into overall_days (currency, day, created, created_minor, captured, captured_minor, completed)
+select currency, day, sum(created), sum(created_minor), sum(captured), sum(captured_minor), sum(completed)
+from campaign_days group by currency, day;

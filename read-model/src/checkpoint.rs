@@ -5,8 +5,14 @@ use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
 /// The live version of every projection with tables, by name.
-pub const PROJECTIONS: [(&str, i32); 4] =
-    [("campaigns", 1), ("pledges", 1), ("campaign_totals", 1), ("totals_history", 1)];
+pub const PROJECTIONS: [(&str, i32); 6] = [
+    ("campaigns", 1),
+    ("pledges", 1),
+    ("campaign_totals", 1),
+    ("accounts", 1),
+    ("days", 1),
+    ("totals_history", 1),
+];
 
 /// How far one version of a projector has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]

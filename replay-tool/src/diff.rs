@@ -68,7 +68,8 @@ pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> an
     let up_to = position.min(head);
     let ledger = read_sorted(snapshot.open().await?, up_to, head, room.share(2), &progress).await?;
     let ledger = Arc::new(ledger);
-    let compared = compare(&snapshot, &ledger, &placed, &room.share(2), &progress, &mut differences).await?;
+    let rest = room.without(ledger.sorted.bytes());
+    let compared = compare(&snapshot, &ledger, &placed, &rest, &progress, &mut differences).await?;
     for fault in &compared.folded.faults {
         differences.say("ledger", Some(fault.position), fault.what.clone());
     }

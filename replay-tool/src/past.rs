@@ -60,8 +60,8 @@ impl Past {
         let ledger = read_sorted(snapshot.open().await?, position, head, room.share(2), &progress).await?;
         let as_of = (position > 0).then_some(ledger.as_of).flatten().map(tuple::instant);
         let placed = Placed { audited, position };
-        let (folded, rows) =
-            expected_rows(&Arc::new(ledger), placed, table, &room.share(2), &progress).await?;
+        let rest = room.without(ledger.sorted.bytes());
+        let (folded, rows) = expected_rows(&Arc::new(ledger), placed, table, &rest, &progress).await?;
         Ok(PastRows { position, as_of, rows, faults: folded.faults })
     }
 }

@@ -11,12 +11,10 @@ use crate::snapshot::copy;
 use crate::sorter::{Room, Sorted, Sorter};
 use crate::tuple::{Fields, Kind, Shown, Tuple};
 
-/// A read table, as far as it is compared.
+/// A read table: all of its columns but those that Postgres makes by itself for a search.
 pub(crate) struct Table {
     /// Its name.
     pub(crate) name: &'static str,
-    /// Where its rows are read from, if that is not the table as it stands.
-    pub(crate) from: Option<&'static str>,
     /// How many of its first columns name a row.
     pub(crate) key: usize,
     /// Its columns.
@@ -27,7 +25,7 @@ impl Table {
     fn select(&self) -> String {
         let columns: Vec<String> =
             self.columns.iter().map(|(name, kind)| format!("{name}::{}", kind.sql())).collect();
-        format!("select {} from {}", columns.join(", "), self.from.unwrap_or(self.name))
+        format!("select {} from {}", columns.join(", "), self.name)
     }
 
     /// The bytes of a row that name it.

@@ -26,6 +26,11 @@ impl Room {
     pub(crate) fn share(&self, n: usize) -> Self {
         Self { bytes: self.bytes / n, folder: self.folder.clone() }
     }
+
+    /// What is left of it while so many bytes are in use.
+    pub(crate) fn without(&self, bytes: usize) -> Self {
+        Self { bytes: self.bytes.saturating_sub(bytes), folder: self.folder.clone() }
+    }
 }
 
 /// Takes records in any order. A record is a key and a value; both are bytes, and keys are compared
@@ -243,6 +248,14 @@ pub(crate) enum Sorted {
 }
 
 impl Sorted {
+    /// The memory that it needs, also while it is read.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Memory { bytes, entries } => bytes.capacity() + entries.capacity() * size_of::<Entry>(),
+            Self::File { pieces, .. } => pieces.len() * READ_BYTES,
+        }
+    }
+
     /// Reads all records from the first on.
     ///
     /// # Errors

@@ -101,8 +101,9 @@ async fn check(addresses: &Addresses, arguments: &Arguments) -> anyhow::Result<R
     let placed = placed(checkpoints(snapshot.connection()).await?, head, &mut differences);
     let ledger = read_sorted(snapshot.open().await?, head, head, room.share(2), &progress).await?;
     let ledger = Arc::new(ledger);
+    let rest = room.without(ledger.sorted.bytes());
     let Compared { folded, tables } =
-        compare(&snapshot, &ledger, &placed, &room.share(2), &progress, &mut differences).await?;
+        compare(&snapshot, &ledger, &placed, &rest, &progress, &mut differences).await?;
     let ledger_is_well = folded.faults.is_empty();
     for fault in folded.faults {
         differences.say("ledger", Some(fault.position), fault.what);
@@ -135,27 +136,21 @@ async fn check(addresses: &Addresses, arguments: &Arguments) -> anyhow::Result<R
 /// Where each projection stands, by its name.
 pub(crate) type Checkpoints = BTreeMap<&'static str, i64>;
 
-/// The checkpoints of the live versions, which are the highest. Projections that must be there stand
-/// at 0 before they were folded; others that this program knows are compared once they are folded.
+/// The checkpoints of the live versions, which are the highest. A projection stands at 0 before it was
+/// folded: its tables are then expected to be empty.
 ///
 /// # Errors
 /// The database cannot be read.
 pub(crate) async fn checkpoints(executor: impl PgExecutor<'_>) -> anyhow::Result<Checkpoints> {
-    let mut folded: HashMap<String, i64> = sqlx::query_as(
+    let folded: HashMap<String, i64> = sqlx::query_as(
         "select distinct on (name) name, position from projector_checkpoints order by name, version desc",
     )
     .fetch_all(executor)
     .await?
     .into_iter()
     .collect();
-    let mut checkpoints = Checkpoints::new();
-    for name in ALL.iter().map(|audited| audited.name) {
-        checkpoints.extend(folded.remove(name).map(|position| (name, position)));
-    }
-    for (name, _) in read_model::PROJECTIONS {
-        checkpoints.entry(name).or_insert(0);
-    }
-    Ok(checkpoints)
+    let position = |name| folded.get(name).copied().unwrap_or(0);
+    Ok(read_model::PROJECTIONS.iter().map(|(name, _)| (*name, position(*name))).collect())
 }
 
 /// Every projection at its checkpoint. One that this program cannot compare is a difference.

@@ -24,7 +24,6 @@ pub(crate) const AUDITED: Audited = Audited {
     tables: &[
         Table {
             name: "journal",
-            from: None,
             key: 2,
             columns: &[
                 ("position", Kind::Int),
@@ -40,7 +39,6 @@ pub(crate) const AUDITED: Audited = Audited {
         },
         Table {
             name: "campaign_accounts",
-            from: None,
             key: 2,
             columns: &[
                 ("campaign_id", Kind::Uuid),

@@ -5,7 +5,7 @@ use std::io;
 
 use chrono::DateTime;
 use domain::pledge::Usage;
-use domain::{Campaign, CampaignStatus, Currency, Pledge, PledgeEvent};
+use domain::{Campaign, CampaignId, CampaignStatus, Currency, DonorId, Pledge, PledgeEvent};
 use uuid::Uuid;
 
 use super::{Audited, Projection};
@@ -13,7 +13,7 @@ use crate::fold::{At, Happened, Settled};
 use crate::grouping::Grouping;
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
-use crate::tuple::Kind;
+use crate::tuple::{Kind, Tuple};
 
 const TOTAL_ROWS: usize = 0;
 const DONOR_ROWS: usize = 1;
@@ -21,10 +21,32 @@ const DONOR_ROWS: usize = 1;
 pub(crate) const AUDITED: Audited = Audited {
     name: "campaign_totals",
     tables: &[
-        Table { name: "campaign_totals", from: None, key: 1, columns: COLUMNS },
+        Table {
+            name: "campaign_totals",
+            key: 1,
+            columns: &[
+                ("campaign_id", Kind::Uuid),
+                ("published", Kind::Bool),
+                ("currency", Kind::Text),
+                ("goal_minor", Kind::Int),
+                ("raised_minor", Kind::Int),
+                ("refunded_minor", Kind::Int),
+                ("charged_back_minor", Kind::Int),
+                ("unapplied_minor", Kind::Int),
+                ("donors", Kind::Int),
+                ("pending", Kind::Int),
+                ("authorized", Kind::Int),
+                ("captured", Kind::Int),
+                ("completed", Kind::Int),
+                ("failed", Kind::Int),
+                ("expired", Kind::Int),
+                ("cancelled", Kind::Int),
+                ("position", Kind::Int),
+                ("as_of", Kind::Time),
+            ],
+        },
         Table {
             name: "campaign_donors",
-            from: None,
             key: 2,
             columns: &[
                 ("campaign_id", Kind::Uuid),
@@ -38,32 +60,11 @@ pub(crate) const AUDITED: Audited = Audited {
             ],
         },
     ],
-    make: |room| Box::new(CampaignTotals::new(room, true)),
+    make: |room| Box::new(CampaignTotals::new(room)),
 };
 
-/// The columns of totals.
-pub(super) const COLUMNS: &[(&str, Kind)] = &[
-    ("campaign_id", Kind::Uuid),
-    ("published", Kind::Bool),
-    ("currency", Kind::Text),
-    ("goal_minor", Kind::Int),
-    ("raised_minor", Kind::Int),
-    ("refunded_minor", Kind::Int),
-    ("charged_back_minor", Kind::Int),
-    ("unapplied_minor", Kind::Int),
-    ("donors", Kind::Int),
-    ("pending", Kind::Int),
-    ("authorized", Kind::Int),
-    ("captured", Kind::Int),
-    ("completed", Kind::Int),
-    ("failed", Kind::Int),
-    ("expired", Kind::Int),
-    ("cancelled", Kind::Int),
-    ("position", Kind::Int),
-    ("as_of", Kind::Time),
-];
-
-/// The numbers of a campaign. Those up to the last two are sums; the last two are the latest.
+/// The numbers of a campaign, in the order of the table. Those up to the last two are sums; the last
+/// two are the latest.
 const PUBLISHED: usize = 0;
 const CURRENCY: usize = 1;
 const GOAL: usize = 2;
@@ -71,28 +72,70 @@ const RAISED: usize = 3;
 const REFUNDED: usize = 4;
 const CHARGED_BACK: usize = 5;
 const HELD_APART: usize = 6;
-const DONORS: usize = 7;
+/// How many donors.
+pub(super) const DONORS: usize = 7;
 /// One for each state, in the order of `PledgeStatus::ALL`.
 const STATES: usize = 8;
 const POSITION: usize = 15;
-const AS_OF: usize = 16;
-const NUMBERS: usize = 17;
+/// When the last event was recorded, in microseconds.
+pub(super) const AS_OF: usize = 16;
+/// How many there are.
+pub(super) const NUMBERS: usize = 17;
 
-type Numbers = [i64; NUMBERS];
+/// What a campaign or a pledge counts for, or a whole campaign with its pledges.
+pub(super) type Numbers = [i64; NUMBERS];
 
-pub(super) struct CampaignTotals {
+/// What a campaign counts for by itself; none before it was made.
+pub(super) fn of_campaign(campaign: &Campaign) -> Option<Numbers> {
+    let details = campaign.details()?;
+    let mut numbers = [0; NUMBERS];
+    numbers[PUBLISHED] = i64::from(campaign.status() != Some(CampaignStatus::Draft));
+    numbers[CURRENCY] = code_to_number(details.goal.currency());
+    numbers[GOAL] = details.goal.amount_minor();
+    Some(numbers)
+}
+
+/// What a pledge counts for, apart from its donor; none before it was made. Money that was accepted as
+/// another pledge is in that pledge.
+pub(super) fn of_pledge(pledge: &Pledge) -> Option<Numbers> {
+    let record = pledge.record()?;
+    let mut numbers = [0; NUMBERS];
+    numbers[STATES + record.state.status() as usize] = 1;
+    for taken in record.taken.values() {
+        match taken.usage {
+            Usage::Applied => {
+                numbers[RAISED] += taken.left_minor();
+                numbers[REFUNDED] += taken.refunded_minor();
+                numbers[CHARGED_BACK] += taken.charged_back_minor();
+            }
+            Usage::Unapplied => numbers[HELD_APART] += taken.left_minor(),
+            Usage::Accepted(_) => {}
+        }
+    }
+    Some(numbers)
+}
+
+/// Writes the figures of a campaign: all numbers but the last two.
+pub(super) fn push_figures<'t>(row: &'t mut Tuple, numbers: &Numbers) -> &'t mut Tuple {
+    let currency = number_to_code(numbers[CURRENCY]);
+    row.push(numbers[PUBLISHED] > 0).push(std::str::from_utf8(&currency).unwrap_or_default());
+    for number in &numbers[GOAL..POSITION] {
+        row.push(*number);
+    }
+    row
+}
+
+struct CampaignTotals {
     totals: Option<Grouping<16, NUMBERS>>,
     /// By campaign and donor: pledges, captured, refunded, charged back, and the first and the last
     /// capture.
     donors: Option<Grouping<32, 6>>,
     /// When the present pledge was captured, in microseconds.
     captured_at: i64,
-    /// Whether rows of donors are expected too.
-    with_donors: bool,
 }
 
 impl CampaignTotals {
-    pub(super) fn new(room: &Room, with_donors: bool) -> Self {
+    fn new(room: &Room) -> Self {
         let totals = Grouping::new(room.share(2), |sum: &mut Numbers, more| {
             for n in PUBLISHED..POSITION {
                 sum[n] += more[n];
@@ -108,7 +151,7 @@ impl CampaignTotals {
             sum[4] = sum[4].min(more[4]);
             sum[5] = sum[5].max(more[5]);
         });
-        Self { totals: Some(totals), donors: Some(donors), captured_at: 0, with_donors }
+        Self { totals: Some(totals), donors: Some(donors), captured_at: 0 }
     }
 
     fn add(&mut self, campaign_id: Uuid, last: At, mut numbers: Numbers) -> io::Result<()> {
@@ -120,11 +163,7 @@ impl CampaignTotals {
 
 impl Projection for CampaignTotals {
     fn campaign(&mut self, settled: &Settled<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
-        let Some(details) = settled.state.details() else { return Ok(()) };
-        let mut numbers = [0; NUMBERS];
-        numbers[PUBLISHED] = i64::from(settled.state.status() != Some(CampaignStatus::Draft));
-        numbers[CURRENCY] = code_to_number(details.goal.currency());
-        numbers[GOAL] = details.goal.amount_minor();
+        let Some(numbers) = of_campaign(settled.state) else { return Ok(()) };
         self.add(settled.id, settled.last, numbers)
     }
 
@@ -135,26 +174,11 @@ impl Projection for CampaignTotals {
         Ok(())
     }
 
-    /// Money that was accepted as another pledge is in that pledge.
     fn pledge(&mut self, settled: &Settled<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let Some(record) = settled.state.record() else { return Ok(()) };
-        let mut numbers = [0; NUMBERS];
-        numbers[STATES + record.state.status() as usize] = 1;
-        for taken in record.taken.values() {
-            match taken.usage {
-                Usage::Applied => {
-                    numbers[RAISED] += taken.left_minor();
-                    numbers[REFUNDED] += taken.refunded_minor();
-                    numbers[CHARGED_BACK] += taken.charged_back_minor();
-                }
-                Usage::Unapplied => numbers[HELD_APART] += taken.left_minor(),
-                Usage::Accepted(_) => {}
-            }
-        }
+        let (Some(record), Some(numbers)) = (settled.state.record(), of_pledge(settled.state)) else {
+            return Ok(());
+        };
         if let (Some(donors), Some(taken)) = (&mut self.donors, record.applied()) {
-            let mut key = [0; 32];
-            key[..16].copy_from_slice(record.campaign_id.0.as_bytes());
-            key[16..].copy_from_slice(record.donor_id.0.as_bytes());
             let of = [
                 1,
                 taken.amount.amount_minor(),
@@ -163,7 +187,7 @@ impl Projection for CampaignTotals {
                 self.captured_at,
                 self.captured_at,
             ];
-            donors.add(key, of)?;
+            donors.add(campaign_and_donor(record.campaign_id, record.donor_id), of)?;
         }
         self.add(record.campaign_id.0, settled.last, numbers)
     }
@@ -177,9 +201,6 @@ impl Projection for CampaignTotals {
             let mut numbers = [0; NUMBERS];
             numbers[DONORS] = 1;
             totals.add(*campaign_id.as_bytes(), numbers)?;
-            if !self.with_donors {
-                return Ok(());
-            }
             rows.put(DONOR_ROWS, |row| {
                 row.push(campaign_id)
                     .push(donor_id)
@@ -192,29 +213,25 @@ impl Projection for CampaignTotals {
             })
         })?;
         totals.finish(|key, numbers| {
-            let campaign_id = Uuid::from_bytes(key);
-            let currency = number_to_code(numbers[CURRENCY]);
-            let as_of = DateTime::from_timestamp_micros(numbers[AS_OF]);
             rows.put(TOTAL_ROWS, |row| {
-                row.push(campaign_id)
-                    .push(numbers[PUBLISHED] > 0)
-                    .push(std::str::from_utf8(&currency).unwrap_or_default())
-                    .push(numbers[GOAL])
-                    .push(numbers[RAISED])
-                    .push(numbers[REFUNDED])
-                    .push(numbers[CHARGED_BACK])
-                    .push(numbers[HELD_APART])
-                    .push(numbers[DONORS]);
-                for state in &numbers[STATES..POSITION] {
-                    row.push(*state);
-                }
-                row.push(numbers[POSITION]).push(as_of)
+                push_figures(row.push(Uuid::from_bytes(key)), &numbers)
+                    .push(numbers[POSITION])
+                    .push(DateTime::from_timestamp_micros(numbers[AS_OF]))
             })
         })
     }
 }
 
-fn uuid(bytes: &[u8]) -> Uuid {
+/// The key of a donor of a campaign.
+pub(super) fn campaign_and_donor(campaign_id: CampaignId, donor_id: DonorId) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(campaign_id.0.as_bytes());
+    key[16..].copy_from_slice(donor_id.0.as_bytes());
+    key
+}
+
+/// An id in a key.
+pub(super) fn uuid(bytes: &[u8]) -> Uuid {
     Uuid::from_slice(bytes).unwrap_or_default()
 }
 

@@ -14,7 +14,6 @@ pub(super) const AUDITED: Audited = Audited {
     name: "campaigns",
     tables: &[Table {
         name: "campaigns",
-        from: None,
         key: 1,
         columns: &[
             ("campaign_id", Kind::Uuid),

@@ -21,7 +21,6 @@ pub(super) const AUDITED: Audited = Audited {
     tables: &[
         Table {
             name: "campaign_days",
-            from: None,
             key: 2,
             columns: &[
                 ("campaign_id", Kind::Uuid),
@@ -43,7 +42,6 @@ pub(super) const AUDITED: Audited = Audited {
         },
         Table {
             name: "overall_days",
-            from: None,
             key: 2,
             columns: &[
                 ("currency", Kind::Text),

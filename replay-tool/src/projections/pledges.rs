@@ -20,7 +20,6 @@ pub(super) const AUDITED: Audited = Audited {
     tables: &[
         Table {
             name: "pledges",
-            from: None,
             key: 1,
             columns: &[
                 ("pledge_id", Kind::Uuid),
@@ -40,7 +39,6 @@ pub(super) const AUDITED: Audited = Audited {
         },
         Table {
             name: "pledge_history",
-            from: None,
             key: 2,
             columns: &[
                 ("pledge_id", Kind::Uuid),
@@ -53,7 +51,6 @@ pub(super) const AUDITED: Audited = Audited {
         },
         Table {
             name: "donations",
-            from: None,
             key: 1,
             columns: &[
                 ("position", Kind::Int),
@@ -68,7 +65,6 @@ pub(super) const AUDITED: Audited = Audited {
         },
         Table {
             name: "unapplied_payments",
-            from: None,
             key: 2,
             columns: &[
                 ("pledge_id", Kind::Uuid),
