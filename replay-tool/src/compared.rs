@@ -12,7 +12,7 @@ use crate::fold::{Folded, Running, fold};
 use crate::ledger::SortedLedger;
 use crate::progress::Progress;
 use crate::projections::Audited;
-use crate::rows::{self, Differences, Fingerprint, Keys, Rows};
+use crate::rows::{self, Differences, Fingerprint, Key, Rows};
 use crate::snapshot::Snapshot;
 use crate::sorter::{Room, Sorted};
 
@@ -62,19 +62,19 @@ pub(crate) async fn compare(
     differences: &mut Differences,
 ) -> anyhow::Result<Compared> {
     let placed = if ledger.fault.is_some() { &[] } else { placed };
-    let keys = Keys::default();
+    let key = Key::default();
     let parts = placed.len() + 1;
     let running = placed.iter().map(|placed| Running {
         audited: placed.audited,
         position: placed.position,
         projection: (placed.audited.make)(&room.share(parts)),
-        rows: Rows::fingerprints(placed.audited.tables, &keys),
+        rows: Rows::fingerprints(placed.audited.tables, &key),
     });
     let folding = start_fold(ledger, running.collect(), room.share(parts), progress);
     let mut found = Vec::new();
     for Placed { audited, .. } in placed {
         for table in audited.tables {
-            found.push(rows::fingerprint(snapshot.open().await?, table, &keys).await?);
+            found.push(rows::fingerprint(snapshot.open().await?, table, &key).await?);
         }
     }
     let (folded, running) = folding.await.context("folding ended badly")??;

@@ -43,24 +43,22 @@ impl Table {
 }
 
 /// Says whether two heaps of rows are the same, whatever their order: the number of rows, and the sum
-/// of keyed hashes of 128 bits. The keys are drawn anew for each run, so nobody can prepare other
-/// rows of the same sum.
+/// of keyed hashes of 64 bits. The key is drawn anew for each run, so nobody can prepare other rows of
+/// the same sum, and none have it by chance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     /// How many rows.
     pub(crate) rows: u64,
-    sum: u128,
+    sum: u64,
 }
 
-/// The keys of a run.
-#[derive(Clone, Default)]
-pub(crate) struct Keys(RandomState, RandomState);
+/// The key of a run.
+pub(crate) type Key = RandomState;
 
 impl Fingerprint {
-    fn add(&mut self, keys: &Keys, row: &[u8]) {
-        let hash = u128::from(keys.0.hash_one(row)) << 64 | u128::from(keys.1.hash_one(row));
+    fn add(&mut self, key: &Key, row: &[u8]) {
         self.rows += 1;
-        self.sum = self.sum.wrapping_add(hash);
+        self.sum = self.sum.wrapping_add(key.hash_one(row));
     }
 }
 
@@ -72,15 +70,15 @@ pub(crate) struct Rows {
 }
 
 enum Into {
-    Fingerprints(Keys, Vec<Fingerprint>),
+    Fingerprints(Key, Vec<Fingerprint>),
     /// Only the rows of some tables.
     Sorters(Vec<Option<Sorter>>),
 }
 
 impl Rows {
     /// Only a fingerprint of each table is kept.
-    pub(crate) fn fingerprints(tables: &'static [Table], keys: &Keys) -> Self {
-        let into = Into::Fingerprints(keys.clone(), vec![Fingerprint::default(); tables.len()]);
+    pub(crate) fn fingerprints(tables: &'static [Table], key: &Key) -> Self {
+        let into = Into::Fingerprints(key.clone(), vec![Fingerprint::default(); tables.len()]);
         Self { tables, tuple: Tuple::default(), into }
     }
 
@@ -100,8 +98,8 @@ impl Rows {
         row: impl for<'t> FnOnce(&'t mut Tuple) -> &'t mut Tuple,
     ) -> io::Result<()> {
         match &mut self.into {
-            Into::Fingerprints(keys, prints) => {
-                prints[table].add(keys, row(self.tuple.begin()).bytes());
+            Into::Fingerprints(key, prints) => {
+                prints[table].add(key, row(self.tuple.begin()).bytes());
                 Ok(())
             }
             Into::Sorters(sorters) => match &mut sorters[table] {
@@ -140,11 +138,11 @@ impl Rows {
 pub(crate) async fn fingerprint(
     connection: PgConnection,
     table: &Table,
-    keys: &Keys,
+    key: &Key,
 ) -> anyhow::Result<Fingerprint> {
     let mut fingerprint = Fingerprint::default();
     copy(connection, &table.select(), |row| {
-        fingerprint.add(keys, row);
+        fingerprint.add(key, row);
         Ok(true)
     })
     .await?;

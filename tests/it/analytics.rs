@@ -109,6 +109,30 @@ async fn the_ten_documented_questions_have_sensible_answers() {
     assert_eq!((sum(&cohorts, "donors"), sum(&cohorts, "gave_again")), (3, 1));
     assert_eq!(sum(&hours, "net_usd_minor"), 7_700);
 
+    // Each pledge was in each state for as long as its events lie apart.
+    let other_times: Vec<i64> = sqlx::query_scalar(
+        "with happened as (
+             select min(position) as number, min(recorded_at) filter (where sequence = 1) as created,
+                 min(recorded_at) filter (where event_type = 'PledgeAuthorized') as authorized,
+                 min(recorded_at) filter (where event_type = 'PledgeCaptured') as captured,
+                 min(recorded_at) filter (where event_type = 'PledgeCompleted') as completed,
+                 min(recorded_at) filter (where event_type = 'PledgeFailed') as failed
+             from events where aggregate_type = 'pledge' group by aggregate_id
+         ), lasted as (
+             select number, extract(epoch from coalesce(authorized, failed) - created)::double precision as pending,
+                 extract(epoch from captured - authorized)::double precision as authorized,
+                 extract(epoch from completed - captured)::double precision as captured
+             from happened
+         )
+         select l.number from lasted l left join analytics.pledge_funnel f on f.pledge_number = l.number
+         where (l.pending, l.authorized, l.captured)
+             is distinct from (f.seconds_pending, f.seconds_authorized, f.seconds_captured)",
+    )
+    .fetch_all(&app.pool)
+    .await
+    .unwrap();
+    assert!(other_times.is_empty(), "pledges {other_times:?}");
+
     // The API says the same.
     let (_, totals) = app.totals(wells).await;
     assert_eq!(totals["raised_minor"], top[0]["raised_minor"]);
