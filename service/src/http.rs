@@ -21,6 +21,7 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::problem::Cause;
 use crate::{Problem, ProblemKind, problem_page};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -129,7 +130,8 @@ impl Endpoint {
         request.extensions_mut().insert(RequestId(id.clone()));
         request.extensions_mut().insert(self.limits);
 
-        let span = tracing::info_span!("request", request_id = id, method, route = name);
+        // For whoever looks closely: to keep a span for every request costs more than what most of them do.
+        let span = tracing::debug_span!("request", request_id = id, method, route = name);
         let mut response = async {
             let response = self.run_limited(inner, request).await;
             tracing::debug!(status = response.status().as_u16(), "answered");
@@ -137,6 +139,9 @@ impl Endpoint {
         }
         .instrument(span)
         .await;
+        if let Some(cause) = response.extensions_mut().remove::<Cause>() {
+            cause.log(&id, method, name);
+        }
 
         self.durations.record(method, name, response.status().as_u16(), started.elapsed());
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(id)) {

@@ -161,6 +161,31 @@ pub struct Problem {
     /// Every field that is not acceptable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
+    /// What the client is not told.
+    #[serde(skip)]
+    cause: Option<Box<Cause>>,
+}
+
+/// Why something could not be done, for the log. It travels with the answer to where the id of the
+/// request is known.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// A fault of ours.
+    Internal(String),
+    /// What is out of reach, and why.
+    Unavailable(String, String),
+}
+
+impl Cause {
+    /// Writes it to the log, beside the request that it answers.
+    pub(crate) fn log(&self, request_id: &str, method: &str, route: &str) {
+        match self {
+            Self::Internal(cause) => tracing::error!(request_id, method, route, cause, "internal error"),
+            Self::Unavailable(what, cause) => {
+                tracing::warn!(request_id, method, route, what, cause, "a dependency is out of reach");
+            }
+        }
+    }
 }
 
 impl From<ProblemKind> for Problem {
@@ -171,6 +196,7 @@ impl From<ProblemKind> for Problem {
             status: kind.status().as_u16(),
             detail: None,
             errors: Vec::new(),
+            cause: None,
         }
     }
 }
@@ -183,14 +209,15 @@ impl Problem {
 
     /// A fault of ours: the cause goes to the log, not to the client.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        tracing::error!(%cause, "internal error");
-        ProblemKind::Internal.into()
+        Self { cause: Some(Box::new(Cause::Internal(cause.to_string()))), ..ProblemKind::Internal.into() }
     }
 
     /// A dependency is out of reach: the cause goes to the log.
     pub fn unavailable(what: &str, cause: impl std::fmt::Display) -> Self {
-        tracing::warn!(%cause, what, "a dependency is out of reach");
-        Self::new(ProblemKind::Unavailable, format!("{what} cannot be reached; try again shortly"))
+        let cause = Some(Box::new(Cause::Unavailable(what.to_owned(), cause.to_string())));
+        let problem =
+            Self::new(ProblemKind::Unavailable, format!("{what} cannot be reached; try again shortly"));
+        Self { cause, ..problem }
     }
 }
 
@@ -222,6 +249,9 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(*cause);
+        }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
