@@ -1,5 +1,7 @@
 //! Storing verified messages, many in one commit.
 
+use std::collections::HashSet;
+
 use event_store::{BatchWriter, GroupCommit};
 use service::Problem;
 use sqlx::PgPool;
@@ -59,34 +61,34 @@ async fn insert_bisecting(pool: &PgPool, batch: &[Delivery]) -> Vec<Result<bool,
 
 /// Inserts what is new, and says of each message whether it was. Of two equal messages in one
 /// batch the first is new.
+///
+/// A message that another process is inserting is waited for. Every batch therefore goes in by the
+/// order of the ids, so that no two processes ever wait for each other; those who arrive together have
+/// no order of their own.
 async fn insert(pool: &PgPool, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
-    let new: Vec<(i64,)> = sqlx::query_as(
-        "with given as (
-             select * from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::boolean[])
-                 with ordinality as g (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal)
-         ), inserted as (
-             insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
-             select provider, webhook_id, event_type, pledge_id, body,
-                 case when is_ignored then 'ignored' else 'pending' end,
-                 case when is_ignored then now() end
-             from given order by ordinal
-             on conflict on constraint webhook_inbox_is_idempotent do nothing
-             returning provider, webhook_id
-         )
-         select min(ordinal) from given join inserted using (provider, webhook_id)
-         group by provider, webhook_id",
+    let mut order: Vec<usize> = (0..batch.len()).collect();
+    order.sort_by_key(|&i| (&batch[i].webhook_id, batch[i].provider));
+    let column = |of: fn(&Delivery) -> &str| order.iter().map(|&i| of(&batch[i])).collect::<Vec<_>>();
+    let inserted: Vec<(String, String)> = sqlx::query_as(
+        "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
+         select provider, webhook_id, event_type, pledge_id, body,
+             case when is_ignored then 'ignored' else 'pending' end,
+             case when is_ignored then now() end
+         from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::boolean[])
+             with ordinality as g (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal)
+         order by ordinal
+         on conflict (webhook_id collate \"C\", provider collate \"C\") do nothing
+         returning webhook_id, provider",
     )
-    .bind(batch.iter().map(|d| d.provider).collect::<Vec<_>>())
-    .bind(batch.iter().map(|d| d.webhook_id.as_str()).collect::<Vec<_>>())
-    .bind(batch.iter().map(|d| d.event_type.as_str()).collect::<Vec<_>>())
-    .bind(batch.iter().map(|d| d.pledge_id).collect::<Vec<_>>())
-    .bind(batch.iter().map(|d| d.body.as_str()).collect::<Vec<_>>())
-    .bind(batch.iter().map(|d| d.is_ignored).collect::<Vec<_>>())
+    .bind(column(|d| d.provider))
+    .bind(column(|d| &d.webhook_id))
+    .bind(column(|d| &d.event_type))
+    .bind(order.iter().map(|&i| batch[i].pledge_id).collect::<Vec<_>>())
+    .bind(column(|d| &d.body))
+    .bind(order.iter().map(|&i| batch[i].is_ignored).collect::<Vec<_>>())
     .fetch_all(pool)
     .await?;
-    let mut is_new = vec![false; batch.len()];
-    for (ordinal,) in new {
-        is_new[ordinal as usize - 1] = true;
-    }
-    Ok(is_new)
+    let mut new: HashSet<(&str, &str)> =
+        inserted.iter().map(|(webhook_id, provider)| (webhook_id.as_str(), provider.as_str())).collect();
+    Ok(batch.iter().map(|d| new.remove(&(d.webhook_id.as_str(), d.provider))).collect())
 }

@@ -2,7 +2,7 @@
 //! them into commands, and operators decide on what it cannot. What no webhook told is asked for.
 //!
 //! Nothing unverified is stored, and nothing is answered with 200 before it is stored. Whether a
-//! message was seen before is decided by the inbox's unique constraint alone.
+//! message was seen before is decided by the inbox's unique index alone.
 
 mod apply;
 mod asked;

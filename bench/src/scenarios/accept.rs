@@ -20,7 +20,7 @@ use crate::wrk::{self, Request};
 
 const CONNECTIONS: u64 = 256;
 /// Requests that are signed before a round, for each second of it: more than either side can take.
-const PER_SECOND: u64 = 40_000;
+const PER_SECOND: u64 = 60_000;
 
 /// Verified, stored durably and answered, against a handler that verifies nothing and inserts one row
 /// for each request. Neither side works on what it has stored.
