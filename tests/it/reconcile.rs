@@ -22,6 +22,13 @@ async fn session(app: &TestApp, pledge: Uuid) -> Uuid {
     page.rsplit_once('/').unwrap().1.parse().unwrap()
 }
 
+/// Visits the payment page: Stripe's session.
+async fn stripe_session(app: &TestApp, pledge: Uuid) -> String {
+    let pay = app.request(Method::GET, &format!("/pay/{pledge}")).send().await.unwrap();
+    let page = pay.headers()["location"].to_str().unwrap();
+    page.rsplit_once('/').unwrap().1.to_owned()
+}
+
 /// The types of the messages that were made of answers, in their order.
 async fn asked(pool: &PgPool) -> Vec<String> {
     let sql = "select event_type from webhook_inbox where webhook_id like 'asked\\_%' order by inbox_id";
@@ -206,32 +213,58 @@ async fn what_stripe_never_told_is_found_too() {
     let app = TestApp::start_with(&flags).await;
     let campaign = app.campaign().await;
     let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
-    let pay = app.request(Method::GET, &format!("/pay/{pledge}")).send().await.unwrap();
-    let page = pay.headers()["location"].to_str().unwrap().to_owned();
-    let payment = stub.pay(page.rsplit_once('/').unwrap().1, "succeeded");
+    let payment = stub.pay(&stripe_session(&app, pledge).await, "requires_capture");
+    app.pledge_with_status(pledge, "authorized").await;
+    stub.capture(&payment);
     app.pledge_with_status(pledge, "captured").await;
     // Stripe has no message that says that a payment is settled.
     stub.settle(&payment);
     let holds = |(_, body): &(reqwest::StatusCode, Value)| body["status"] == "completed";
     let path = format!("/api/pledges/{pledge}");
     eventually(PATIENCE, async || app.get(&path).await, holds).await;
-    assert_eq!(asked(&app.pool).await, ["asked_captured", "asked_settled"]);
+    assert_eq!(asked(&app.pool).await, ["asked_authorized", "asked_captured", "asked_settled"]);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_under_way_delays_the_expiry() {
+    let stub = StripeStub::start().await;
+    let flags = stub.flags();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).chain([SOON, "--pledge-ttl=2s"]).collect();
+    let app = TestApp::start_with(&flags).await;
+    let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;
+    let payment = stub.pay(&stripe_session(&app, pledge).await, "processing");
+    let asked_after = checks(&app.pool).await + 4;
+    // Its time is over, and the provider has been asked since.
+    eventually(PATIENCE, async || checks(&app.pool).await, |checks| *checks >= asked_after).await;
+    status_stays(&app, pledge, "pending", 1_000).await;
+    stub.capture(&payment);
+    app.pledge_with_status(pledge, "captured").await;
     app.assert_verified().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_processes_share_the_questions() {
-    let app = TestApp::start_with(&[LATE]).await;
-    let other = TestApp::start_on(app.database_url.clone(), app.redis_url.clone(), &[LATE]).await;
+    const SESSIONS: i64 = 40;
+    let stub = StripeStub::start().await;
+    let flags = stub.flags();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).chain([LATE]).collect();
+    let app = TestApp::start_with(&flags).await;
+    let other = TestApp::start_on(app.database_url.clone(), app.redis_url.clone(), &flags).await;
     let campaign = app.campaign().await;
-    for n in 0..30 {
+    for n in 0..SESSIONS {
         let pledge = app.pledge(campaign, 1000 + n, "ada@example.org").await;
-        session(&app, pledge).await;
+        stripe_session(&app, pledge).await;
     }
+    // The questions of one process take longer than the other waits before it looks.
+    stub.answer_after(Duration::from_millis(2_500));
     ask_now(&app.pool).await;
-    eventually(PATIENCE, async || checks(&app.pool).await, |checks| *checks == 30).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(checks(&app.pool).await, 30);
+    let answered = async || -> i64 {
+        let sql = "select count(*) from payment_sessions where next_check_at > now() + interval '30 minutes'";
+        sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
+    };
+    eventually(2 * PATIENCE, answered, |answered| *answered == SESSIONS).await;
+    assert_eq!(checks(&app.pool).await, SESSIONS);
     drop(other);
 }
 
@@ -322,9 +355,7 @@ async fn replay_reconcile_reads_stripes_list() {
     let flags: Vec<&str> = flags.iter().map(String::as_str).chain([SOON]).collect();
     let app = TestApp::start_with(&flags).await;
     let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;
-    let pay = app.request(Method::GET, &format!("/pay/{pledge}")).send().await.unwrap();
-    let page = pay.headers()["location"].to_str().unwrap().to_owned();
-    stub.pay(page.rsplit_once('/').unwrap().1, "succeeded");
+    stub.pay(&stripe_session(&app, pledge).await, "succeeded");
     stub.foreign_payment();
     app.pledge_with_status(pledge, "captured").await;
     let base = stub.url.to_string();

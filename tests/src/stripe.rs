@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::extract::{Path, Query, RawForm, Request, State};
 use axum::http::{Method, StatusCode};
@@ -47,6 +48,8 @@ struct Books {
     answered: HashMap<String, (String, Fields, StatusCode, Value)>,
     asked: Vec<Asked>,
     is_down: bool,
+    /// How long each answer takes.
+    delay: Duration,
 }
 
 type Shared = Arc<Mutex<Books>>;
@@ -98,6 +101,10 @@ impl StripeStub {
         self.books().is_down = is_down;
     }
 
+    pub fn answer_after(&self, delay: Duration) {
+        self.books().delay = delay;
+    }
+
     /// The requests so far, those to a stub that is down included.
     pub fn asked(&self) -> Vec<Asked> {
         self.books().asked.clone()
@@ -142,6 +149,15 @@ impl StripeStub {
         });
         books.intents.insert(id.clone(), intent);
         id
+    }
+
+    /// Money that was reserved, or was on its way, is taken.
+    pub fn capture(&self, intent_id: &str) {
+        let mut books = self.books();
+        let intent = books.intents.get_mut(intent_id).unwrap();
+        intent["status"] = json!("succeeded");
+        intent["amount_capturable"] = json!(0);
+        intent["amount_received"] = intent["amount"].clone();
     }
 
     /// A payment of another business on the same account.
@@ -228,6 +244,8 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
 
 /// What Stripe asks of every request.
 async fn let_in(State(books): State<Shared>, request: Request, next: Next) -> Response {
+    let delay = books.lock().unwrap().delay;
+    tokio::time::sleep(delay).await;
     match refused(&books, &request) {
         Some(refusal) => refusal,
         None => next.run(request).await,

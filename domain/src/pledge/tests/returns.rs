@@ -513,6 +513,42 @@ fn reported_captures(start: &Pledge, facts: &[PaymentFact]) -> BTreeMap<PaymentI
     captures
 }
 
+/// Every order of some facts.
+fn permutations(facts: &[PaymentFact]) -> Vec<Vec<PaymentFact>> {
+    if facts.is_empty() {
+        return vec![vec![]];
+    }
+    let with_first = |first: usize| {
+        let rest = [&facts[..first], &facts[first + 1..]].concat();
+        let prepend = move |rest: Vec<PaymentFact>| [vec![facts[first].clone()], rest].concat();
+        permutations(&rest).into_iter().map(prepend)
+    };
+    (0..facts.len()).flat_map(with_first).collect()
+}
+
+#[test]
+fn every_order_of_a_payments_facts_comes_to_the_same() {
+    let facts = possible_facts(5000, &[(Return::Refund, 2000), (Return::Lost, 3000)]);
+    assert_eq!(facts.len(), 6);
+    for status in PledgeStatus::ALL {
+        for paid_before_by in ["a", "z"] {
+            let start = paid_by(status, paid_before_by, 5000);
+            let (expected, expected_figures) = run_adding_up(start.clone(), &facts);
+            for order in permutations(&facts) {
+                // Each is told twice, and again in another order.
+                let twice = order.iter().flat_map(|fact| vec![fact.clone(); 2]);
+                let told: Vec<_> = twice.chain(facts.iter().rev().cloned()).collect();
+                let (found, figures) = run_adding_up(start.clone(), &told);
+                assert_eq!(
+                    (&found.pledge, figures),
+                    (&expected.pledge, expected_figures),
+                    "{status}: {order:?}"
+                );
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
