@@ -324,6 +324,43 @@ mod tests {
         assert_eq!(problem(large).await, (413, "\"urn:careforall:problem:too-large\"".to_owned()));
     }
 
+    /// Lines of a log, shared with the test that reads them.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_cause_of_a_problem_is_in_the_log_and_not_in_the_answer() {
+        let lines = Lines::default();
+        let log = lines.clone();
+        let writer = move || log.clone();
+        let _logging = tracing::subscriber::set_default(
+            tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish(),
+        );
+        let broken = async || -> Problem { Problem::internal("a secret of ours") };
+        let down = async || -> Problem { Problem::unavailable("the ledger", "a secret of theirs") };
+        let router = Router::new().route("/broken", post(broken)).route("/down", post(down));
+        let app = harden(router, limits());
+        for (path, secret) in [("/broken", "a secret of ours"), ("/down", "a secret of theirs")] {
+            let answer = app.clone().oneshot(request(path, "")).await.unwrap();
+            let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(!String::from_utf8_lossy(&body).contains("secret"), "{body:?}");
+            let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let said = log.lines().find(|line| line.contains(secret)).expect("a line with the cause");
+            assert!(said.contains(&id) && said.contains(path), "{said}");
+        }
+    }
+
     #[tokio::test]
     async fn every_answer_has_an_id_and_unknown_paths_are_problems() {
         let app = harden(Router::new().route("/", get(async || "here")), limits());
