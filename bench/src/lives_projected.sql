@@ -24,9 +24,9 @@ select pledge_id, position,
 from happened;
 
 insert into pledges (pledge_id, campaign_id, donor_id, status, amount_minor, captured_minor, currency, anonymous,
-    created_at, updated_at, position)
+    created_at, updated_at, created_position, position)
 select pledge_id, campaign_id, donor_id, 'completed', 2500, 2500, 'EUR', false, at - interval '3000 seconds', at,
-    position
+    made, position
 from happened where stage = 3;
 
 insert into donations (position, pledge_id, campaign_id, donor_id, amount_minor, currency, anonymous, captured_at)

@@ -65,7 +65,7 @@ async fn accept_unapplied(
         .parse()
         .map_err(|error| Problem::new(ProblemKind::Malformed, format!("the payment's id {error}")))?;
     let accepted_as = state.id_key.accepted_pledge_id(PledgeId(id), &payment_id);
-    let donor = donor_of(state.ledger.pool(), id, accepted_as).await?;
+    let donor = donor_of(state.ledger.pool(), id).await?;
     let command = PledgeCommand::AcceptUnapplied { payment_id: payment_id.clone(), accepted_as };
     let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
     let executed = state
@@ -87,14 +87,13 @@ async fn accept_unapplied(
 }
 
 /// The personal data of a pledge's donor, for another pledge of theirs; none once it was erased.
-async fn donor_of(pool: &PgPool, id: Uuid, accepted_as: PledgeId) -> Result<Option<PledgeDonor>, Problem> {
+async fn donor_of(pool: &PgPool, id: Uuid) -> Result<Option<PledgeDonor>, Problem> {
     let row: Option<(Uuid, Option<String>, String)> =
         sqlx::query_as("select donor_id, name, email from pledge_donor_of($1)")
             .bind(id)
             .fetch_optional(pool)
             .await?;
     Ok(row.map(|(donor_id, name, email)| PledgeDonor {
-        pledge_id: accepted_as.0,
         donor_id,
         name,
         email,

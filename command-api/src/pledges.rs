@@ -98,14 +98,13 @@ fn optional_text<const MAX: usize>(
 
 impl PledgeRequest {
     fn fingerprint(&self, id_key: &IdKey) -> String {
-        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         id_key.fingerprint(&[
             &self.campaign_id.to_string(),
             &self.amount.amount_minor().to_string(),
             self.amount.currency().code(),
-            &self.anonymous.to_string(),
-            &text(self.name.as_ref().map(Text::as_str)),
-            &text(self.message.as_ref().map(Text::as_str)),
+            if self.anonymous { "true" } else { "false" },
+            self.name.as_ref().map_or("", Text::as_str),
+            self.message.as_ref().map_or("", Text::as_str),
         ])
     }
 
@@ -118,9 +117,8 @@ impl PledgeRequest {
         }
     }
 
-    fn donor(&self, pledge_id: PledgeId, donor_id: DonorId) -> PledgeDonor {
+    fn donor(&self, donor_id: DonorId) -> PledgeDonor {
         PledgeDonor {
-            pledge_id: pledge_id.0,
             donor_id: donor_id.0,
             name: self.name.as_ref().map(ToString::to_string),
             email: self.email.as_str().to_owned(),
@@ -202,7 +200,7 @@ async fn make(
     let command = request.command(donor_id);
     for _ in 0..=MAX_RETRIES {
         let condition = open.condition_for(request.campaign_id, request.amount, Utc::now()).await?;
-        let donor = request.donor(pledge_id, donor_id);
+        let donor = request.donor(donor_id);
         let made = state
             .ledger
             .create::<Pledge>(

@@ -38,19 +38,20 @@ pub struct NewEvent {
 }
 
 /// Events that go to one stream, at the sequence that the command saw.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct StreamEvents {
     /// The stream, and where its caller saw its end.
     pub stream: Condition,
     /// The events, at least one.
     pub events: Vec<NewEvent>,
+    /// The personal data behind the first of them, if it makes a pledge.
+    pub donor: Option<PledgeDonor>,
 }
 
-/// The personal data behind a new pledge, stored in the same transaction but not in the ledger.
+/// The personal data behind a new pledge, stored in the same transaction but not in the ledger: at the
+/// position of the event that makes the pledge.
 #[derive(Clone)]
 pub struct PledgeDonor {
-    /// The pledge.
-    pub pledge_id: Uuid,
     /// The donor's pseudonym.
     pub donor_id: Uuid,
     /// The name to thank by.
@@ -70,8 +71,6 @@ pub struct Append {
     pub streams: Vec<StreamEvents>,
     /// Other streams that the decision rests on.
     pub conditions: Vec<Condition>,
-    /// The personal data behind a new pledge.
-    pub donor: Option<PledgeDonor>,
 }
 
 impl Append {
@@ -257,7 +256,7 @@ async fn recognise_repeated(
     let (mut index, mut types, mut ids, mut sequences, mut command_ids) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (i, (command, outcome)) in commands.iter().zip(outcomes.iter()).enumerate() {
-        if let (Err(_), Some(StreamEvents { stream, events })) = (outcome, command.streams.last()) {
+        if let (Err(_), Some(StreamEvents { stream, events, .. })) = (outcome, command.streams.last()) {
             index.push(i as i64);
             types.push(stream.aggregate_type);
             ids.push(stream.aggregate_id.to_string());
@@ -355,8 +354,8 @@ struct Columns<'a> {
     event_versions: Vec<&'a str>,
     event_payloads: Vec<&'a str>,
     event_metadata: Vec<&'a str>,
-    donor_commands: Vec<i32>,
-    donor_pledge_ids: Vec<Uuid>,
+    /// The places of events in the batch, from 1.
+    donor_events: Vec<i32>,
     donor_ids: Vec<Uuid>,
     donor_names: Vec<Option<&'a str>>,
     donor_emails: Vec<&'a str>,
@@ -407,7 +406,14 @@ impl<'a> Columns<'a> {
     }
 
     fn push(&mut self, number: i32, command: &'a Append) {
-        for StreamEvents { stream, events } in &command.streams {
+        for StreamEvents { stream, events, donor } in &command.streams {
+            if let Some(donor) = donor {
+                self.donor_events.push(self.event_commands.len() as i32 + 1);
+                self.donor_ids.push(donor.donor_id);
+                self.donor_names.push(donor.name.as_deref());
+                self.donor_emails.push(&donor.email);
+                self.donor_messages.push(donor.message.as_deref());
+            }
             for (sequence, event) in (stream.sequence + 1..).zip(events) {
                 self.event_commands.push(number);
                 self.event_aggregate_types.push(stream.aggregate_type);
@@ -419,21 +425,13 @@ impl<'a> Columns<'a> {
                 self.event_metadata.push(&event.metadata);
             }
         }
-        if let Some(donor) = &command.donor {
-            self.donor_commands.push(number);
-            self.donor_pledge_ids.push(donor.pledge_id);
-            self.donor_ids.push(donor.donor_id);
-            self.donor_names.push(donor.name.as_deref());
-            self.donor_emails.push(&donor.email);
-            self.donor_messages.push(donor.message.as_deref());
-        }
     }
 
     /// One statement outside of any transaction block: it commits by itself, in one round trip.
     async fn append(self, session: &mut PgConnection) -> Result<AppendedBatch, sqlx::Error> {
         sqlx::query_as(
             "select position_before, appended_at, refused from ledger_append(
-                 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+                 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         )
         .bind(self.condition_types)
         .bind(self.condition_ids)
@@ -448,8 +446,7 @@ impl<'a> Columns<'a> {
         .bind(self.event_versions)
         .bind(self.event_payloads)
         .bind(self.event_metadata)
-        .bind(self.donor_commands)
-        .bind(self.donor_pledge_ids)
+        .bind(self.donor_events)
         .bind(self.donor_ids)
         .bind(self.donor_names)
         .bind(self.donor_emails)

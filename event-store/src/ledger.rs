@@ -172,8 +172,9 @@ impl Ledger {
         let stream = StreamEvents {
             stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence },
             events: new_events.collect::<Result<_, _>>().map_err(not_json)?,
+            donor: None,
         };
-        self.append(Append { command_id, streams: vec![stream], conditions: vec![], donor: None }).await
+        self.append(Append { command_id, streams: vec![stream], conditions: vec![] }).await
     }
 
     /// Makes an aggregate under a fresh or derived id, without loading it first: if it is there
@@ -276,9 +277,10 @@ impl Ledger {
             apply(&mut loaded.aggregate, &events);
             let new = Loaded { aggregate: A::default(), sequence: 0 };
             let created = create(&loaded.aggregate).and_then(|create| new.aggregate.decide(&create));
-            let new_stream = Self::prepare(new_id, &new, &created.map_err(ExecuteError::Rule)?, &metadata)?;
-            let streams = vec![stream, new_stream];
-            let append = Append { command_id, streams, conditions: vec![], donor: donor.clone() };
+            let mut new_stream =
+                Self::prepare(new_id, &new, &created.map_err(ExecuteError::Rule)?, &metadata)?;
+            new_stream.donor = donor.clone();
+            let append = Append { command_id, streams: vec![stream, new_stream], conditions: vec![] };
             match self.append(append).await {
                 Err(AppendError::Conflict) if retries < MAX_RETRIES => retries += 1,
                 Err(error) => return Err(error.into()),
@@ -305,6 +307,7 @@ impl Ledger {
         Ok(StreamEvents {
             stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence: loaded.sequence },
             events: events.collect::<Result<_, _>>().map_err(not_json)?,
+            donor: None,
         })
     }
 
@@ -318,8 +321,9 @@ impl Ledger {
         donor: Option<PledgeDonor>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
         let (command_id, metadata) = of_new_command(metadata);
-        let stream = Self::prepare(id, &loaded, &events, &metadata)?;
-        let append = Append { command_id, streams: vec![stream], conditions, donor };
+        let mut stream = Self::prepare(id, &loaded, &events, &metadata)?;
+        stream.donor = donor;
+        let append = Append { command_id, streams: vec![stream], conditions };
         let Appended { position, recorded_at } = self.append(append).await?;
         apply(&mut loaded.aggregate, &events);
         Ok(Executed { aggregate: loaded.aggregate, events, position, recorded_at })

@@ -70,9 +70,12 @@ impl PersistedEventRepository for LedgerRepository {
         let stream = Condition { aggregate_type: A::TYPE, aggregate_id, sequence: first.sequence as i64 - 1 };
         let append = Append {
             command_id: Uuid::now_v7(),
-            streams: vec![StreamEvents { stream, events: events.iter().map(new_event).collect() }],
+            streams: vec![StreamEvents {
+                stream,
+                events: events.iter().map(new_event).collect(),
+                donor: None,
+            }],
             conditions: Vec::new(),
-            donor: None,
         };
         self.ledger.append(append).await.map(drop).map_err(|error| match error {
             AppendError::Conflict => PersistenceError::OptimisticLockError,

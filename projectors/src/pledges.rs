@@ -75,8 +75,8 @@ async fn insert_created(connection: &mut PgConnection, events: &PledgeEvents<'_>
     }
     sqlx::query(
         "insert into pledges (pledge_id, campaign_id, donor_id, status, amount_minor, currency, anonymous,
-             created_at, updated_at, position)
-         select id, campaign, donor, 'pending', amount, currency, anonymous, instant, instant, position
+             created_at, updated_at, created_position, position)
+         select id, campaign, donor, 'pending', amount, currency, anonymous, instant, instant, position, position
          from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::bool[],
                  $7::timestamptz[], $8::bigint[])
              as c (id, campaign, donor, amount, currency, anonymous, instant, position)",

@@ -76,7 +76,7 @@ async fn list_donations(
              case when not d.anonymous then g.name end as donor_name
          from donations d
          join pledges p using (pledge_id)
-         left join pledge_donors g using (pledge_id)
+         left join pledge_donors g on g.position = p.created_position
          where d.campaign_id = $1 and ($2::bigint is null or d.position < $2)
              and p.refunded_minor + p.charged_back_minor < d.amount_minor
          order by d.position desc

@@ -148,7 +148,7 @@ macro_rules! donations {
         d.anonymous, case when not d.anonymous then g.name end as donor_name, g.message
     from donations d
     join pledges p using (pledge_id)
-    left join pledge_donors g using (pledge_id)
+    left join pledge_donors g on g.position = p.created_position
     ",
             $rest
         )
@@ -223,7 +223,7 @@ macro_rules! pledges {
         case when not p.anonymous then g.name end as donor_name, g.message,
         p.created_at, p.updated_at, p.position
     from pledges p
-    left join pledge_donors g using (pledge_id)
+    left join pledge_donors g on g.position = p.created_position
     ",
             $rest
         )

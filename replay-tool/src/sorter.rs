@@ -339,11 +339,13 @@ struct PieceReader<'a> {
     at: usize,
     key: usize,
     value: usize,
+    /// The first bytes of its key: most comparisons need no more.
+    prefix: u64,
 }
 
 impl<'a> PieceReader<'a> {
     fn new(file: &'a File, piece: Piece) -> Self {
-        Self { file, rest: piece, buffer: Vec::new(), at: 0, key: 0, value: 0 }
+        Self { file, rest: piece, buffer: Vec::new(), at: 0, key: 0, value: 0, prefix: 0 }
     }
 
     fn key(&self) -> &[u8] {
@@ -367,6 +369,7 @@ impl<'a> PieceReader<'a> {
         self.at += 8;
         (self.key, self.value) = ((lengths >> 32) as usize, (lengths & 0xffff_ffff) as usize);
         self.need(self.key + self.value)?;
+        self.prefix = prefix(self.key());
         Ok(true)
     }
 
@@ -390,7 +393,7 @@ impl<'a> PieceReader<'a> {
 /// A heap gives its greatest first, so the smallest key is the greatest.
 impl Ord for PieceReader<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.key().cmp(self.key())
+        other.prefix.cmp(&self.prefix).then_with(|| other.key().cmp(self.key()))
     }
 }
 

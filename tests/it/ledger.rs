@@ -12,8 +12,8 @@ use domain::{
     PledgeEvent,
 };
 use event_store::{
-    Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, StreamEvents,
-    read_after, read_stream,
+    Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, PledgeDonor,
+    StreamEvents, read_after, read_stream,
 };
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -51,8 +51,8 @@ fn append(id: Uuid, sequence: i64, event_type: &str) -> Append {
         metadata: format!(r#"{{"command_id":"{command_id}"}}"#),
     };
     let stream = Condition { aggregate_type: "thing", aggregate_id: id, sequence };
-    let streams = vec![StreamEvents { stream, events: vec![event] }];
-    Append { command_id, streams, conditions: vec![], donor: None }
+    let streams = vec![StreamEvents { stream, events: vec![event], donor: None }];
+    Append { command_id, streams, conditions: vec![] }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,6 +74,38 @@ async fn a_bad_row_and_a_conflict_fail_none_of_their_neighbours() {
         }
     }
     assert_eq!(event_store::head(ledger.pool()).await.unwrap(), 41);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn personal_data_stands_at_its_own_event_whatever_else_is_in_the_batch() {
+    let ledger = ledger().await;
+    let taken = Uuid::new_v4();
+    ledger.append(append(taken, 0, "First")).await.unwrap();
+    let of_a_donor = |id: Uuid| {
+        let mut command = append(id, 0, "Made");
+        let email = format!("{id}@example.org");
+        let donor = PledgeDonor { donor_id: Uuid::new_v4(), name: None, email, message: None };
+        command.streams[0].donor = Some(donor);
+        command
+    };
+    let mut commands: Vec<Append> = (0..40).map(|_| of_a_donor(Uuid::new_v4())).collect();
+    let mut on_two_streams = append(Uuid::new_v4(), 0, "Without");
+    on_two_streams.streams.extend(of_a_donor(Uuid::new_v4()).streams);
+    commands.insert(10, on_two_streams);
+    commands.insert(20, of_a_donor(taken));
+    let outcomes = join_all(commands.into_iter().map(|command| ledger.append(command))).await;
+    for (n, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(outcome.is_err(), n == 20, "{n}: {outcome:?}");
+    }
+    let kept: Vec<(String, String)> =
+        sqlx::query_as("select e.aggregate_id, d.email from pledge_donors d join events e using (position)")
+            .fetch_all(ledger.pool())
+            .await
+            .unwrap();
+    assert_eq!(kept.len(), 41);
+    for (id, email) in kept {
+        assert_eq!(email, format!("{id}@example.org"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,9 +69,8 @@ async fn an_event_that_is_not_understood_stops_those_that_need_it_and_no_other()
     let stream = Condition { aggregate_type: "pledge", aggregate_id: Uuid::new_v4(), sequence: 0 };
     let append = Append {
         command_id: Uuid::new_v4(),
-        streams: vec![StreamEvents { stream, events: vec![event] }],
+        streams: vec![StreamEvents { stream, events: vec![event], donor: None }],
         conditions: vec![],
-        donor: None,
     };
     Ledger::start(pool.clone()).append(append).await.unwrap();
     app.pledge(campaign, 5000, "ada@example.org").await;

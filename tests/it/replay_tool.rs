@@ -91,8 +91,10 @@ async fn every_changed_row_in_a_read_table_is_named() {
         ("update pledges set amount_minor = 1 where status = 'completed'", "pledges: amount_minor of"),
         ("update pledges set updated_at = now()", "pledges: updated_at of"),
         (
-            "insert into pledges select gen_random_uuid(), campaign_id, donor_id, status, amount_minor,
-                 captured_minor, currency, anonymous, created_at, updated_at, position from pledges limit 1",
+            "insert into pledges (pledge_id, campaign_id, donor_id, status, amount_minor, currency, anonymous,
+                 created_at, updated_at, created_position, position)
+             select gen_random_uuid(), campaign_id, donor_id, status, amount_minor, currency, anonymous,
+                 created_at, updated_at, created_position, position from pledges limit 1",
             "is not in the ledger",
         ),
         (

@@ -31,14 +31,14 @@ async fn seed(pool: &PgPool, pledges: i64) {
         insert into campaign_totals (campaign_id, published, currency, goal_minor, raised_minor, position, as_of)
         select campaign_id, true, currency, goal_minor, position * 7 % 100000, position, now() from campaigns;
         insert into pledges (pledge_id, campaign_id, donor_id, status, amount_minor, captured_minor, currency,
-            anonymous, created_at, updated_at, position)
+            anonymous, created_at, updated_at, created_position, position)
         select pg_temp.id('pledge', n), pg_temp.campaign(n, CAMPAIGNS), pg_temp.id('donor', n % 50000),
             case when n % 100 = 0 then 'expired' when n % 5 = 0 then 'pending' else 'completed' end, 1000 + n % 9000,
             case when n % 5 <> 0 then 1000 + n % 9000 end, 'EUR', n % 7 = 0,
-            now() - n * interval '1 second', now(), n * 4
+            now() - n * interval '1 second', now(), n * 4 - 3, n * 4
         from generate_series(1, PLEDGES) n;
-        insert into pledge_donors (pledge_id, donor_id, name, email, message)
-        select pledge_id, donor_id, 'Ada Lovelace', 'ada@example.org', 'With love, for water and for schools'
+        insert into pledge_donors (position, donor_id, name, email, message)
+        select created_position, donor_id, 'Ada Lovelace', 'ada@example.org', 'With love, for water and for schools'
         from pledges;
         insert into pledge_history (pledge_id, position, event_type, status, amount_minor, recorded_at)
         select pledge_id, position + k, 'PledgeCreated', 'pending', amount_minor, created_at

@@ -93,12 +93,12 @@ async fn receive(
 async fn store(
     provider: &dyn Provider,
     inbox: &GroupCommit<InboxWriter>,
-    request: Request,
+    mut request: Request,
 ) -> Result<Received, Problem> {
-    let headers = request.headers().clone();
+    let headers = std::mem::take(request.headers_mut());
     let bytes = read_body(request).await?;
     let message = provider.verify_and_parse(&headers, &bytes, Utc::now()).map_err(message_problem)?;
-    let body = std::str::from_utf8(&bytes).map_err(malformed)?.to_owned();
+    let body = String::from_utf8(bytes.into()).map_err(malformed)?;
     let pledge_id = match &message.notice {
         Notice::Facts { pledge_id, .. } => Some(pledge_id.0),
         Notice::Unaddressed { .. } | Notice::Payout { .. } | Notice::Ignored => None,

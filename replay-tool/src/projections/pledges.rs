@@ -34,6 +34,7 @@ pub(super) const AUDITED: Audited = Audited {
                 ("anonymous", Kind::Bool),
                 ("created_at", Kind::Time),
                 ("updated_at", Kind::Time),
+                ("created_position", Kind::Int),
                 ("position", Kind::Int),
             ],
         },
@@ -139,6 +140,7 @@ impl Projection for Pledges {
                 .push(record.anonymous)
                 .push(settled.first.recorded_at)
                 .push(settled.last.recorded_at)
+                .push(settled.first.position)
                 .push(settled.last.position)
         })?;
         for (payment_id, at) in &self.held_apart {
