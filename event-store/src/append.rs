@@ -8,6 +8,7 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::group_commit::{BatchWriter, QueueError};
+use crate::own_connection::{OwnConnection, is_transient};
 
 /// How often a batch is tried again when the database goes away, and the first pause.
 const RECONNECT_TRIES: u32 = 5;
@@ -111,17 +112,25 @@ pub enum AppendError {
     Queue(#[from] QueueError),
 }
 
-/// Writes batches of commands, all on one connection: its server process keeps the plans and the
-/// pages that the next batch needs.
+/// The session for appends keeps the plans that it made while the table was small: these settings leave
+/// it no choice but the index, which is right at any size. Making a plan for each batch, or compiling
+/// one, takes longer than running it.
+const SETTINGS: [(&str, &str); 5] = [
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+];
+
+/// Writes batches of commands.
 pub(crate) struct Appender {
-    pool: PgPool,
-    /// None before the first batch, and after an error until the next try.
-    connection: Option<PgConnection>,
+    session: OwnConnection,
 }
 
 impl Appender {
     pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool, connection: None }
+        Self { session: OwnConnection::new(pool, &SETTINGS) }
     }
 }
 
@@ -186,31 +195,8 @@ impl Appender {
         &mut self,
         commands: &[&Append],
     ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => open_session(&self.pool).await?,
-        };
-        let outcomes = append_checking_late(&mut connection, commands).await;
-        if !outcomes.as_ref().is_err_and(is_transient) {
-            self.connection = Some(connection);
-        }
-        outcomes
+        self.session.run(async |session| append_checking_late(session, commands).await).await
     }
-}
-
-/// A session for appends alone. It keeps the plans that it made while the table was small: these
-/// settings leave it no choice but the index, which is right at any size. Making a plan for each
-/// batch, or compiling one, takes longer than running it.
-async fn open_session(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
-    let mut session = pool.acquire().await?.detach();
-    sqlx::query(
-        "select set_config(name, value, false)
-         from (values ('jit', 'off'), ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'),
-             ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off')) as settings (name, value)",
-    )
-    .execute(&mut session)
-    .await?;
-    Ok(session)
 }
 
 /// Appends in the hope that no stream has moved on, which the unique index watches over without
@@ -297,18 +283,6 @@ fn conflicts_within(batch: &[Append]) -> HashSet<usize> {
         }
     }
     late
-}
-
-/// Whether the same statement may succeed a moment later: the connection is gone, the statement took
-/// too long, or the server is starting, stopping or short of connections. Classes and codes of Postgres's appendix A.
-fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(database) => database
-            .code()
-            .is_some_and(|code| ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class))),
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
-        _ => false,
-    }
 }
 
 fn refused_or_unavailable(error: &sqlx::Error) -> AppendError {

@@ -1,7 +1,9 @@
 //! Many callers, one write: whatever waits while one batch is written goes into the next.
 
 use std::future::Future;
+use std::thread;
 
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes batches for a [`GroupCommit`].
@@ -12,17 +14,22 @@ pub trait BatchWriter: Send + 'static {
     type Outcome: Send + 'static;
 
     /// Writes `batch` and says what became of each item, in the same order.
-    fn write(&mut self, batch: Vec<Self::Item>) -> impl Future<Output = Vec<Self::Outcome>> + Send;
+    fn write(&mut self, batch: Vec<Self::Item>) -> impl Future<Output = Vec<Self::Outcome>>;
 }
 
-/// A bounded queue in front of one [`BatchWriter`] task.
+/// A bounded queue in front of one [`BatchWriter`], which has a thread of its own: among the tasks that
+/// serve requests, the database's answer would wait behind whatever they have to do, and the database
+/// for the next batch.
 ///
 /// No timer is involved: while a batch is in flight the next one gathers by itself. A caller that
-/// stops waiting changes nothing about what is written. The task ends, after writing what is
+/// stops waiting changes nothing about what is written. The thread ends, after writing what is
 /// still queued, when every clone is dropped.
 pub struct GroupCommit<W: BatchWriter> {
-    queue: mpsc::Sender<(W::Item, oneshot::Sender<W::Outcome>)>,
+    queue: mpsc::Sender<Waiting<W>>,
 }
+
+/// An item, and who waits for what becomes of it.
+type Waiting<W> = (<W as BatchWriter>::Item, oneshot::Sender<<W as BatchWriter>::Outcome>);
 
 impl<W: BatchWriter> Clone for GroupCommit<W> {
     fn clone(&self) -> Self {
@@ -42,22 +49,17 @@ pub enum QueueError {
 }
 
 impl<W: BatchWriter> GroupCommit<W> {
-    /// Starts the writer's task. At most `max_waiting` items wait, at most `max_batch` are written
-    /// at once.
-    pub fn start(mut writer: W, max_waiting: usize, max_batch: usize) -> Self {
-        let (queue, mut waiting) = mpsc::channel::<(W::Item, oneshot::Sender<W::Outcome>)>(max_waiting);
-        tokio::spawn(async move {
-            let mut taken = Vec::with_capacity(max_batch);
-            while waiting.recv_many(&mut taken, max_batch).await > 0 {
-                let (items, callers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
-                let outcomes = writer.write(items).await;
-                debug_assert_eq!(outcomes.len(), callers.len());
-                for (caller, outcome) in callers.into_iter().zip(outcomes) {
-                    // A caller that has gone away no longer wants to know.
-                    let _ = caller.send(outcome);
-                }
-            }
-        });
+    /// Starts the writer's thread. At most `max_waiting` items wait, at most `max_batch` are written
+    /// at once. Where the system refuses the thread, the log says so and every item is refused.
+    pub fn start(writer: W, max_waiting: usize, max_batch: usize) -> Self {
+        let (queue, waiting) = mpsc::channel(max_waiting);
+        let write = move || match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(write_all(writer, waiting, max_batch)),
+            Err(error) => tracing::error!(%error, "nothing can be written"),
+        };
+        if let Err(error) = thread::Builder::new().name("group-commit".to_owned()).spawn(write) {
+            tracing::error!(%error, "nothing can be written");
+        }
         Self { queue }
     }
 
@@ -75,6 +77,19 @@ impl<W: BatchWriter> GroupCommit<W> {
     }
 }
 
+async fn write_all<W: BatchWriter>(mut writer: W, mut waiting: mpsc::Receiver<Waiting<W>>, max_batch: usize) {
+    let mut taken = Vec::with_capacity(max_batch);
+    while waiting.recv_many(&mut taken, max_batch).await > 0 {
+        let (items, callers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
+        let outcomes = writer.write(items).await;
+        debug_assert_eq!(outcomes.len(), callers.len());
+        for (caller, outcome) in callers.into_iter().zip(outcomes) {
+            // A caller that has gone away no longer wants to know.
+            let _ = caller.send(outcome);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +98,7 @@ mod tests {
 
     /// Doubles its items once a permit allows it, and remembers the sizes of its batches.
     struct Doubler {
+        entered: Arc<Semaphore>,
         permits: Arc<Semaphore>,
         batches: Arc<Mutex<Vec<usize>>>,
     }
@@ -92,6 +108,7 @@ mod tests {
         type Outcome = u32;
 
         async fn write(&mut self, batch: Vec<u32>) -> Vec<u32> {
+            self.entered.add_permits(1);
             self.permits.acquire().await.unwrap().forget();
             self.batches.lock().unwrap().push(batch.len());
             batch.into_iter().map(|n| n * 2).collect()
@@ -100,17 +117,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_goes_together_up_to_the_limits() {
-        let permits = Arc::new(Semaphore::new(0));
+        let (entered, permits) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let batches = Arc::new(Mutex::new(Vec::new()));
-        let commit = GroupCommit::start(Doubler { permits: permits.clone(), batches: batches.clone() }, 5, 4);
+        let doubler =
+            Doubler { entered: entered.clone(), permits: permits.clone(), batches: batches.clone() };
+        let commit = GroupCommit::start(doubler, 5, 4);
         let submit = |n: u32| {
             let commit = commit.clone();
             tokio::spawn(async move { commit.submit(n).await })
         };
 
         let first = submit(1);
-        tokio::task::yield_now().await; // the first is taken, and waits for its permit
-        tokio::task::yield_now().await;
+        entered.acquire().await.unwrap().forget(); // the first is taken, and waits for its permit
         let rest: Vec<_> = (2..=6).map(submit).collect();
         tokio::task::yield_now().await;
         assert_eq!(commit.submit(7).await, Err(QueueError::Full));

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use event_store::{BatchWriter, GroupCommit};
+use event_store::{BatchWriter, GroupCommit, OwnConnection, is_transient};
 use service::Problem;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 const MAX_WAITING: usize = 4_096;
@@ -24,11 +24,11 @@ pub(crate) struct Delivery {
 }
 
 pub(crate) struct InboxWriter {
-    pool: PgPool,
+    session: OwnConnection,
 }
 
 pub(crate) fn start_writer(pool: PgPool) -> GroupCommit<InboxWriter> {
-    GroupCommit::start(InboxWriter { pool }, MAX_WAITING, MAX_BATCH)
+    GroupCommit::start(InboxWriter { session: OwnConnection::new(pool, &[]) }, MAX_WAITING, MAX_BATCH)
 }
 
 impl BatchWriter for InboxWriter {
@@ -37,24 +37,36 @@ impl BatchWriter for InboxWriter {
     type Outcome = Result<bool, Problem>;
 
     async fn write(&mut self, batch: Vec<Delivery>) -> Vec<Self::Outcome> {
-        insert_bisecting(&self.pool, &batch).await
+        self.insert_bisecting(&batch).await
     }
 }
 
-/// Inserts a batch; if the database refuses one of its messages, halves it until that one stands
-/// alone, so that it fails none of its neighbours.
-async fn insert_bisecting(pool: &PgPool, batch: &[Delivery]) -> Vec<Result<bool, Problem>> {
-    match insert(pool, batch).await {
-        Ok(new) => new.into_iter().map(Ok).collect(),
-        Err(sqlx::Error::Database(_)) if batch.len() > 1 => {
-            let (left, right) = batch.split_at(batch.len() / 2);
-            let mut outcomes = Box::pin(insert_bisecting(pool, left)).await;
-            outcomes.extend(Box::pin(insert_bisecting(pool, right)).await);
-            outcomes
+impl InboxWriter {
+    /// Inserts a batch; if the database refuses one of its messages, halves it until that one stands
+    /// alone, so that it fails none of its neighbours.
+    async fn insert_bisecting(&mut self, batch: &[Delivery]) -> Vec<Result<bool, Problem>> {
+        match self.insert(batch).await {
+            Ok(new) => new.into_iter().map(Ok).collect(),
+            Err(sqlx::Error::Database(_)) if batch.len() > 1 => {
+                let (left, right) = batch.split_at(batch.len() / 2);
+                let mut outcomes = Box::pin(self.insert_bisecting(left)).await;
+                outcomes.extend(Box::pin(self.insert_bisecting(right)).await);
+                outcomes
+            }
+            Err(error) => {
+                let problem = Problem::from(error);
+                batch.iter().map(|_| Err(problem.clone())).collect()
+            }
         }
-        Err(error) => {
-            let problem = Problem::from(error);
-            batch.iter().map(|_| Err(problem.clone())).collect()
+    }
+
+    /// A connection that broke while nothing came is noticed when it is used: then once more, on a new
+    /// one. Whatever did get in before is found, and not new any more.
+    async fn insert(&mut self, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
+        let mut insert = async || self.session.run(async |session| insert(session, batch).await).await;
+        match insert().await {
+            Err(error) if is_transient(&error) => insert().await,
+            result => result,
         }
     }
 }
@@ -65,7 +77,7 @@ async fn insert_bisecting(pool: &PgPool, batch: &[Delivery]) -> Vec<Result<bool,
 /// A message that another process is inserting is waited for. Every batch therefore goes in by the
 /// order of the ids, so that no two processes ever wait for each other; those who arrive together have
 /// no order of their own.
-async fn insert(pool: &PgPool, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
+async fn insert(session: &mut PgConnection, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
     let mut order: Vec<usize> = (0..batch.len()).collect();
     order.sort_by_key(|&i| (&batch[i].webhook_id, batch[i].provider));
     let column = |of: fn(&Delivery) -> &str| order.iter().map(|&i| of(&batch[i])).collect::<Vec<_>>();
@@ -86,7 +98,7 @@ async fn insert(pool: &PgPool, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Er
     .bind(order.iter().map(|&i| batch[i].pledge_id).collect::<Vec<_>>())
     .bind(column(|d| &d.body))
     .bind(order.iter().map(|&i| batch[i].is_ignored).collect::<Vec<_>>())
-    .fetch_all(pool)
+    .fetch_all(session)
     .await?;
     let mut new: HashSet<(&str, &str)> =
         inserted.iter().map(|(webhook_id, provider)| (webhook_id.as_str(), provider.as_str())).collect();
