@@ -32,15 +32,26 @@ impl Stage {
             .prefix("data-")
             .tempdir_in(parent)
             .with_context(|| format!("no temporary folder can be made in {}", parent.display()))?;
-        let postgres = EmbeddedPostgres::start(folder.path()).await?;
+        let postgres = EmbeddedPostgres::start_with(folder.path(), &[("min_wal_size", "2GB")]).await?;
         let redis = EmbeddedRedis::start(folder.path()).await?;
         let pool = open(postgres.url()).await?;
         let stage = Self { postgres, redis, pool, folder };
+        stage.age_log().await?;
         for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
             let value = stage.setting(setting).await?;
             ensure!(value == "on", "{setting} is {value}: without it nothing is durable");
         }
         Ok(stage)
+    }
+
+    /// Writes the files of Postgres's log once, so that it overwrites them from now on, as it does
+    /// wherever it has been in use for some hours. A new server fills each file with zeros first, and
+    /// whoever commits meanwhile waits for that.
+    async fn age_log(&self) -> anyhow::Result<()> {
+        let fill = "select pg_logical_emit_message(false, '', repeat('x', 16 * 1024 * 1024))
+            from generate_series(1, 120)";
+        sqlx::raw_sql(fill).execute(&self.pool).await.context("the log cannot be filled")?;
+        self.checkpoint().await
     }
 
     /// A setting of Postgres, as `show` says it.

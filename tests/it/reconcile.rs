@@ -206,6 +206,37 @@ async fn a_contradiction_found_by_asking_goes_to_a_person_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_about_another_pledge_is_not_believed() {
+    let app = TestApp::start_with(&[LATE]).await;
+    app.dial(json!({"loss_rate": 1.0})).await;
+    let campaign = app.campaign().await;
+    let ada = app.pledge(campaign, 5000, "ada@example.org").await;
+    let grace = app.pledge(campaign, 5000, "grace@example.org").await;
+    let paid = session(&app, ada).await;
+    session(&app, grace).await;
+    app.approve(paid).await;
+    app.reported(paid, "payment.captured").await;
+    // Each session is noted as the other pledge's.
+    let mix_up = async || {
+        sqlx::query("update payment_sessions set pledge_id = case pledge_id when $1 then $2 else $1 end")
+            .bind(ada)
+            .bind(grace)
+            .execute(&app.pool)
+            .await
+            .unwrap();
+    };
+    mix_up().await;
+    asked_times(&app.pool, 4).await;
+    assert_eq!(asked(&app.pool).await, Vec::<String>::new());
+    assert_eq!(ended(&app.pool).await, 0);
+    mix_up().await;
+    asked_times(&app.pool, 6).await;
+    app.totals_with(campaign, "/raised_minor", 5000).await;
+    assert_eq!(app.get(&format!("/api/pledges/{grace}")).await.1["status"], "pending");
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_stripe_never_told_is_found_too() {
     let stub = StripeStub::start().await;
     let flags = stub.flags();
