@@ -208,8 +208,8 @@ function response(status)
 end
 "#;
 
-// The requests are cut apart before the round: cutting and collecting what was cut off took as much of
-// the processor as sending. A thread that runs out of them says so, and its round gives no figure.
+// The requests are cut apart before the round, so that neither cutting nor collecting what was cut off
+// takes the processor away from it. A thread that runs out of them says so, and its round gives no figure.
 const SIGNED: &str = r#"
 local sent, count, requests = 0, 0, {}
 
