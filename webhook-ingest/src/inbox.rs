@@ -47,7 +47,7 @@ impl InboxWriter {
     async fn insert_bisecting(&mut self, batch: &[Delivery]) -> Vec<Result<bool, Problem>> {
         match self.insert(batch).await {
             Ok(new) => new.into_iter().map(Ok).collect(),
-            Err(sqlx::Error::Database(_)) if batch.len() > 1 => {
+            Err(error @ sqlx::Error::Database(_)) if batch.len() > 1 && !is_transient(&error) => {
                 let (left, right) = batch.split_at(batch.len() / 2);
                 let mut outcomes = Box::pin(self.insert_bisecting(left)).await;
                 outcomes.extend(Box::pin(self.insert_bisecting(right)).await);
