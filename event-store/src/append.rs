@@ -4,11 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
+use sqlx::{Encode, FromRow, PgConnection, PgPool, Postgres, Type};
 use uuid::Uuid;
 
 use crate::group_commit::{BatchWriter, QueueError};
 use crate::own_connection::{OwnConnection, is_transient};
+use crate::row_type;
 
 /// How often a batch is tried again when the database goes away, and the first pause.
 const RECONNECT_TRIES: u32 = 5;
@@ -112,17 +117,6 @@ pub enum AppendError {
     Queue(#[from] QueueError),
 }
 
-/// The session for appends keeps the plans that it made while the table was small: these settings leave
-/// it no choice but the index, which is right at any size. Making a plan for each batch, or compiling
-/// one, takes longer than running it.
-const SETTINGS: [(&str, &str); 5] = [
-    ("jit", "off"),
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-];
-
 /// Writes batches of commands.
 pub(crate) struct Appender {
     session: OwnConnection,
@@ -130,7 +124,7 @@ pub(crate) struct Appender {
 
 impl Appender {
     pub(crate) fn new(pool: PgPool) -> Self {
-        Self { session: OwnConnection::new(pool, &SETTINGS) }
+        Self { session: OwnConnection::new(pool) }
     }
 }
 
@@ -205,9 +199,9 @@ async fn append_checking_late(
     session: &mut PgConnection,
     commands: &[&Append],
 ) -> Result<Vec<Result<Appended, AppendError>>, sqlx::Error> {
-    let batch = match Columns::of(commands, Lookup::OtherStreams).append(session).await {
+    let batch = match Rows::of(commands, Lookup::OtherStreams).append(session).await {
         Err(error) if stream_has_moved_on(&error) => {
-            Columns::of(commands, Lookup::AllStreams).append(session).await?
+            Rows::of(commands, Lookup::AllStreams).append(session).await?
         }
         batch => batch?,
     };
@@ -311,29 +305,72 @@ struct AppendedBatch {
     refused: Option<Vec<i32>>,
 }
 
-/// A batch turned into the arrays that `ledger_append` takes, one row per condition, event and
-/// donor; commands and conditions are numbered from 1.
+/// A batch as `ledger_append` takes it. Commands, conditions and events are numbered from 1.
 #[derive(Default)]
-struct Columns<'a> {
-    condition_types: Vec<&'a str>,
-    condition_ids: Vec<String>,
-    condition_sequences: Vec<i64>,
+struct Rows<'a> {
+    conditions: Vec<ConditionRow<'a>>,
+    /// Which command rests on which condition.
     resting_commands: Vec<i32>,
     resting_conditions: Vec<i32>,
-    event_commands: Vec<i32>,
-    event_aggregate_types: Vec<&'a str>,
-    event_aggregate_ids: Vec<String>,
-    event_sequences: Vec<i64>,
-    event_types: Vec<&'a str>,
-    event_versions: Vec<&'a str>,
-    event_payloads: Vec<&'a str>,
-    event_metadata: Vec<&'a str>,
-    /// The places of events in the batch, from 1.
-    donor_events: Vec<i32>,
-    donor_ids: Vec<Uuid>,
-    donor_names: Vec<Option<&'a str>>,
-    donor_emails: Vec<&'a str>,
-    donor_messages: Vec<Option<&'a str>>,
+    events: Vec<EventRow<'a>>,
+    donors: Vec<DonorRow<'a>>,
+}
+
+/// The type `ledger_condition`.
+#[derive(sqlx::Encode)]
+struct ConditionRow<'a> {
+    aggregate_type: &'a str,
+    aggregate_id: String,
+    sequence: i64,
+}
+
+/// The type `ledger_event`.
+#[derive(sqlx::Encode)]
+struct EventRow<'a> {
+    command: i32,
+    aggregate_type: &'a str,
+    aggregate_id: String,
+    sequence: i64,
+    event_type: &'a str,
+    event_version: &'a str,
+    payload: JsonText<'a>,
+    metadata: JsonText<'a>,
+}
+
+/// The type `ledger_donor`.
+#[derive(sqlx::Encode)]
+struct DonorRow<'a> {
+    event: i32,
+    donor_id: Uuid,
+    name: Option<&'a str>,
+    email: &'a str,
+    message: Option<&'a str>,
+}
+
+row_type!(ConditionRow, "ledger_condition");
+row_type!(EventRow, "ledger_event");
+row_type!(DonorRow, "ledger_donor");
+
+/// A text that is JSON already.
+struct JsonText<'a>(&'a str);
+
+/// The type `json`, whose number is the same in every Postgres (its `pg_type.dat`).
+const JSON: Oid = Oid(114);
+
+impl Type<Postgres> for JsonText<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(JSON)
+    }
+}
+
+impl Encode<'_, Postgres> for JsonText<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <&str as Encode<Postgres>>::encode(self.0, buffer)
+    }
+
+    fn size_hint(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// Which streams of a command are looked up before it is appended.
@@ -345,18 +382,18 @@ enum Lookup {
     AllStreams,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> Rows<'a> {
     fn of(commands: &[&'a Append], lookup: Lookup) -> Self {
-        let mut columns = Self::default();
+        let mut rows = Self::default();
         let mut known = HashMap::new();
         for (number, command) in (1..).zip(commands) {
             match lookup {
-                Lookup::OtherStreams => columns.push_conditions(number, &command.conditions, &mut known),
-                Lookup::AllStreams => columns.push_conditions(number, command.all_streams(), &mut known),
+                Lookup::OtherStreams => rows.push_conditions(number, &command.conditions, &mut known),
+                Lookup::AllStreams => rows.push_conditions(number, command.all_streams(), &mut known),
             }
-            columns.push(number, command);
+            rows.push(number, command);
         }
-        columns
+        rows
     }
 
     /// Many commands rest on the same streams (pledges on their campaign), which are listed once.
@@ -370,9 +407,11 @@ impl<'a> Columns<'a> {
             let next = known.len() as i32 + 1;
             let condition_number = *known.entry(condition).or_insert(next);
             if condition_number == next {
-                self.condition_types.push(condition.aggregate_type);
-                self.condition_ids.push(condition.aggregate_id.to_string());
-                self.condition_sequences.push(condition.sequence);
+                self.conditions.push(ConditionRow {
+                    aggregate_type: condition.aggregate_type,
+                    aggregate_id: condition.aggregate_id.to_string(),
+                    sequence: condition.sequence,
+                });
             }
             self.resting_commands.push(number);
             self.resting_conditions.push(condition_number);
@@ -382,50 +421,38 @@ impl<'a> Columns<'a> {
     fn push(&mut self, number: i32, command: &'a Append) {
         for StreamEvents { stream, events, donor } in &command.streams {
             if let Some(donor) = donor {
-                self.donor_events.push(self.event_commands.len() as i32 + 1);
-                self.donor_ids.push(donor.donor_id);
-                self.donor_names.push(donor.name.as_deref());
-                self.donor_emails.push(&donor.email);
-                self.donor_messages.push(donor.message.as_deref());
+                self.donors.push(DonorRow {
+                    event: self.events.len() as i32 + 1,
+                    donor_id: donor.donor_id,
+                    name: donor.name.as_deref(),
+                    email: &donor.email,
+                    message: donor.message.as_deref(),
+                });
             }
             for (sequence, event) in (stream.sequence + 1..).zip(events) {
-                self.event_commands.push(number);
-                self.event_aggregate_types.push(stream.aggregate_type);
-                self.event_aggregate_ids.push(stream.aggregate_id.to_string());
-                self.event_sequences.push(sequence);
-                self.event_types.push(&event.event_type);
-                self.event_versions.push(&event.event_version);
-                self.event_payloads.push(&event.payload);
-                self.event_metadata.push(&event.metadata);
+                self.events.push(EventRow {
+                    command: number,
+                    aggregate_type: stream.aggregate_type,
+                    aggregate_id: stream.aggregate_id.to_string(),
+                    sequence,
+                    event_type: &event.event_type,
+                    event_version: &event.event_version,
+                    payload: JsonText(&event.payload),
+                    metadata: JsonText(&event.metadata),
+                });
             }
         }
     }
 
     /// One statement outside of any transaction block: it commits by itself, in one round trip.
     async fn append(self, session: &mut PgConnection) -> Result<AppendedBatch, sqlx::Error> {
-        sqlx::query_as(
-            "select position_before, appended_at, refused from ledger_append(
-                 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
-        )
-        .bind(self.condition_types)
-        .bind(self.condition_ids)
-        .bind(self.condition_sequences)
-        .bind(self.resting_commands)
-        .bind(self.resting_conditions)
-        .bind(self.event_commands)
-        .bind(self.event_aggregate_types)
-        .bind(self.event_aggregate_ids)
-        .bind(self.event_sequences)
-        .bind(self.event_types)
-        .bind(self.event_versions)
-        .bind(self.event_payloads)
-        .bind(self.event_metadata)
-        .bind(self.donor_events)
-        .bind(self.donor_ids)
-        .bind(self.donor_names)
-        .bind(self.donor_emails)
-        .bind(self.donor_messages)
-        .fetch_one(session)
-        .await
+        sqlx::query_as("select position_before, appended_at, refused from ledger_append($1, $2, $3, $4, $5)")
+            .bind(self.conditions)
+            .bind(self.resting_commands)
+            .bind(self.resting_conditions)
+            .bind(self.events)
+            .bind(self.donors)
+            .fetch_one(session)
+            .await
     }
 }

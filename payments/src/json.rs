@@ -6,6 +6,11 @@ use crate::ParseError;
 
 /// Reads a value; `prefix` is where it stands in the message, with a dot at the end, or empty.
 pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ParseError> {
+    // Nearly all is well, and to know at every step where one is doubles the work.
+    serde_json::from_slice(json).or_else(|_| parse_knowing_where(json, prefix))
+}
+
+fn parse_knowing_where<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ParseError> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = match error.path().to_string().as_str() {

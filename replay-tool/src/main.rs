@@ -30,6 +30,8 @@ mod verify;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 use clap::{Parser, Subcommand};
 
 use crate::places::Places;
@@ -81,7 +83,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    // As a task, it runs on a thread that looks after its own connections, and is not woken by another.
+    let outcome = tokio::spawn(run(Cli::parse())).await;
+    match outcome.context("it ended badly").flatten() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

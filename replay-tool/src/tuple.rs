@@ -52,7 +52,7 @@ impl Tuple {
     /// Begins a row.
     pub(crate) fn begin(&mut self) -> &mut Self {
         self.bytes.clear();
-        self.bytes.extend([0, 0]);
+        self.bytes.extend_from_slice(&[0, 0]);
         self.fields = 0;
         self
     }
@@ -79,8 +79,10 @@ pub(crate) trait Field {
 
 fn write(bytes: &mut Vec<u8>, field: &[u8]) {
     // Texts of the ledger are at most 64 KiB long.
-    bytes.extend(i32::try_from(field.len()).unwrap_or(i32::MAX).to_be_bytes());
-    bytes.extend(field);
+    let length = i32::try_from(field.len()).unwrap_or(i32::MAX).to_be_bytes();
+    bytes.reserve(length.len() + field.len());
+    bytes.extend_from_slice(&length);
+    bytes.extend_from_slice(field);
 }
 
 impl Field for Uuid {
@@ -125,7 +127,7 @@ impl<F: Field> Field for Option<F> {
     fn write(&self, bytes: &mut Vec<u8>) {
         match self {
             Some(field) => field.write(bytes),
-            None => bytes.extend((-1_i32).to_be_bytes()),
+            None => bytes.extend_from_slice(&(-1_i32).to_be_bytes()),
         }
     }
 }

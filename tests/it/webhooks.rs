@@ -64,6 +64,59 @@ async fn the_same_webhook_twenty_times_at_once_counts_once() {
     app.assert_verified().await;
 }
 
+/// What another process is inserting is seen only by whoever inserts the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_another_process_is_inserting_is_known_and_fails_no_neighbour() {
+    let app = TestApp::start().await;
+    let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;
+    let body = Client::money_webhook("payment.captured", pledge, "pay_1", 5000);
+    let insert = async |webhook_id: &'static str| {
+        let mut process = app.pool.begin().await.unwrap();
+        sqlx::query(
+            "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body)
+             values ('sandbox', $1, 'payment.captured', $2, $3)",
+        )
+        .bind(webhook_id)
+        .bind(pledge)
+        .bind(body.to_string())
+        .execute(&mut *process)
+        .await
+        .unwrap();
+        process
+    };
+    let (kept, taken_back) = (insert("msg_kept").await, insert("msg_taken_back").await);
+    let waiting = async |how_many: i64| {
+        let ask = async || -> i64 {
+            let sql = "select count(*) from pg_stat_activity where datname = current_database()
+                       and wait_event_type = 'Lock' and query like 'insert into webhook_inbox%'";
+            sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
+        };
+        eventually(Duration::from_secs(5), ask, |n| *n == how_many).await;
+    };
+    let let_go = async {
+        waiting(1).await;
+        // Until here the first stands alone; the others gather behind it and go together.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        taken_back.rollback().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        waiting(1).await;
+        kept.commit().await.unwrap();
+    };
+    let gathered = async {
+        waiting(1).await;
+        join_all(["msg_kept", "msg_fresh", "msg_fresh"].map(|id| app.webhook(id, &body))).await
+    };
+    let (first, gathered, ()) = tokio::join!(app.webhook("msg_taken_back", &body), gathered, let_go);
+    assert_eq!(first.0, 200);
+    assert_eq!(first.1["new"], true);
+    assert!(gathered.iter().all(|(status, _)| *status == 200), "{gathered:?}");
+    assert_eq!(gathered[0].1["new"], false, "msg_kept is there already");
+    assert_eq!(gathered[1..].iter().filter(|(_, body)| body["new"] == true).count(), 1, "{gathered:?}");
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from webhook_inbox").fetch_one(&app.pool).await.unwrap();
+    assert_eq!(rows, 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn captured_before_authorized_counts_at_once() {
     let app = TestApp::start().await;

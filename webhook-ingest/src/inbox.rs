@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use event_store::{BatchWriter, GroupCommit, OwnConnection, is_transient};
+use event_store::{BatchWriter, GroupCommit, OwnConnection, is_transient, row_type};
 use service::Problem;
+use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ pub(crate) struct InboxWriter {
 }
 
 pub(crate) fn start_writer(pool: PgPool) -> GroupCommit<InboxWriter> {
-    GroupCommit::start(InboxWriter { session: OwnConnection::new(pool, &[]) }, MAX_WAITING, MAX_BATCH)
+    GroupCommit::start(InboxWriter { session: OwnConnection::new(pool) }, MAX_WAITING, MAX_BATCH)
 }
 
 impl BatchWriter for InboxWriter {
@@ -78,29 +79,93 @@ impl InboxWriter {
 /// order of the ids, so that no two processes ever wait for each other; those who arrive together have
 /// no order of their own.
 async fn insert(session: &mut PgConnection, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
-    let mut order: Vec<usize> = (0..batch.len()).collect();
-    order.sort_by_key(|&i| (&batch[i].webhook_id, batch[i].provider));
-    let column = |of: fn(&Delivery) -> &str| order.iter().map(|&i| of(&batch[i])).collect::<Vec<_>>();
-    let inserted: Vec<(String, String)> = sqlx::query_as(
-        "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
-         select provider, webhook_id, event_type, pledge_id, body,
-             case when is_ignored then 'ignored' else 'pending' end,
-             case when is_ignored then now() end
-         from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::boolean[])
-             with ordinality as g (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal)
-         order by ordinal
-         on conflict (webhook_id collate \"C\", provider collate \"C\") do nothing
-         returning webhook_id, provider",
-    )
-    .bind(column(|d| d.provider))
-    .bind(column(|d| &d.webhook_id))
-    .bind(column(|d| &d.event_type))
-    .bind(order.iter().map(|&i| batch[i].pledge_id).collect::<Vec<_>>())
-    .bind(column(|d| &d.body))
-    .bind(order.iter().map(|&i| batch[i].is_ignored).collect::<Vec<_>>())
-    .fetch_all(session)
-    .await?;
+    let mut rows: Vec<Row> = batch.iter().map(Row::of).collect();
+    rows.sort_by_key(|row| row.id());
+    rows.dedup_by_key(|row| row.id());
+    let inserted = match insert_rows(session, &rows, Known::AreSkipped).await {
+        // Another process has just inserted one of them.
+        Err(error) if is_unique_violation(&error) => insert_rows(session, &rows, Known::AreWaitedFor).await?,
+        inserted => inserted?,
+    };
     let mut new: HashSet<(&str, &str)> =
         inserted.iter().map(|(webhook_id, provider)| (webhook_id.as_str(), provider.as_str())).collect();
-    Ok(batch.iter().map(|d| new.remove(&(d.webhook_id.as_str(), d.provider))).collect())
+    Ok(batch.iter().map(|delivery| new.remove(&Row::of(delivery).id())).collect())
+}
+
+/// What becomes of messages that are in the inbox already.
+enum Known {
+    /// They are looked up before; one that comes in meanwhile makes the statement fail.
+    AreSkipped,
+    /// One that comes in meanwhile is waited for, and then skipped. To be ready for that with each row costs
+    /// more than to look it up.
+    AreWaitedFor,
+}
+
+macro_rules! insert {
+    ($on_conflict:literal) => {
+        concat!(
+            "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
+             select provider, webhook_id, event_type, pledge_id, body,
+                 case when is_ignored then 'ignored' else 'pending' end,
+                 case when is_ignored then now() end
+             from unnest($1::webhook_delivery[]) with ordinality
+                 as d (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal)
+             where not exists (
+                 select from webhook_inbox known
+                 where known.webhook_id collate \"C\" = d.webhook_id and known.provider collate \"C\" = d.provider
+             )
+             order by ordinal ",
+            $on_conflict,
+            " returning webhook_id, provider"
+        )
+    };
+}
+
+/// Gives the ids and providers of those that were inserted.
+async fn insert_rows(
+    session: &mut PgConnection,
+    rows: &[Row<'_>],
+    known: Known,
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let statement = match known {
+        Known::AreSkipped => insert!(""),
+        Known::AreWaitedFor => {
+            insert!("on conflict (webhook_id collate \"C\", provider collate \"C\") do nothing")
+        }
+    };
+    sqlx::query_as(statement).bind(rows).fetch_all(session).await
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
+}
+
+/// The type `webhook_delivery`.
+#[derive(sqlx::Encode)]
+struct Row<'a> {
+    provider: &'a str,
+    webhook_id: &'a str,
+    event_type: &'a str,
+    pledge_id: Option<Uuid>,
+    body: &'a str,
+    is_ignored: bool,
+}
+row_type!(Row, "webhook_delivery");
+
+impl<'a> Row<'a> {
+    fn of(delivery: &'a Delivery) -> Self {
+        Self {
+            provider: delivery.provider,
+            webhook_id: &delivery.webhook_id,
+            event_type: &delivery.event_type,
+            pledge_id: delivery.pledge_id,
+            body: &delivery.body,
+            is_ignored: delivery.is_ignored,
+        }
+    }
+
+    /// What names it.
+    fn id(&self) -> (&'a str, &'a str) {
+        (self.webhook_id, self.provider)
+    }
 }
