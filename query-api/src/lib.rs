@@ -8,6 +8,7 @@ mod days;
 mod donations;
 mod etag;
 mod exports;
+mod me;
 mod pledges;
 mod progress;
 mod stream;
@@ -94,6 +95,7 @@ fn routes() -> OpenApiRouter<State> {
         .merge(campaigns::router())
         .merge(donations::router())
         .merge(pledges::router())
+        .merge(me::router())
         .merge(unapplied::router())
         .merge(accounts::router())
         .merge(days::router())

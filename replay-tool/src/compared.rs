@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use serde::Serialize;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::fold::{Folded, Running, fold};
@@ -14,7 +13,7 @@ use crate::ledger::SortedLedger;
 use crate::progress::Progress;
 use crate::projections::Audited;
 use crate::rows::{self, Differences, Fingerprint, Key, Rows};
-use crate::snapshot::View;
+use crate::snapshot::Snapshot;
 use crate::sorter::{Room, Sorted};
 
 /// A projection and the position at which it is compared.
@@ -49,73 +48,43 @@ pub(crate) struct Compared {
     pub(crate) tables: Vec<ComparedTable>,
 }
 
-/// Projections, and their tables as they are.
-pub(crate) struct Tables {
-    placed: Vec<Placed>,
-    key: Key,
-    /// Of one table after the other.
-    found: JoinHandle<anyhow::Result<Vec<Fingerprint>>>,
-    ledger_is_read: oneshot::Sender<()>,
-}
-
-impl Tables {
-    /// Begins to read the tables of `placed`. Those of the first half are read while the ledger is: more
-    /// would hold it up, and everything waits for the ledger.
-    pub(crate) fn begin(view: &View, placed: Vec<Placed>) -> Self {
-        let (key, (ledger_is_read, mut is_read)) = (Key::default(), oneshot::channel());
-        let read = {
-            let (key, view, placed) = (key.clone(), view.clone(), placed.clone());
-            async move {
-                let mut found = Vec::new();
-                for (nth, Placed { audited, .. }) in placed.iter().enumerate() {
-                    if nth == placed.len() / 2 {
-                        (&mut is_read).await.context("the ledger could not be read")?;
-                    }
-                    for table in audited.tables {
-                        found.push(rows::fingerprint(view.open().await?, table, &key).await?);
-                    }
-                }
-                Ok(found)
-            }
-        };
-        Self { placed, key, found: tokio::spawn(read), ledger_is_read }
-    }
-}
-
-/// Folds the ledger, and compares `tables` with it: first by their fingerprints, which needs no order
-/// and hardly any memory. Only tables that differ are sorted and compared row by row.
+/// Folds the ledger, and compares the tables of `placed` with it: first by their fingerprints, which
+/// needs no order and hardly any memory. Only tables that differ are sorted and compared row by row.
 ///
 /// # Errors
 /// The database cannot be read, or a temporary file not be written.
 pub(crate) async fn compare(
-    view: &View,
+    snapshot: &Snapshot,
     ledger: &Arc<SortedLedger>,
-    tables: Tables,
+    placed: &[Placed],
     room: &Room,
     progress: &Progress,
     differences: &mut Differences,
 ) -> anyhow::Result<Compared> {
-    let Tables { placed, key, found, ledger_is_read } = tables;
-    // It waits, or has ended badly, which is seen below.
-    let _ = ledger_is_read.send(());
-    let expecting = if ledger.fault.is_some() { &[] } else { placed.as_slice() };
-    let parts = expecting.len() + 1;
-    let running = expecting.iter().map(|placed| Running {
+    let placed = if ledger.fault.is_some() { &[] } else { placed };
+    let key = Key::default();
+    let parts = placed.len() + 1;
+    let running = placed.iter().map(|placed| Running {
         audited: placed.audited,
         position: placed.position,
         projection: (placed.audited.make)(&room.share(parts)),
         rows: Rows::fingerprints(placed.audited.tables, &key),
     });
     let folding = start_fold(ledger, running.collect(), room.share(parts), progress);
+    let mut found = Vec::new();
+    for Placed { audited, .. } in placed {
+        for table in audited.tables {
+            found.push(rows::fingerprint(snapshot.open().await?, table, &key).await?);
+        }
+    }
     let (folded, running) = folding.await.context("folding ended badly")??;
     let mut compared = Compared { folded, tables: Vec::new() };
     if !compared.folded.faults.is_empty() {
-        found.abort();
         return Ok(compared);
     }
     let mut expected: HashMap<&str, Vec<Fingerprint>> =
         running.into_iter().map(|running| (running.audited.name, running.rows.into_fingerprints())).collect();
-    let mut found = found.await.context("reading the tables ended badly")??.into_iter();
+    let mut found = found.into_iter();
     for placed in placed {
         let expected = expected.remove(placed.audited.name).unwrap_or_default();
         for (nth, (table, expected)) in placed.audited.tables.iter().zip(expected).enumerate() {
@@ -129,7 +98,7 @@ pub(crate) async fn compare(
                 equal,
             });
             if !equal {
-                name_differences(view, ledger, placed, nth, room, progress, differences).await?;
+                name_differences(snapshot, ledger, *placed, nth, room, progress, differences).await?;
             }
         }
     }
@@ -172,7 +141,7 @@ pub(crate) async fn expected_rows(
 }
 
 async fn name_differences(
-    view: &View,
+    snapshot: &Snapshot,
     ledger: &Arc<SortedLedger>,
     placed: Placed,
     nth: usize,
@@ -182,7 +151,7 @@ async fn name_differences(
 ) -> anyhow::Result<()> {
     let table = &placed.audited.tables[nth];
     let (_, expected) = expected_rows(ledger, placed, nth, room, progress).await?;
-    let found = rows::sort(view.open().await?, table, &room.share(4)).await?;
+    let found = rows::sort(snapshot.open().await?, table, &room.share(4)).await?;
     let before = differences.count;
     rows::compare(table, &expected, &found, differences)?;
     if differences.count == before {

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
-use crate::compared::{Placed, Tables, compare};
+use crate::compared::{Placed, compare};
 use crate::ledger::read_sorted;
 use crate::memory::Memory;
 use crate::output;
@@ -66,11 +66,10 @@ pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> an
         differences.say(&arguments.projection, Some(position), what);
     }
     let up_to = position.min(head);
-    let tables = Tables::begin(snapshot.view(), placed);
-    let ledger = read_sorted(snapshot.view().open().await?, up_to, head, room.share(2), &progress).await?;
+    let ledger = read_sorted(snapshot.open().await?, up_to, head, room.share(2), &progress).await?;
     let ledger = Arc::new(ledger);
     let rest = room.without(ledger.sorted.bytes());
-    let compared = compare(snapshot.view(), &ledger, tables, &rest, &progress, &mut differences).await?;
+    let compared = compare(&snapshot, &ledger, &placed, &rest, &progress, &mut differences).await?;
     for fault in &compared.folded.faults {
         differences.say("ledger", Some(fault.position), fault.what.clone());
     }

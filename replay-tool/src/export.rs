@@ -82,7 +82,7 @@ pub(crate) async fn run(places: &Places, arguments: Arguments) -> anyhow::Result
     let total = (to - arguments.from + 1).max(0);
     let bar = Progress::shown().begin("exporting", total.unsigned_abs());
     let mut written = 0;
-    read_rows(snapshot.view().open().await?, arguments.from, to, |row| {
+    read_rows(snapshot.open().await?, arguments.from, to, |row| {
         written += 1;
         bar.at(written);
         writer.write(row)

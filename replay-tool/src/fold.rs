@@ -3,7 +3,7 @@
 //! It shares the domain with the projectors, and nothing else. They add up events as they come; this
 //! looks at each campaign and pledge where it stands at the position of each projection.
 
-use std::{io, thread};
+use std::io;
 
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, DomainEvent};
@@ -322,15 +322,9 @@ impl Fold {
 
     fn finish(mut self) -> io::Result<(Folded, Vec<Running>)> {
         self.campaigns_exist.finish(&mut self.folded)?;
-        // Each by itself: some have much to add up.
-        thread::scope(|scope| {
-            let running = self.running.iter_mut();
-            let ends: Vec<_> = running
-                .map(|Running { projection, rows, .. }| scope.spawn(|| projection.finish(rows)))
-                .collect();
-            let panicked = |_| Err(io::Error::other("adding up ended badly"));
-            ends.into_iter().try_for_each(|end| end.join().unwrap_or_else(panicked))
-        })?;
+        for Running { projection, rows, .. } in &mut self.running {
+            projection.finish(rows)?;
+        }
         Ok((self.folded, self.running))
     }
 }

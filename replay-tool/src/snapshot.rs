@@ -13,14 +13,8 @@ const END: [u8; 2] = [0xff, 0xff];
 
 /// The ledger, the checkpoints and the read tables of one instant, however long one looks.
 pub(crate) struct Snapshot {
-    holder: PgConnection,
-    view: View,
-}
-
-/// How more connections come to see a snapshot, as long as there is the snapshot.
-#[derive(Clone)]
-pub(crate) struct View {
     options: PgConnectOptions,
+    holder: PgConnection,
     id: String,
 }
 
@@ -42,7 +36,7 @@ impl Snapshot {
         let id: String = sqlx::query_scalar("select pg_export_snapshot()").fetch_one(&mut holder).await?;
         let harmless = |c: char| c.is_ascii_alphanumeric() || c == '-';
         ensure!(id.chars().all(harmless), "the server gives a snapshot a strange name: {id:?}");
-        Ok(Self { holder, view: View { options, id } })
+        Ok(Self { options, holder, id })
     }
 
     /// The connection that holds the snapshot, for small questions.
@@ -50,13 +44,6 @@ impl Snapshot {
         &mut self.holder
     }
 
-    /// What others need to look at the same instant.
-    pub(crate) fn view(&self) -> &View {
-        &self.view
-    }
-}
-
-impl View {
     /// Another connection that sees the same instant, for a COPY of its own.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use sqlx::{PgExecutor, PgPool};
 
-use crate::compared::{Compared, ComparedTable, Placed, Tables, compare};
+use crate::compared::{Compared, ComparedTable, Placed, compare};
 use crate::ledger::read_sorted;
 use crate::memory::Memory;
 use crate::output;
@@ -99,12 +99,11 @@ async fn check(addresses: &Addresses, arguments: &Arguments) -> anyhow::Result<R
     let mut snapshot = Snapshot::take(addresses.database()?).await?;
     let head = event_store::head(snapshot.connection()).await?;
     let placed = placed(checkpoints(snapshot.connection()).await?, head, &mut differences);
-    let tables = Tables::begin(snapshot.view(), placed);
-    let ledger = read_sorted(snapshot.view().open().await?, head, head, room.share(2), &progress).await?;
+    let ledger = read_sorted(snapshot.open().await?, head, head, room.share(2), &progress).await?;
     let ledger = Arc::new(ledger);
     let rest = room.without(ledger.sorted.bytes());
     let Compared { folded, tables } =
-        compare(snapshot.view(), &ledger, tables, &rest, &progress, &mut differences).await?;
+        compare(&snapshot, &ledger, &placed, &rest, &progress, &mut differences).await?;
     let ledger_is_well = folded.faults.is_empty();
     for fault in folded.faults {
         differences.say("ledger", Some(fault.position), fault.what);

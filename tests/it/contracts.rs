@@ -74,6 +74,7 @@ fn the_api_description_has_every_route() {
         ("/api/pledges/{id}/refunds", &["post"]),
         ("/api/pledges/{id}/unapplied/{payment_id}/accept", &["post"]),
         ("/api/pledges/{id}/history", &["get"]),
+        ("/api/me/donations", &["get"]),
         ("/api/unapplied", &["get"]),
         ("/api/campaigns/{id}/accounts", &["get"]),
         ("/api/campaigns/{id}/journal", &["get"]),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use careforall_tests::{PrivateRedis, TestApp, answer, eventually, fresh_database, scale, watchers};
+use chrono::Utc;
 use futures_util::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -14,6 +15,55 @@ async fn pledge_at(app: &TestApp, campaign: Uuid, minor: i64) -> (Uuid, i64) {
     let (status, made) = answer(app.post_pledge(&Uuid::new_v4().to_string(), &body).await).await;
     assert_eq!(status, 201, "{made}");
     (made["pledge_id"].as_str().unwrap().parse().unwrap(), made["position"].as_i64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_see_the_gifts_whose_tickets_they_hold_and_no_other() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    // Another's gift under the same address, and a pledge that was not paid.
+    let pledge = async |minor| app.pledge(campaign, minor, "ada@example.org").await;
+    let (first, second) = (pledge(100).await, pledge(200).await);
+    let (anothers, unpaid) = (pledge(300).await, pledge(400).await);
+    for (pledge, minor) in [(first, 100), (second, 200), (anothers, 300)] {
+        app.fact("payment.captured", pledge, &format!("pay_{minor}"), minor).await;
+        app.pledge_with_status(pledge, "captured").await;
+    }
+    let refund = json!({
+        "type": "payment.refunded", "timestamp": Utc::now(),
+        "data": {"pledge_id": first, "payment_id": "pay_100", "refund_id": "re_1",
+                 "amount": {"amount_minor": 30, "currency": "USD"}},
+    });
+    assert_eq!(app.webhook("msg_refund", &refund).await.0, 200);
+
+    let ask = async |bearer: &str, query: &str| {
+        let request = app.request(Method::GET, &format!("/api/me/donations{query}")).bearer_auth(bearer);
+        answer(request.send().await.unwrap()).await
+    };
+    let tickets = format!("{first}, {second},{unpaid},{}", Uuid::new_v4());
+    let refunded = async || ask(&tickets, "").await.1;
+    let mine = eventually(Duration::from_secs(5), refunded, |mine| mine["items"][1]["refunded_minor"] == 30);
+    let mine = mine.await;
+    let items = mine["items"].as_array().unwrap();
+    let shown: Vec<_> =
+        items.iter().map(|item| (&item["pledge_id"], &item["amount"]["amount_minor"])).collect();
+    assert_eq!(shown, [(&json!(second), &json!(200)), (&json!(first), &json!(100))], "{mine}");
+    assert_eq!(items[0]["status"], "captured");
+    assert!(items[0]["campaign_title"].as_str().is_some_and(|title| !title.is_empty()), "{mine}");
+
+    let (_, page) = ask(&tickets, "?limit=1").await;
+    let (_, rest) =
+        ask(&tickets, &format!("?limit=1&cursor={}", page["next_cursor"].as_str().unwrap())).await;
+    assert_eq!((&page["items"][0], &rest["items"][0]), (&items[0], &items[1]));
+    assert_eq!(rest["next_cursor"], Value::Null);
+
+    let (status, none) = ask(&Uuid::new_v4().to_string(), "").await;
+    assert_eq!((status.as_u16(), &none["items"]), (200, &json!([])));
+    let (status, problem) = app.get("/api/me/donations").await;
+    assert_eq!((status.as_u16(), &problem["type"]), (401, &json!("urn:careforall:problem:unauthorized")));
+    assert_eq!(ask("ada@example.org", "").await.0, 401);
+    let many = vec![first.to_string(); 201].join(",");
+    assert_eq!(ask(&many, "").await.0, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]

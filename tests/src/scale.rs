@@ -115,6 +115,7 @@ fn reads() -> Vec<(&'static str, Vec<&'static str>)> {
         ("/api/webhook-log", vec!["?limit=2", "?outcome=processed"]),
         ("/api/pledges/{id}", vec![""]),
         ("/api/pledges/{id}/history", vec![""]),
+        ("/api/me/donations", vec![""]),
         ("/api/unapplied", vec!["?limit=2", "?status=refunded"]),
         ("/api/exports/donations", vec!["", "?format=ndjson", "?campaign_id={id}"]),
         ("/api/exports/pledges", vec!["", "?campaign_id={id}"]),
@@ -153,7 +154,7 @@ pub async fn reads_at_scale(pledges: i64) -> String {
             if path.starts_with("/api/exports") {
                 exported += read_export(&program, &asked).await;
             } else {
-                read_pages(&program, &asked).await;
+                read_pages(&program, &asked, pledge).await;
             }
         }
     }
@@ -184,17 +185,23 @@ fn every_read_is_listed() {
 }
 
 /// Reads a list's first two pages, or what there is.
-async fn read_pages(program: &Program, path: &str) {
-    let first = read(program, path).await;
+async fn read_pages(program: &Program, path: &str, pledge: Uuid) {
+    let first = read(program, path, pledge).await;
     if let Some(cursor) = first["next_cursor"].as_str() {
         let separator = if path.contains('?') { '&' } else { '?' };
-        read(program, &format!("{path}{separator}cursor={cursor}")).await;
+        read(program, &format!("{path}{separator}cursor={cursor}"), pledge).await;
     }
 }
 
-async fn read(program: &Program, path: &str) -> Value {
-    let request = program.client.as_organiser(Method::GET, path).header("cache-control", "no-cache");
-    let (status, body) = crate::answer(request.send().await.unwrap()).await;
+/// As an organiser, or as the donor of a pledge what is the donor's own.
+async fn read(program: &Program, path: &str, pledge: Uuid) -> Value {
+    let request = if path.starts_with("/api/me/") {
+        program.client.request(Method::GET, path).bearer_auth(pledge)
+    } else {
+        program.client.as_organiser(Method::GET, path)
+    };
+    let (status, body) =
+        crate::answer(request.header("cache-control", "no-cache").send().await.unwrap()).await;
     assert_eq!(status, 200, "{path}: {body}");
     body
 }

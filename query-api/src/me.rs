@@ -1,0 +1,153 @@
+//! What a donor gave. A guest has no account; the ids of pledges are tickets, which nobody has but the
+//! donor and the provider. So a guest sees the gifts whose tickets they hold, and none by address:
+//! anybody can pledge under another's.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, State as Shared};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use service::paging::{Page, PageQuery};
+use service::{Json, Problem, ProblemKind, Query};
+use sqlx::{FromRow, PgPool};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::State;
+use crate::campaigns::MoneyReply;
+use crate::progress::{MinPosition, Progress};
+
+/// How many tickets are looked at.
+const MAX_TICKETS: usize = 200;
+
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(list_my_donations))
+}
+
+/// The ids of pledges that a guest made.
+struct Tickets(Vec<Uuid>);
+
+impl<S: Sync> FromRequestParts<S> for Tickets {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = header.and_then(|value| value.split_once(' '));
+        let (_, tickets) =
+            bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).ok_or_else(no_tickets)?;
+        let tickets = tickets.split(',').map(|ticket| ticket.trim().parse().map_err(|_| no_tickets()));
+        let tickets: Vec<Uuid> = tickets.collect::<Result<_, _>>()?;
+        if tickets.len() > MAX_TICKETS {
+            let detail = format!("at most {MAX_TICKETS} pledges are looked at; ask in parts");
+            return Err(Problem::new(ProblemKind::Malformed, detail));
+        }
+        Ok(Self(tickets))
+    }
+}
+
+fn no_tickets() -> Problem {
+    Problem::new(
+        ProblemKind::Unauthorized,
+        "send the header authorization: Bearer with the ids of your pledges, separated by commas",
+    )
+}
+
+/// A gift, as its donor sees it.
+#[derive(Debug, Serialize, ToSchema)]
+struct MyDonation {
+    /// The position of the capture in the ledger.
+    position: i64,
+    pledge_id: Uuid,
+    campaign_id: Uuid,
+    campaign_title: String,
+    /// The pledge's state: `captured` or `completed`.
+    status: String,
+    /// How much was taken.
+    amount: MoneyReply,
+    /// How much of that was refunded, in minor units.
+    refunded_minor: i64,
+    /// How much of that was lost in disputes, in minor units.
+    charged_back_minor: i64,
+    anonymous: bool,
+    captured_at: DateTime<Utc>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    position: i64,
+    pledge_id: Uuid,
+    campaign_id: Uuid,
+    title: String,
+    status: String,
+    captured_minor: i64,
+    currency: String,
+    refunded_minor: i64,
+    charged_back_minor: i64,
+    anonymous: bool,
+    captured_at: DateTime<Utc>,
+}
+
+impl From<Row> for MyDonation {
+    fn from(row: Row) -> Self {
+        Self {
+            position: row.position,
+            pledge_id: row.pledge_id,
+            campaign_id: row.campaign_id,
+            campaign_title: row.title,
+            status: row.status,
+            amount: MoneyReply { amount_minor: row.captured_minor, currency: row.currency },
+            refunded_minor: row.refunded_minor,
+            charged_back_minor: row.charged_back_minor,
+            anonymous: row.anonymous,
+            captured_at: row.captured_at,
+        }
+    }
+}
+
+/// List your own gifts
+///
+/// Newest first: those of the pledges whose ids are sent as a bearer token, separated by commas, once their
+/// money was taken. What was given back is listed with them.
+#[utoipa::path(
+    get, path = "/api/me/donations", tag = "pledges",
+    params(
+        ("authorization" = String, Header, description = "Bearer, and the ids of at most 200 pledges"),
+        MinPosition, PageQuery,
+    ),
+    responses(
+        (status = 200, body = Page<MyDonation>), (status = 304), (status = 400, body = Problem),
+        (status = 401, body = Problem), (status = 503, body = Problem),
+    ),
+)]
+async fn list_my_donations(
+    Shared(pool): Shared<PgPool>,
+    Shared(progress): Shared<Arc<Progress>>,
+    Tickets(tickets): Tickets,
+    Query(wanted): Query<MinPosition>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<MyDonation>>, Problem> {
+    progress.reach("pledges", wanted).await?;
+    let limit = page.limit()?;
+    let after = page.after::<i64>()?;
+    let rows: Vec<Row> = sqlx::query_as(
+        "select h.position, p.pledge_id, p.campaign_id, c.title, p.status, p.captured_minor, p.currency,
+             p.refunded_minor, p.charged_back_minor, p.anonymous, h.recorded_at as captured_at
+         from pledges p
+         join pledge_history h using (pledge_id)
+         join campaigns c using (campaign_id)
+         where p.pledge_id = any($1) and h.event_type = 'PledgeCaptured'
+             and ($2::bigint is null or h.position < $2)
+         order by h.position desc
+         limit $3",
+    )
+    .bind(tickets)
+    .bind(after)
+    .bind(limit + 1)
+    .fetch_all(&pool)
+    .await?;
+    Page::of(rows, limit, |row| row.position, MyDonation::from).map(Json)
+}
