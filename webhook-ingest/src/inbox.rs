@@ -61,15 +61,20 @@ impl InboxWriter {
         }
     }
 
-    /// A connection that broke while nothing came is noticed when it is used: then once more, on a new
-    /// one. Whatever did get in before is found, and not new any more.
+    /// Once more where that helps: on a new connection after one that broke while nothing came, and after
+    /// another process inserted one of the messages at the same time. Whatever is in by then is found, and
+    /// not new any more.
     async fn insert(&mut self, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
         let mut insert = async || self.session.run(async |session| insert(session, batch).await).await;
         match insert().await {
-            Err(error) if is_transient(&error) => insert().await,
+            Err(error) if is_transient(&error) || is_unique_violation(&error) => insert().await,
             result => result,
         }
     }
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
 }
 
 /// Inserts what is new, and says of each message whether it was. Of two equal messages in one
@@ -82,62 +87,27 @@ async fn insert(session: &mut PgConnection, batch: &[Delivery]) -> Result<Vec<bo
     let mut rows: Vec<Row> = batch.iter().map(Row::of).collect();
     rows.sort_by_key(|row| row.id());
     rows.dedup_by_key(|row| row.id());
-    let inserted = match insert_rows(session, &rows, Known::AreSkipped).await {
-        // Another process has just inserted one of them.
-        Err(error) if is_unique_violation(&error) => insert_rows(session, &rows, Known::AreWaitedFor).await?,
-        inserted => inserted?,
-    };
+    // To look up what is known costs less than to be ready for a conflict at each row.
+    let inserted: Vec<(String, String)> = sqlx::query_as(
+        "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
+         select provider, webhook_id, event_type, pledge_id, body,
+             case when is_ignored then 'ignored' else 'pending' end,
+             case when is_ignored then now() end
+         from unnest($1::webhook_delivery[]) with ordinality
+             as d (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal)
+         where not exists (
+             select from webhook_inbox known
+             where known.webhook_id collate \"C\" = d.webhook_id and known.provider collate \"C\" = d.provider
+         )
+         order by ordinal
+         returning webhook_id, provider",
+    )
+    .bind(rows)
+    .fetch_all(session)
+    .await?;
     let mut new: HashSet<(&str, &str)> =
         inserted.iter().map(|(webhook_id, provider)| (webhook_id.as_str(), provider.as_str())).collect();
     Ok(batch.iter().map(|delivery| new.remove(&Row::of(delivery).id())).collect())
-}
-
-/// What becomes of messages that are in the inbox already.
-enum Known {
-    /// They are looked up before; one that comes in meanwhile makes the statement fail.
-    AreSkipped,
-    /// One that comes in meanwhile is waited for, and then skipped. To be ready for that with each row costs
-    /// more than to look it up.
-    AreWaitedFor,
-}
-
-macro_rules! insert {
-    ($on_conflict:literal) => {
-        concat!(
-            "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
-             select provider, webhook_id, event_type, pledge_id, body,
-                 case when is_ignored then 'ignored' else 'pending' end,
-                 case when is_ignored then now() end
-             from unnest($1::webhook_delivery[]) with ordinality
-                 as d (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal)
-             where not exists (
-                 select from webhook_inbox known
-                 where known.webhook_id collate \"C\" = d.webhook_id and known.provider collate \"C\" = d.provider
-             )
-             order by ordinal ",
-            $on_conflict,
-            " returning webhook_id, provider"
-        )
-    };
-}
-
-/// Gives the ids and providers of those that were inserted.
-async fn insert_rows(
-    session: &mut PgConnection,
-    rows: &[Row<'_>],
-    known: Known,
-) -> Result<Vec<(String, String)>, sqlx::Error> {
-    let statement = match known {
-        Known::AreSkipped => insert!(""),
-        Known::AreWaitedFor => {
-            insert!("on conflict (webhook_id collate \"C\", provider collate \"C\") do nothing")
-        }
-    };
-    sqlx::query_as(statement).bind(rows).fetch_all(session).await
-}
-
-fn is_unique_violation(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
 }
 
 /// The type `webhook_delivery`.
