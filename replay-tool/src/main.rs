@@ -31,7 +31,6 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Context;
-
 use clap::{Parser, Subcommand};
 
 use crate::places::Places;
