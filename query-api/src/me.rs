@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, State as Shared};
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use service::auth::bearer;
 use service::paging::{Page, PageQuery};
 use service::{Json, Problem, ProblemKind, Query};
 use sqlx::{FromRow, PgPool};
@@ -35,11 +35,8 @@ impl<S: Sync> FromRequestParts<S> for Tickets {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer = header.and_then(|value| value.split_once(' '));
-        let (_, tickets) =
-            bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).ok_or_else(no_tickets)?;
-        let tickets = tickets.split(',').map(|ticket| ticket.trim().parse().map_err(|_| no_tickets()));
+        let tickets = bearer(parts).ok_or_else(no_tickets)?.split(',');
+        let tickets = tickets.map(|ticket| ticket.trim().parse().map_err(|_| no_tickets()));
         let tickets: Vec<Uuid> = tickets.collect::<Result<_, _>>()?;
         if tickets.len() > MAX_TICKETS {
             let detail = format!("at most {MAX_TICKETS} pledges are looked at; ask in parts");

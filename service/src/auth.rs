@@ -28,15 +28,15 @@ impl AdminToken {
 
     /// Whether the request carries it as `authorization: Bearer`.
     pub fn is_in(&self, parts: &Parts) -> bool {
-        parts
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .is_some_and(|(scheme, token)| {
-                scheme.eq_ignore_ascii_case("bearer") && self.matches(token.trim())
-            })
+        bearer(parts).is_some_and(|token| self.matches(token))
     }
+}
+
+/// What the request carries as `authorization: Bearer`.
+pub fn bearer(parts: &Parts) -> Option<&str> {
+    let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 impl fmt::Debug for AdminToken {

@@ -24,6 +24,13 @@ pub(crate) struct Delivery {
     pub(crate) body: String,
 }
 
+impl Delivery {
+    /// What names it.
+    fn id(&self) -> (&str, &str) {
+        (&self.webhook_id, self.provider)
+    }
+}
+
 pub(crate) struct InboxWriter {
     session: OwnConnection,
 }
@@ -84,9 +91,10 @@ fn is_unique_violation(error: &sqlx::Error) -> bool {
 /// order of the ids, so that no two processes ever wait for each other; those who arrive together have
 /// no order of their own.
 async fn insert(session: &mut PgConnection, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
-    let mut rows: Vec<Row> = batch.iter().map(Row::of).collect();
-    rows.sort_by_key(|row| row.id());
-    rows.dedup_by_key(|row| row.id());
+    let mut deliveries: Vec<&Delivery> = batch.iter().collect();
+    deliveries.sort_by_key(|delivery| delivery.id());
+    deliveries.dedup_by_key(|delivery| delivery.id());
+    let rows: Vec<Row> = deliveries.into_iter().map(Row::of).collect();
     // To look up what is known costs less than to be ready for a conflict at each row.
     let inserted: Vec<(String, String)> = sqlx::query_as(
         "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
@@ -107,7 +115,7 @@ async fn insert(session: &mut PgConnection, batch: &[Delivery]) -> Result<Vec<bo
     .await?;
     let mut new: HashSet<(&str, &str)> =
         inserted.iter().map(|(webhook_id, provider)| (webhook_id.as_str(), provider.as_str())).collect();
-    Ok(batch.iter().map(|delivery| new.remove(&Row::of(delivery).id())).collect())
+    Ok(batch.iter().map(|delivery| new.remove(&delivery.id())).collect())
 }
 
 /// The type `webhook_delivery`.
@@ -132,10 +140,5 @@ impl<'a> Row<'a> {
             body: &delivery.body,
             is_ignored: delivery.is_ignored,
         }
-    }
-
-    /// What names it.
-    fn id(&self) -> (&'a str, &'a str) {
-        (self.webhook_id, self.provider)
     }
 }
