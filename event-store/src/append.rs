@@ -4,15 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::encode::IsNull;
-use sqlx::error::BoxDynError;
-use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
-use sqlx::{Encode, FromRow, PgConnection, PgPool, Postgres, Type};
+use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::group_commit::{BatchWriter, QueueError};
-use crate::own_connection::{OwnConnection, is_transient};
+use crate::own_connection::{JsonText, OwnConnection, TextAs, VarChar, is_transient};
 use crate::row_type;
 
 /// How often a batch is tried again when the database goes away, and the first pause.
@@ -328,13 +324,13 @@ struct ConditionRow<'a> {
 #[derive(sqlx::Encode)]
 struct EventRow<'a> {
     command: i32,
-    aggregate_type: &'a str,
-    aggregate_id: String,
+    aggregate_type: VarChar<&'a str>,
+    aggregate_id: VarChar<String>,
     sequence: i64,
-    event_type: &'a str,
-    event_version: &'a str,
-    payload: JsonText<'a>,
-    metadata: JsonText<'a>,
+    event_type: VarChar<&'a str>,
+    event_version: VarChar<&'a str>,
+    payload: JsonText<&'a str>,
+    metadata: JsonText<&'a str>,
 }
 
 /// The type `ledger_donor`.
@@ -342,36 +338,14 @@ struct EventRow<'a> {
 struct DonorRow<'a> {
     event: i32,
     donor_id: Uuid,
-    name: Option<&'a str>,
-    email: &'a str,
-    message: Option<&'a str>,
+    name: Option<VarChar<&'a str>>,
+    email: VarChar<&'a str>,
+    message: Option<VarChar<&'a str>>,
 }
 
 row_type!(ConditionRow, "ledger_condition");
 row_type!(EventRow, "ledger_event");
 row_type!(DonorRow, "ledger_donor");
-
-/// A text that is JSON already.
-struct JsonText<'a>(&'a str);
-
-/// The type `json`, whose number is the same in every Postgres (its `pg_type.dat`).
-const JSON: Oid = Oid(114);
-
-impl Type<Postgres> for JsonText<'_> {
-    fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(JSON)
-    }
-}
-
-impl Encode<'_, Postgres> for JsonText<'_> {
-    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        <&str as Encode<Postgres>>::encode(self.0, buffer)
-    }
-
-    fn size_hint(&self) -> usize {
-        self.0.len()
-    }
-}
 
 /// Which streams of a command are looked up before it is appended.
 #[derive(Clone, Copy)]
@@ -424,21 +398,21 @@ impl<'a> Rows<'a> {
                 self.donors.push(DonorRow {
                     event: self.events.len() as i32 + 1,
                     donor_id: donor.donor_id,
-                    name: donor.name.as_deref(),
-                    email: &donor.email,
-                    message: donor.message.as_deref(),
+                    name: donor.name.as_deref().map(TextAs),
+                    email: TextAs(&donor.email),
+                    message: donor.message.as_deref().map(TextAs),
                 });
             }
             for (sequence, event) in (stream.sequence + 1..).zip(events) {
                 self.events.push(EventRow {
                     command: number,
-                    aggregate_type: stream.aggregate_type,
-                    aggregate_id: stream.aggregate_id.to_string(),
+                    aggregate_type: TextAs(stream.aggregate_type),
+                    aggregate_id: TextAs(stream.aggregate_id.to_string()),
                     sequence,
-                    event_type: &event.event_type,
-                    event_version: &event.event_version,
-                    payload: JsonText(&event.payload),
-                    metadata: JsonText(&event.metadata),
+                    event_type: TextAs(&event.event_type),
+                    event_version: TextAs(&event.event_version),
+                    payload: TextAs(&event.payload),
+                    metadata: TextAs(&event.metadata),
                 });
             }
         }

@@ -20,7 +20,7 @@ pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor
 pub use group_commit::{BatchWriter, GroupCommit, QueueError};
 pub use identity::load_id_key;
 pub use ledger::{ExecuteError, Executed, Ledger, Loaded, Metadata};
-pub use own_connection::{OwnConnection, is_transient};
+pub use own_connection::{OwnConnection, TextAs, VarChar, is_transient};
 pub use read::{ReadError, RecordedEvent, head, read_after, read_named, read_stream};
 pub use repository::LedgerRepository;
 pub use wakeup::Wakeup;

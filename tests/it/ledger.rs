@@ -76,6 +76,46 @@ async fn a_bad_row_and_a_conflict_fail_none_of_their_neighbours() {
     assert_eq!(event_store::head(ledger.pool()).await.unwrap(), 41);
 }
 
+/// A string of JSON that has so many bytes with its quotes.
+fn json_of(bytes: usize) -> String {
+    format!("\"{}\"", "x".repeat(bytes - 2))
+}
+
+/// An append of one event with a donor, some part of which is as long as the number says.
+type OfLength = fn(usize, &mut NewEvent, &mut PledgeDonor);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_takes_texts_up_to_their_limits_and_nothing_longer() {
+    let ledger = ledger().await;
+    let limits: [(&str, usize, OfLength); 7] = [
+        ("type", 100, |n, event, _| event.event_type = "ü".repeat(n)),
+        ("version", 20, |n, event, _| event.event_version = "1".repeat(n)),
+        ("payload", 65_536, |n, event, _| event.payload = json_of(n)),
+        ("metadata", 8_192, |n, event, _| event.metadata = json_of(n)),
+        ("name", 200, |n, _, donor| donor.name = Some("ü".repeat(n))),
+        ("address", 320, |n, _, donor| donor.email = "x".repeat(n)),
+        ("message", 2_000, |n, _, donor| donor.message = Some("ü".repeat(n))),
+    ];
+    for (what, limit, of_length) in limits {
+        for length in [limit, limit + 1] {
+            let mut command = append(Uuid::new_v4(), 0, "Made");
+            let email = "ada@example.org".to_owned();
+            let mut donor = PledgeDonor { donor_id: Uuid::new_v4(), name: None, email, message: None };
+            of_length(length, &mut command.streams[0].events[0], &mut donor);
+            command.streams[0].donor = Some(donor);
+            match ledger.append(command).await {
+                Ok(_) => assert_eq!(length, limit, "{what}"),
+                Err(error) => {
+                    assert!(matches!(error, AppendError::Refused(_)) && length > limit, "{what}: {error}")
+                }
+            }
+        }
+    }
+    let before_the_first = ledger.append(append(Uuid::new_v4(), -1, "Made")).await;
+    assert!(matches!(before_the_first, Err(AppendError::Refused(_))), "{before_the_first:?}");
+    assert_eq!(event_store::head(ledger.pool()).await.unwrap(), limits.len() as i64);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn personal_data_stands_at_its_own_event_whatever_else_is_in_the_batch() {
     let ledger = ledger().await;
