@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use event_store::{BatchWriter, GroupCommit, OwnConnection, is_transient, row_type};
+use event_store::{BatchWriter, GroupCommit, OwnConnection, TextAs, VarChar, is_transient, row_type};
 use service::Problem;
 use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgPool};
@@ -33,10 +33,14 @@ impl Delivery {
 
 pub(crate) struct InboxWriter {
     session: OwnConnection,
+    /// Whether the last batch had a message that was known. Few have, and the unique index says so: only
+    /// after one of them is each message looked up before it is inserted.
+    look_up: bool,
 }
 
 pub(crate) fn start_writer(pool: PgPool) -> GroupCommit<InboxWriter> {
-    GroupCommit::start(InboxWriter { session: OwnConnection::new(pool) }, MAX_WAITING, MAX_BATCH)
+    let writer = InboxWriter { session: OwnConnection::new(pool), look_up: false };
+    GroupCommit::start(writer, MAX_WAITING, MAX_BATCH)
 }
 
 impl BatchWriter for InboxWriter {
@@ -69,14 +73,17 @@ impl InboxWriter {
     }
 
     /// Once more where that helps: on a new connection after one that broke while nothing came, and after
-    /// another process inserted one of the messages at the same time. Whatever is in by then is found, and
-    /// not new any more.
+    /// the unique index refused a message that is known, or that another process inserted at the same time.
+    /// Whatever is in by then is found, and not new any more.
     async fn insert(&mut self, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
-        let mut insert = async || self.session.run(async |session| insert(session, batch).await).await;
-        match insert().await {
-            Err(error) if is_transient(&error) || is_unique_violation(&error) => insert().await,
+        let mut insert =
+            async |look_up| self.session.run(async |session| insert(session, batch, look_up).await).await;
+        let result = match insert(self.look_up).await {
+            Err(error) if is_transient(&error) || is_unique_violation(&error) => insert(true).await,
             result => result,
-        }
+        };
+        self.look_up = result.as_ref().is_ok_and(|new| new.contains(&false));
+        result
     }
 }
 
@@ -84,46 +91,73 @@ fn is_unique_violation(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
 }
 
+/// The statement that inserts the messages of `$1`, up to which of them and what it returns.
+macro_rules! insert {
+    ($rest:literal) => {
+        concat!(
+            "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
+             select provider, webhook_id, event_type, pledge_id, body,
+                 case when is_ignored then 'ignored' else 'pending' end,
+                 case when is_ignored then now() end
+             from unnest($1::webhook_delivery[]) with ordinality
+                 as d (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal) ",
+            $rest
+        )
+    };
+}
+
 /// Inserts what is new, and says of each message whether it was. Of two equal messages in one
-/// batch the first is new.
+/// batch the first is new. Unless each message is looked up, one that is known refuses the whole batch.
 ///
 /// A message that another process is inserting is waited for. Every batch therefore goes in by the
 /// order of the ids, so that no two processes ever wait for each other; those who arrive together have
 /// no order of their own.
-async fn insert(session: &mut PgConnection, batch: &[Delivery]) -> Result<Vec<bool>, sqlx::Error> {
-    let mut deliveries: Vec<&Delivery> = batch.iter().collect();
-    deliveries.sort_by_key(|delivery| delivery.id());
-    deliveries.dedup_by_key(|delivery| delivery.id());
-    let rows: Vec<Row> = deliveries.into_iter().map(Row::of).collect();
-    // To look up what is known costs less than to be ready for a conflict at each row.
-    let inserted: Vec<(String, String)> = sqlx::query_as(
-        "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
-         select provider, webhook_id, event_type, pledge_id, body,
-             case when is_ignored then 'ignored' else 'pending' end,
-             case when is_ignored then now() end
-         from unnest($1::webhook_delivery[]) with ordinality
-             as d (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal)
-         where not exists (
+async fn insert(
+    session: &mut PgConnection,
+    batch: &[Delivery],
+    look_up: bool,
+) -> Result<Vec<bool>, sqlx::Error> {
+    let mut firsts: Vec<usize> = (0..batch.len()).collect();
+    firsts.sort_by_key(|i| batch[*i].id());
+    firsts.dedup_by_key(|i| batch[*i].id());
+    let rows: Vec<Row> = firsts.iter().map(|i| Row::of(&batch[*i])).collect();
+    let mut new = vec![false; batch.len()];
+    if look_up {
+        let inserted = insert_unknown(session, rows).await?;
+        firsts.retain(|i| inserted.contains(&(batch[*i].webhook_id.clone(), batch[*i].provider.to_owned())));
+    } else {
+        sqlx::query(insert!("order by ordinal")).bind(rows).execute(session).await?;
+    }
+    firsts.into_iter().for_each(|i| new[i] = true);
+    Ok(new)
+}
+
+/// Inserts the messages that are not known, and returns their names. To be ready for a conflict at each
+/// row would cost more than to look it up.
+async fn insert_unknown(
+    session: &mut PgConnection,
+    rows: Vec<Row<'_>>,
+) -> Result<HashSet<(String, String)>, sqlx::Error> {
+    let inserted = sqlx::query_as(insert!(
+        "where not exists (
              select from webhook_inbox known
              where known.webhook_id collate \"C\" = d.webhook_id and known.provider collate \"C\" = d.provider
          )
          order by ordinal
-         returning webhook_id, provider",
-    )
+         returning webhook_id, provider"
+    ))
     .bind(rows)
     .fetch_all(session)
     .await?;
-    let mut new: HashSet<(&str, &str)> =
-        inserted.iter().map(|(webhook_id, provider)| (webhook_id.as_str(), provider.as_str())).collect();
-    Ok(batch.iter().map(|delivery| new.remove(&delivery.id())).collect())
+    Ok(inserted.into_iter().collect())
 }
 
 /// The type `webhook_delivery`.
 #[derive(sqlx::Encode)]
 struct Row<'a> {
-    provider: &'a str,
-    webhook_id: &'a str,
-    event_type: &'a str,
+    provider: VarChar<&'a str>,
+    webhook_id: VarChar<&'a str>,
+    event_type: VarChar<&'a str>,
     pledge_id: Option<Uuid>,
     body: &'a str,
     is_ignored: bool,
@@ -133,9 +167,9 @@ row_type!(Row, "webhook_delivery");
 impl<'a> Row<'a> {
     fn of(delivery: &'a Delivery) -> Self {
         Self {
-            provider: delivery.provider,
-            webhook_id: &delivery.webhook_id,
-            event_type: &delivery.event_type,
+            provider: TextAs(delivery.provider),
+            webhook_id: TextAs(&delivery.webhook_id),
+            event_type: TextAs(&delivery.event_type),
             pledge_id: delivery.pledge_id,
             body: &delivery.body,
             is_ignored: delivery.is_ignored,
