@@ -13,11 +13,8 @@ mod pledges;
 mod refunds;
 mod replies;
 
-use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRef;
 use domain::IdKey;
 use event_store::Ledger;
 use payments::Providers;
@@ -51,10 +48,6 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct PublicUrl(pub String);
 
-/// What the handlers share. axum copies it more than once for every request, so it is one pointer.
-#[derive(Clone)]
-pub(crate) struct State(Arc<Parts>);
-
 pub(crate) struct Parts {
     ledger: Ledger,
     id_key: IdKey,
@@ -65,31 +58,15 @@ pub(crate) struct Parts {
     reconcile_after: ReconcileAfter,
 }
 
-impl Deref for State {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
-/// Lets a handler take `$part` of the state by itself.
-macro_rules! part {
-    ($part:ident: $type:ty) => {
-        impl FromRef<State> for $type {
-            fn from_ref(state: &State) -> Self {
-                state.$part.clone()
-            }
-        }
-    };
-}
-
-part!(ledger: Ledger);
-part!(id_key: IdKey);
-part!(admin_token: AdminToken);
-part!(providers: Providers);
-part!(public_url: PublicUrl);
-part!(reconcile_after: ReconcileAfter);
+service::state!(
+    State(Parts):
+    ledger: Ledger,
+    id_key: IdKey,
+    admin_token: AdminToken,
+    providers: Providers,
+    public_url: PublicUrl,
+    reconcile_after: ReconcileAfter,
+);
 
 /// How long after it was begun a payment or a refund is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +88,7 @@ pub fn api() -> OpenApi {
 
 /// The service's routes.
 pub fn router(config: Config) -> OpenApiRouter {
-    let state = State(Arc::new(Parts {
+    let state = State::new(Parts {
         open_campaigns: OpenCampaigns::new(config.ledger.clone()),
         ledger: config.ledger,
         id_key: config.id_key,
@@ -119,7 +96,7 @@ pub fn router(config: Config) -> OpenApiRouter {
         providers: config.providers,
         public_url: config.public_url,
         reconcile_after: ReconcileAfter(config.reconcile_after),
-    }));
+    });
     routes().with_state(state)
 }
 

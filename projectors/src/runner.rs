@@ -39,7 +39,7 @@ pub(crate) trait Projector: Send + 'static {
     const TABLES: &'static [&'static str] = &[];
     /// Under load it folds this often at most: events that come meanwhile share one transaction,
     /// which leaves the machine to the writers. After a pause the first is folded at once.
-    const GATHER: Duration = Duration::from_millis(20);
+    const GATHER: Duration = Duration::from_millis(50);
 
     /// Whether it could make something of an event of this aggregate and name. It stops at one that it
     /// needs and does not understand, and passes by others.

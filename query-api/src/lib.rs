@@ -19,7 +19,6 @@ mod webhook_log;
 
 use std::sync::Arc;
 
-use axum::extract::FromRef;
 use axum::middleware::from_fn;
 use axum::routing::get;
 use read_model::RedisTotals;
@@ -57,10 +56,6 @@ pub struct Config {
     pub openapi: OpenApi,
 }
 
-/// What the handlers share. It is copied for every request, so it is one pointer.
-#[derive(Clone)]
-pub(crate) struct State(Arc<Parts>);
-
 struct Parts {
     pool: PgPool,
     totals: Arc<TotalsReader>,
@@ -71,23 +66,15 @@ struct Parts {
     shutdown: Shutdown,
 }
 
-macro_rules! shared {
-    ($($part:ident: $type:ty),*) => {$(
-        impl FromRef<State> for $type {
-            fn from_ref(state: &State) -> Self {
-                state.0.$part.clone()
-            }
-        }
-    )*};
-}
-shared!(
+service::state!(
+    State(Parts):
     pool: PgPool,
     totals: Arc<TotalsReader>,
     hub: Arc<TotalsHub>,
     progress: Arc<Progress>,
     exports: Exports,
     admin_token: AdminToken,
-    shutdown: Shutdown
+    shutdown: Shutdown,
 );
 
 fn routes() -> OpenApiRouter<State> {
@@ -117,7 +104,7 @@ pub fn router(config: Config, shutdown: Shutdown) -> OpenApiRouter {
     let totals = Arc::new(TotalsReader::new(redis.clone(), pool.clone(), progress.clone()));
     let hub = Arc::new(TotalsHub::start(redis, totals.clone(), shutdown.clone()));
     let exports = Exports::new();
-    let state = State(Arc::new(Parts { pool, totals, hub, progress, exports, admin_token, shutdown }));
+    let state = State::new(Parts { pool, totals, hub, progress, exports, admin_token, shutdown });
     let openapi = Arc::new(openapi);
     let description = get(async move || Json(openapi.as_ref().clone())).layer(from_fn(etag::tagged));
     routes().with_state(state).route("/api/openapi.json", description)

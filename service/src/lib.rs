@@ -14,6 +14,7 @@ mod problem_page;
 mod server;
 mod services_file;
 mod shutdown;
+mod state;
 pub mod telemetry;
 
 pub use extract::{Json, Path, Query, parse_json};

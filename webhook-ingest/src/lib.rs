@@ -15,7 +15,6 @@ mod reconcile;
 mod upkeep;
 mod worker;
 
-use axum::extract::FromRef;
 use event_store::{GroupCommit, Ledger};
 use payments::Providers;
 use service::auth::AdminToken;
@@ -52,14 +51,14 @@ pub struct Config {
     pub pledge_ttl: Duration,
 }
 
-/// What the handlers share.
-#[derive(Clone, FromRef)]
-pub(crate) struct State {
+pub(crate) struct Parts {
     inbox: GroupCommit<inbox::InboxWriter>,
     providers: Providers,
     pool: PgPool,
     admin_token: AdminToken,
 }
+
+service::state!(State(Parts): pool: PgPool, admin_token: AdminToken);
 
 /// The description of this service's routes.
 pub fn api() -> OpenApi {
@@ -68,12 +67,12 @@ pub fn api() -> OpenApi {
 
 /// The service's routes.
 pub fn router(config: &Config) -> OpenApiRouter {
-    let state = State {
+    let state = State::new(Parts {
         inbox: inbox::start_writer(config.pool.clone()),
         providers: config.providers.clone(),
         pool: config.pool.clone(),
         admin_token: config.admin_token.clone(),
-    };
+    });
     routes().with_state(state)
 }
 

@@ -1,9 +1,12 @@
 //! `POST /webhooks/{provider}`.
 
+use std::sync::LazyLock;
+
 use axum::extract::{Request, State as Shared};
 use chrono::Utc;
 use event_store::GroupCommit;
-use payments::{MessageError, Notice, Provider, Providers, sandbox, stripe};
+use metrics::Counter;
+use payments::{MessageError, Notice, Provider, sandbox, stripe};
 use serde::Serialize;
 use service::{Json, Problem, ProblemKind, read_body};
 use utoipa::ToSchema;
@@ -15,6 +18,24 @@ use crate::inbox::{Delivery, InboxWriter};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(receive_sandbox)).routes(routes!(receive_stripe))
+}
+
+/// How many deliveries of one provider became what. To find a counter among all metrics costs more than
+/// to count, so it is done once.
+struct Deliveries {
+    accepted: Counter,
+    duplicate: Counter,
+    refused: Counter,
+}
+
+static SANDBOX: LazyLock<Deliveries> = LazyLock::new(|| Deliveries::of(sandbox::NAME));
+static STRIPE: LazyLock<Deliveries> = LazyLock::new(|| Deliveries::of(stripe::NAME));
+
+impl Deliveries {
+    fn of(provider: &'static str) -> Self {
+        let counter = |outcome| metrics::counter!("webhook_deliveries_total", "provider" => provider, "outcome" => outcome);
+        Self { accepted: counter("accepted"), duplicate: counter("duplicate"), refused: counter("refused") }
+    }
 }
 
 /// The answer to a message that is stored.
@@ -41,12 +62,8 @@ struct Received {
         (status = 413, body = Problem), (status = 503, body = Problem),
     ),
 )]
-async fn receive_sandbox(
-    Shared(providers): Shared<Providers>,
-    Shared(inbox): Shared<GroupCommit<InboxWriter>>,
-    request: Request,
-) -> Result<Json<Received>, Problem> {
-    receive(&providers, sandbox::NAME, &inbox, request).await
+async fn receive_sandbox(Shared(state): Shared<State>, request: Request) -> Result<Json<Received>, Problem> {
+    receive(&state, sandbox::NAME, &SANDBOX, request).await
 }
 
 /// Take an event of Stripe
@@ -63,30 +80,26 @@ async fn receive_sandbox(
         (status = 413, body = Problem), (status = 503, body = Problem),
     ),
 )]
-async fn receive_stripe(
-    Shared(providers): Shared<Providers>,
-    Shared(inbox): Shared<GroupCommit<InboxWriter>>,
-    request: Request,
-) -> Result<Json<Received>, Problem> {
-    receive(&providers, stripe::NAME, &inbox, request).await
+async fn receive_stripe(Shared(state): Shared<State>, request: Request) -> Result<Json<Received>, Problem> {
+    receive(&state, stripe::NAME, &STRIPE, request).await
 }
 
 async fn receive(
-    providers: &Providers,
+    state: &State,
     name: &'static str,
-    inbox: &GroupCommit<InboxWriter>,
+    deliveries: &Deliveries,
     request: Request,
 ) -> Result<Json<Received>, Problem> {
-    let outcome = match providers.named(name) {
-        Some(provider) => store(provider, inbox, request).await,
+    let outcome = match state.providers.named(name) {
+        Some(provider) => store(provider, &state.inbox, request).await,
         None => Err(Problem::new(ProblemKind::NotFound, format!("{name} is not set up here"))),
     };
-    let label = match &outcome {
-        Ok(Received { new: true }) => "accepted",
-        Ok(Received { new: false }) => "duplicate",
-        Err(_) => "refused",
+    let counter = match &outcome {
+        Ok(Received { new: true }) => &deliveries.accepted,
+        Ok(Received { new: false }) => &deliveries.duplicate,
+        Err(_) => &deliveries.refused,
     };
-    metrics::counter!("webhook_deliveries_total", "provider" => name, "outcome" => label).increment(1);
+    counter.increment(1);
     outcome.map(Json)
 }
 
