@@ -23,6 +23,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
 /// How many deliveries of one provider became what. To find a counter among all metrics costs more than
 /// to count, so it is done once.
 struct Deliveries {
+    provider: &'static str,
     accepted: Counter,
     duplicate: Counter,
     refused: Counter,
@@ -34,7 +35,12 @@ static STRIPE: LazyLock<Deliveries> = LazyLock::new(|| Deliveries::of(stripe::NA
 impl Deliveries {
     fn of(provider: &'static str) -> Self {
         let counter = |outcome| metrics::counter!("webhook_deliveries_total", "provider" => provider, "outcome" => outcome);
-        Self { accepted: counter("accepted"), duplicate: counter("duplicate"), refused: counter("refused") }
+        Self {
+            provider,
+            accepted: counter("accepted"),
+            duplicate: counter("duplicate"),
+            refused: counter("refused"),
+        }
     }
 }
 
@@ -63,7 +69,7 @@ struct Received {
     ),
 )]
 async fn receive_sandbox(Shared(state): Shared<State>, request: Request) -> Result<Json<Received>, Problem> {
-    receive(&state, sandbox::NAME, &SANDBOX, request).await
+    receive(&state, &SANDBOX, request).await
 }
 
 /// Take an event of Stripe
@@ -81,18 +87,20 @@ async fn receive_sandbox(Shared(state): Shared<State>, request: Request) -> Resu
     ),
 )]
 async fn receive_stripe(Shared(state): Shared<State>, request: Request) -> Result<Json<Received>, Problem> {
-    receive(&state, stripe::NAME, &STRIPE, request).await
+    receive(&state, &STRIPE, request).await
 }
 
 async fn receive(
     state: &State,
-    name: &'static str,
     deliveries: &Deliveries,
     request: Request,
 ) -> Result<Json<Received>, Problem> {
-    let outcome = match state.providers.named(name) {
+    let outcome = match state.providers.named(deliveries.provider) {
         Some(provider) => store(provider, &state.inbox, request).await,
-        None => Err(Problem::new(ProblemKind::NotFound, format!("{name} is not set up here"))),
+        None => {
+            let detail = format!("{} is not set up here", deliveries.provider);
+            Err(Problem::new(ProblemKind::NotFound, detail))
+        }
     };
     let counter = match &outcome {
         Ok(Received { new: true }) => &deliveries.accepted,
