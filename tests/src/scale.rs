@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use careforall::embedded::EmbeddedPostgres;
 use reqwest::Method;
@@ -206,9 +207,14 @@ async fn read(program: &Program, path: &str, pledge: Uuid) -> Value {
     body
 }
 
+/// An export of a million rows has this long.
+const EXPORT_PATIENCE: Duration = Duration::from_secs(300);
+
 /// Reads an export as it comes and returns its length.
 async fn read_export(program: &Program, path: &str) -> usize {
-    let mut response = program.client.as_organiser(Method::GET, path).send().await.unwrap();
+    // A client gives up long before a million rows have come.
+    let request = program.client.as_organiser(Method::GET, path).timeout(EXPORT_PATIENCE);
+    let mut response = request.send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     let mut bytes = 0;
     while let Some(chunk) = response.chunk().await.unwrap() {
