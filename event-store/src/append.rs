@@ -8,8 +8,9 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::group_commit::{BatchWriter, QueueError};
-use crate::own_connection::{JsonText, OwnConnection, TextAs, VarChar, is_transient};
+use crate::own_connection::{OwnConnection, is_transient};
 use crate::row_type;
+use crate::rows::{JsonText, TextAs, VarChar};
 
 /// How often a batch is tried again when the database goes away, and the first pause.
 const RECONNECT_TRIES: u32 = 5;

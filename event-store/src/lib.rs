@@ -13,6 +13,7 @@ mod ledger;
 mod own_connection;
 mod read;
 mod repository;
+mod rows;
 mod turns;
 mod wakeup;
 
@@ -20,7 +21,8 @@ pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor
 pub use group_commit::{BatchWriter, GroupCommit, QueueError};
 pub use identity::load_id_key;
 pub use ledger::{ExecuteError, Executed, Ledger, Loaded, Metadata};
-pub use own_connection::{OwnConnection, TextAs, VarChar, is_transient};
+pub use own_connection::{OwnConnection, is_transient};
 pub use read::{ReadError, RecordedEvent, head, read_after, read_named, read_stream};
 pub use repository::LedgerRepository;
+pub use rows::{TextAs, VarChar};
 pub use wakeup::Wakeup;
