@@ -124,7 +124,8 @@ async fn insert(
     let mut new = vec![false; batch.len()];
     if look_up {
         let inserted = insert_unknown(session, rows).await?;
-        firsts.retain(|i| inserted.contains(&(batch[*i].webhook_id.clone(), batch[*i].provider.to_owned())));
+        let inserted: HashSet<_> = inserted.iter().map(|(id, provider)| (&**id, &**provider)).collect();
+        firsts.retain(|i| inserted.contains(&batch[*i].id()));
     } else {
         sqlx::query(insert!("order by ordinal")).bind(rows).execute(session).await?;
     }
@@ -137,8 +138,8 @@ async fn insert(
 async fn insert_unknown(
     session: &mut PgConnection,
     rows: Vec<Row<'_>>,
-) -> Result<HashSet<(String, String)>, sqlx::Error> {
-    let inserted = sqlx::query_as(insert!(
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    sqlx::query_as(insert!(
         "where not exists (
              select from webhook_inbox known
              where known.webhook_id collate \"C\" = d.webhook_id and known.provider collate \"C\" = d.provider
@@ -148,8 +149,7 @@ async fn insert_unknown(
     ))
     .bind(rows)
     .fetch_all(session)
-    .await?;
-    Ok(inserted.into_iter().collect())
+    .await
 }
 
 /// The type `webhook_delivery`.
