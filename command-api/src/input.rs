@@ -21,11 +21,11 @@ pub(crate) struct MoneyInput {
 impl MoneyInput {
     /// The money, or none after noting every field that is wrong.
     pub(crate) fn parse(&self, field: &str, errors: &mut FieldErrors) -> Option<Money> {
-        let currency = errors.take(&format!("{field}.currency"), self.currency.parse::<Currency>());
+        let currency = errors.take(format_args!("{field}.currency"), self.currency.parse::<Currency>());
         // The amount's limits are the same in every currency; note them even without one.
         let any_currency = currency.or_else(|| "EUR".parse().ok())?;
         let money =
-            errors.take(&format!("{field}.amount_minor"), Money::new(self.amount_minor, any_currency));
+            errors.take(format_args!("{field}.amount_minor"), Money::new(self.amount_minor, any_currency));
         currency.and(money)
     }
 }

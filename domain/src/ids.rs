@@ -54,7 +54,7 @@ macro_rules! provider_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -77,12 +77,6 @@ macro_rules! provider_id {
 
             fn try_from(text: String) -> Result<Self, TextError> {
                 text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.0
             }
         }
 
@@ -150,6 +144,12 @@ impl FromStr for Email {
     }
 }
 
+impl From<Email> for String {
+    fn from(email: Email) -> Self {
+        email.0
+    }
+}
+
 /// An address is personal data: it does not print itself into logs.
 impl fmt::Debug for Email {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,7 +179,7 @@ impl IdKey {
 
     /// The id of the pledge that `donor` makes under `key`: the same again for a retry.
     pub fn pledge_id(&self, donor: DonorId, key: &IdempotencyKey) -> PledgeId {
-        PledgeId(self.derive("pledge", &[&donor.to_string(), &key.0]))
+        PledgeId(self.derive("pledge", &[donor.0.hyphenated().encode_lower(&mut [0; 36]), &key.0]))
     }
 
     /// The id of the campaign that the organiser creates under `key`: the same again for a retry.
@@ -201,18 +201,18 @@ impl IdKey {
 
     /// A fingerprint of a request, by which a repeat is told from another request under its key.
     pub fn fingerprint(&self, parts: &[&str]) -> String {
-        self.derive("request", parts).simple().to_string()
+        self.derive("request", parts).simple().encode_lower(&mut [0; 32]).to_owned()
     }
 
     /// The first 122 bits of an HMAC-SHA-256 as a UUIDv8 (RFC 9562 section 5.8). Every part is
     /// preceded by its length, so that no two lists of parts run together.
     fn derive(&self, purpose: &str, parts: &[&str]) -> Uuid {
-        let mut mac = self.keyed.clone();
+        let mut message = Vec::with_capacity(256);
         for part in std::iter::once(&purpose).chain(parts) {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part.as_bytes());
+            message.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            message.extend_from_slice(part.as_bytes());
         }
-        let digest = mac.finalize().into_bytes();
+        let digest = self.keyed.clone().chain_update(message).finalize().into_bytes();
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
         Uuid::new_v8(bytes)

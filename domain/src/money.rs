@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Serialised as its three-letter code. Codes without an exponent, such as gold (`XAU`) or the
 /// test code (`XXX`), are refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String", into = "&'static str")]
 pub struct Currency(iso_currency::Currency);
 
 impl Currency {
@@ -44,9 +44,9 @@ impl TryFrom<String> for Currency {
     }
 }
 
-impl From<Currency> for String {
+impl From<Currency> for &'static str {
     fn from(currency: Currency) -> Self {
-        currency.code().to_owned()
+        currency.code()
     }
 }
 

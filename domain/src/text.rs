@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Text that people read: trimmed, not empty, at most `MAX` characters, without control
 /// characters other than line breaks and tabs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct Text<const MAX: usize>(String);
 
 impl<const MAX: usize> Text<MAX> {
@@ -16,12 +16,9 @@ impl<const MAX: usize> Text<MAX> {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
 
-impl<const MAX: usize> FromStr for Text<MAX> {
-    type Err = TextError;
-
-    fn from_str(text: &str) -> Result<Self, TextError> {
+    /// What is kept of `text`: all of it but the blanks around it.
+    fn checked(text: &str) -> Result<&str, TextError> {
         let text = text.trim();
         if text.is_empty() {
             return Err(TextError::Empty);
@@ -32,15 +29,24 @@ impl<const MAX: usize> FromStr for Text<MAX> {
         if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
             return Err(TextError::NotPrintable);
         }
-        Ok(Self(text.to_owned()))
+        Ok(text)
+    }
+}
+
+impl<const MAX: usize> FromStr for Text<MAX> {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        Self::checked(text).map(|text| Self(text.to_owned()))
     }
 }
 
 impl<const MAX: usize> TryFrom<String> for Text<MAX> {
     type Error = TextError;
 
+    /// Without a copy, where there is nothing to trim.
     fn try_from(text: String) -> Result<Self, TextError> {
-        text.parse()
+        if Self::checked(&text)?.len() == text.len() { Ok(Self(text)) } else { text.parse() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problem documents.
 
+use std::fmt::Display;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -124,12 +126,12 @@ pub struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
     /// Notes that `field` is not acceptable.
-    pub fn add(&mut self, field: &str, detail: impl ToString) {
-        self.0.push(FieldError { field: field.to_owned(), detail: detail.to_string() });
+    pub fn add(&mut self, field: impl Display, detail: impl ToString) {
+        self.0.push(FieldError { field: field.to_string(), detail: detail.to_string() });
     }
 
     /// The value of `field`, or none after noting what is wrong with it.
-    pub fn take<T, E: ToString>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
+    pub fn take<T, E: ToString>(&mut self, field: impl Display, value: Result<T, E>) -> Option<T> {
         value.map_err(|error| self.add(field, error)).ok()
     }
 
