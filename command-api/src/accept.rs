@@ -1,5 +1,7 @@
 //! Money that is held apart is accepted as another pledge of the same donor, which is paid by it.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::State as Shared;
 use cqrs_es::Aggregate;
@@ -70,7 +72,7 @@ async fn accept_unapplied(
     let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
     let executed = state
         .ledger
-        .execute_and_create::<Pledge>(id, &command, accepted_as.0, create, metadata(request_id, None), donor)
+        .execute_and_create::<Pledge>(id, &command, accepted_as.0, create, &metadata(request_id, None), donor)
         .await
         .map_err(pledge_problem)?;
     let taken = executed.aggregate.record().and_then(|record| Some((record, record.taken.get(&payment_id)?)));
@@ -87,19 +89,14 @@ async fn accept_unapplied(
 }
 
 /// The personal data of a pledge's donor, for another pledge of theirs; none once it was erased.
-async fn donor_of(pool: &PgPool, id: Uuid) -> Result<Option<PledgeDonor>, Problem> {
+async fn donor_of(pool: &PgPool, id: Uuid) -> Result<Option<Arc<PledgeDonor>>, Problem> {
     let row: Option<(Uuid, Option<String>, String)> =
         sqlx::query_as("select donor_id, name, email from pledge_donor_of($1)")
             .bind(id)
             .fetch_optional(pool)
             .await?;
-    Ok(row.map(|(donor_id, name, email)| PledgeDonor {
-        donor_id,
-        name,
-        email,
-        // What the donor said belongs to the pledge that they made.
-        message: None,
-    }))
+    // What the donor said belongs to the pledge that they made.
+    Ok(row.map(|(donor_id, name, email)| Arc::new(PledgeDonor { donor_id, name, email, message: None })))
 }
 
 /// Where the money of a pledge counts from.

@@ -137,7 +137,7 @@ async fn create_campaign(
         |position| CampaignReply { campaign_id: campaign_id.0, status: CampaignStatus::Draft, position };
     let command = CampaignCommand::Create(details);
     let metadata = metadata(request_id, Some(&fingerprint));
-    match ledger.create::<Campaign>(campaign_id.0, &command, vec![], metadata, None).await {
+    match ledger.create::<Campaign>(campaign_id.0, &command, vec![], &metadata, None).await {
         Ok(executed) => Ok(Created { body: reply(executed.position), hit: false }),
         Err(ExecuteError::Append(AppendError::Conflict)) => {
             match made_before(&ledger, Campaign::TYPE, campaign_id.0, &fingerprint).await? {
@@ -215,7 +215,7 @@ async fn execute(
     request_id: RequestId,
 ) -> Result<Json<CampaignReply>, Problem> {
     let executed = ledger
-        .execute::<Campaign>(id, &command, metadata(request_id, None))
+        .execute::<Campaign>(id, &command, &metadata(request_id, None))
         .await
         .map_err(campaign_problem)?;
     let status = executed.aggregate.status().ok_or(ProblemKind::NotFound)?;

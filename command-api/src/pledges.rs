@@ -3,12 +3,16 @@
 //! A guest has no account, so the pledge's id is the ticket: it cannot be guessed, is given to
 //! nobody but the donor and the provider, and whoever holds it may change the pledge.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::State as Shared;
 use chrono::Utc;
 use cqrs_es::Aggregate;
-use domain::{CampaignId, DonorId, Email, IdKey, Money, Pledge, PledgeCommand, PledgeId, PledgeStatus, Text};
-use event_store::{AppendError, ExecuteError, Ledger, PledgeDonor};
+use domain::{
+    CampaignId, Email, IdKey, IdempotencyKey, Money, Pledge, PledgeCommand, PledgeId, PledgeStatus, Text,
+};
+use event_store::{AppendError, ExecuteError, Executed, Ledger, PledgeDonor};
 use serde::{Deserialize, Serialize};
 use service::{FieldErrors, Json, Path, Problem, ProblemKind, RequestId};
 use utoipa::ToSchema;
@@ -55,7 +59,7 @@ struct DonorInput {
     email: String,
 }
 
-/// A pledge that may be made.
+/// What a pledge is asked for with.
 struct PledgeRequest {
     campaign_id: CampaignId,
     amount: Money,
@@ -70,8 +74,8 @@ impl NewPledge {
         let mut errors = FieldErrors::default();
         let amount = self.amount.parse("amount", &mut errors);
         let email = errors.take("donor.email", self.donor.email.parse());
-        let name = optional_text("donor.name", self.donor.name.as_deref(), &mut errors);
-        let message = optional_text("message", self.message.as_deref(), &mut errors);
+        let name = optional_text("donor.name", self.donor.name, &mut errors);
+        let message = optional_text("message", self.message, &mut errors);
         match (amount, email, errors.into_problem()) {
             (Some(amount), Some(email), None) => Ok(PledgeRequest {
                 campaign_id: CampaignId(self.campaign_id),
@@ -89,11 +93,11 @@ impl NewPledge {
 /// Forms send empty fields: nothing but blanks is no text.
 fn optional_text<const MAX: usize>(
     field: &str,
-    text: Option<&str>,
+    text: Option<String>,
     errors: &mut FieldErrors,
 ) -> Option<Text<MAX>> {
     let text = text.filter(|text| !text.trim().is_empty())?;
-    errors.take(field, text.parse())
+    errors.take(field, text.try_into())
 }
 
 impl PledgeRequest {
@@ -108,23 +112,35 @@ impl PledgeRequest {
         ])
     }
 
-    fn command(&self, donor_id: DonorId) -> PledgeCommand {
-        PledgeCommand::Create {
-            campaign_id: self.campaign_id,
-            donor_id,
-            amount: self.amount,
-            anonymous: self.anonymous,
+    /// The pledge that is to be made for it under `key`.
+    fn under(self, key: &IdempotencyKey, id_key: &IdKey) -> PledgeToMake {
+        let fingerprint = self.fingerprint(id_key);
+        let donor_id = id_key.donor_id(&self.email);
+        let Self { campaign_id, amount, email, name, anonymous, message } = self;
+        PledgeToMake {
+            id: id_key.pledge_id(donor_id, key),
+            fingerprint,
+            campaign_id,
+            amount,
+            command: PledgeCommand::Create { campaign_id, donor_id, amount, anonymous },
+            donor: Arc::new(PledgeDonor {
+                donor_id: donor_id.0,
+                name: name.map(String::from),
+                email: email.into(),
+                message: message.map(String::from),
+            }),
         }
     }
+}
 
-    fn donor(&self, donor_id: DonorId) -> PledgeDonor {
-        PledgeDonor {
-            donor_id: donor_id.0,
-            name: self.name.as_ref().map(ToString::to_string),
-            email: self.email.as_str().to_owned(),
-            message: self.message.as_ref().map(ToString::to_string),
-        }
-    }
+/// A pledge that is to be made, unless its key has made it already.
+struct PledgeToMake {
+    id: PledgeId,
+    fingerprint: String,
+    campaign_id: CampaignId,
+    amount: Money,
+    command: PledgeCommand,
+    donor: Arc<PledgeDonor>,
 }
 
 /// A pledge that was made.
@@ -170,54 +186,38 @@ async fn create_pledge(
     RequiredKey(key): RequiredKey,
     Json(body): Json<NewPledge>,
 ) -> Result<Created<PledgeMade>, Problem> {
-    let request = body.parse()?;
-    let donor_id = state.id_key.donor_id(&request.email);
-    let pledge_id = state.id_key.pledge_id(donor_id, &key);
-    let fingerprint = request.fingerprint(&state.id_key);
-    let (position, hit) = match make(&state, pledge_id, donor_id, &request, &request_id, &fingerprint).await {
+    let pledge = body.parse()?.under(&key, &state.id_key);
+    let (position, hit) = match make(&state, &pledge, request_id).await {
         Ok(position) => (position, false),
         // The key may have made this pledge before, even if it could not be made any more.
-        Err(problem) => match made_before(&state.ledger, Pledge::TYPE, pledge_id.0, &fingerprint).await? {
-            Some(position) => (position, true),
-            None => return Err(problem),
-        },
+        Err(problem) => {
+            match made_before(&state.ledger, Pledge::TYPE, pledge.id.0, &pledge.fingerprint).await? {
+                Some(position) => (position, true),
+                None => return Err(problem),
+            }
+        }
     };
-    let payment_url = payment_url(&state.public_url, pledge_id);
-    let body = PledgeMade { pledge_id: pledge_id.0, status: PledgeStatus::Pending, payment_url, position };
+    let payment_url = payment_url(&state.public_url, pledge.id);
+    let body = PledgeMade { pledge_id: pledge.id.0, status: PledgeStatus::Pending, payment_url, position };
     Ok(Created { body, hit })
 }
 
 /// Appends the pledge's first event, under the condition that its campaign is still open.
-async fn make(
-    state: &State,
-    pledge_id: PledgeId,
-    donor_id: DonorId,
-    request: &PledgeRequest,
-    request_id: &RequestId,
-    fingerprint: &str,
-) -> Result<i64, Problem> {
+async fn make(state: &State, pledge: &PledgeToMake, request_id: RequestId) -> Result<i64, Problem> {
     let open: &OpenCampaigns = &state.open_campaigns;
-    let command = request.command(donor_id);
+    let metadata = metadata(request_id, Some(&pledge.fingerprint));
     for _ in 0..=MAX_RETRIES {
-        let condition = open.condition_for(request.campaign_id, request.amount, Utc::now()).await?;
-        let donor = request.donor(donor_id);
-        let made = state
-            .ledger
-            .create::<Pledge>(
-                pledge_id.0,
-                &command,
-                vec![condition],
-                metadata(request_id.clone(), Some(fingerprint)),
-                Some(donor),
-            )
-            .await;
+        let condition = open.condition_for(pledge.campaign_id, pledge.amount, Utc::now()).await?;
+        let donor = Some(pledge.donor.clone());
+        let conditions = vec![condition];
+        let made = state.ledger.create(pledge.id.0, &pledge.command, conditions, &metadata, donor).await;
         match made {
-            Ok(executed) => return Ok(executed.position),
+            Ok(Executed::<Pledge> { position, .. }) => return Ok(position),
             Err(ExecuteError::Append(AppendError::Conflict)) => {
-                if state.exists(pledge_id).await? {
+                if state.exists(pledge.id).await? {
                     break;
                 }
-                open.forget(request.campaign_id);
+                open.forget(pledge.campaign_id);
             }
             Err(error) => return Err(pledge_problem(error)),
         }
@@ -297,7 +297,7 @@ async fn execute(
     request_id: RequestId,
 ) -> Result<Json<PledgeReply>, Problem> {
     let executed =
-        ledger.execute::<Pledge>(id, &command, metadata(request_id, None)).await.map_err(pledge_problem)?;
+        ledger.execute::<Pledge>(id, &command, &metadata(request_id, None)).await.map_err(pledge_problem)?;
     let status = executed.aggregate.status().ok_or(ProblemKind::NotFound)?;
     Ok(Json(PledgeReply { pledge_id: id, status, position: executed.position }))
 }

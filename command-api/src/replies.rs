@@ -32,9 +32,9 @@ impl<T: Serialize> IntoResponse for Created<T> {
 
 /// The metadata of a command that came by request.
 pub(crate) fn metadata(request_id: RequestId, fingerprint: Option<&str>) -> Metadata {
-    let mut metadata = Metadata::from([("request_id".to_owned(), request_id.0)]);
+    let mut metadata = Metadata::from([("request_id".into(), request_id.0)]);
     if let Some(fingerprint) = fingerprint {
-        metadata.insert(FINGERPRINT.to_owned(), fingerprint.to_owned());
+        metadata.insert(FINGERPRINT.into(), fingerprint.to_owned());
     }
     metadata
 }

@@ -1,9 +1,10 @@
 //! Appending: batches of commands into one call of the SQL function `ledger_append`.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use sqlx::{FromRow, PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ pub struct StreamEvents {
     /// The events, at least one.
     pub events: Vec<NewEvent>,
     /// The personal data behind the first of them, if it makes a pledge.
-    pub donor: Option<PledgeDonor>,
+    pub donor: Option<Arc<PledgeDonor>>,
 }
 
 /// The personal data behind a new pledge, stored in the same transaction but not in the ledger: at the
@@ -129,16 +130,16 @@ impl BatchWriter for Appender {
     type Item = Append;
     type Outcome = Result<Appended, AppendError>;
 
-    async fn write(&mut self, batch: Vec<Append>) -> Vec<Self::Outcome> {
+    async fn write(&mut self, batch: &[Append]) -> Vec<Self::Outcome> {
         let started = std::time::Instant::now();
-        let late = conflicts_within(&batch);
+        let late = conflicts_within(batch);
         let (index, first): (Vec<usize>, Vec<&Append>) =
             batch.iter().enumerate().filter(|(i, _)| !late.contains(i)).unzip();
         let mut outcomes = vec![Err(AppendError::Conflict); batch.len()];
         for (i, outcome) in index.into_iter().zip(self.append_bisecting(&first).await) {
             outcomes[i] = outcome;
         }
-        record_metrics(&outcomes, &batch, started.elapsed());
+        record_metrics(&outcomes, batch, started.elapsed());
         outcomes
     }
 }

@@ -14,7 +14,7 @@ pub trait BatchWriter: Send + 'static {
     type Outcome: Send + 'static;
 
     /// Writes `batch` and says what became of each item, in the same order.
-    fn write(&mut self, batch: Vec<Self::Item>) -> impl Future<Output = Vec<Self::Outcome>>;
+    fn write(&mut self, batch: &[Self::Item]) -> impl Future<Output = Vec<Self::Outcome>>;
 }
 
 /// A bounded queue in front of one [`BatchWriter`], which has a thread of its own: among the tasks that
@@ -29,7 +29,11 @@ pub struct GroupCommit<W: BatchWriter> {
 }
 
 /// An item, and who waits for what becomes of it.
-type Waiting<W> = (<W as BatchWriter>::Item, oneshot::Sender<<W as BatchWriter>::Outcome>);
+type Waiting<W> = (<W as BatchWriter>::Item, oneshot::Sender<Written<W>>);
+
+/// What became of an item. The item comes back with it, because memory is given back faster by the
+/// thread that took it, and the writer's next batch does not wait for that.
+type Written<W> = (<W as BatchWriter>::Outcome, <W as BatchWriter>::Item);
 
 impl<W: BatchWriter> Clone for GroupCommit<W> {
     fn clone(&self) -> Self {
@@ -73,7 +77,7 @@ impl<W: BatchWriter> GroupCommit<W> {
             mpsc::error::TrySendError::Full(_) => QueueError::Full,
             mpsc::error::TrySendError::Closed(_) => QueueError::Stopped,
         })?;
-        outcome.await.map_err(|_| QueueError::Stopped)
+        outcome.await.map(|(outcome, _item)| outcome).map_err(|_| QueueError::Stopped)
     }
 }
 
@@ -81,11 +85,11 @@ async fn write_all<W: BatchWriter>(mut writer: W, mut waiting: mpsc::Receiver<Wa
     let mut taken = Vec::with_capacity(max_batch);
     while waiting.recv_many(&mut taken, max_batch).await > 0 {
         let (items, callers): (Vec<_>, Vec<_>) = taken.drain(..).unzip();
-        let outcomes = writer.write(items).await;
+        let outcomes = writer.write(&items).await;
         debug_assert_eq!(outcomes.len(), callers.len());
-        for (caller, outcome) in callers.into_iter().zip(outcomes) {
+        for (caller, written) in callers.into_iter().zip(outcomes.into_iter().zip(items)) {
             // A caller that has gone away no longer wants to know.
-            let _ = caller.send(outcome);
+            let _ = caller.send(written);
         }
     }
 }
@@ -107,11 +111,11 @@ mod tests {
         type Item = u32;
         type Outcome = u32;
 
-        async fn write(&mut self, batch: Vec<u32>) -> Vec<u32> {
+        async fn write(&mut self, batch: &[u32]) -> Vec<u32> {
             self.entered.add_permits(1);
             self.permits.acquire().await.unwrap().forget();
             self.batches.lock().unwrap().push(batch.len());
-            batch.into_iter().map(|n| n * 2).collect()
+            batch.iter().map(|n| n * 2).collect()
         }
     }
 

@@ -1,5 +1,6 @@
 //! Load, decide, append.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use cqrs_es::DomainEvent;
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
 use domain::{Decide, DecodeError, StoredEvent, decode_text, decode_value};
 use postgres_es::PostgresEventRepository;
+use serde::{Serialize, Serializer};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
@@ -26,7 +28,7 @@ const MAX_BATCH: usize = 500;
 const MAX_RETRIES: u32 = 3;
 
 /// What is kept beside an event: the command, the request and the webhook it came from.
-pub type Metadata = BTreeMap<String, String>;
+pub type Metadata = BTreeMap<Cow<'static, str>, String>;
 
 /// The ledger. Clones share one queue of appends.
 #[derive(Clone)]
@@ -164,11 +166,8 @@ impl Ledger {
         events: &[(A::Event, Metadata)],
     ) -> Result<Appended, AppendError> {
         let command_id = Uuid::now_v7();
-        let new_events = events.iter().map(|(event, metadata)| {
-            let mut metadata = metadata.clone();
-            metadata.insert("command_id".to_owned(), command_id.to_string());
-            new_event(event, &serde_json::to_string(&metadata)?)
-        });
+        let new_events =
+            events.iter().map(|(event, metadata)| new_event(event, json(&Beside { command_id, metadata })?));
         let stream = StreamEvents {
             stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence },
             events: new_events.collect::<Result<_, _>>().map_err(not_json)?,
@@ -187,8 +186,8 @@ impl Ledger {
         id: Uuid,
         command: &A::Command,
         conditions: Vec<Condition>,
-        metadata: Metadata,
-        donor: Option<PledgeDonor>,
+        metadata: &Metadata,
+        donor: Option<Arc<PledgeDonor>>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
         let new = Loaded { aggregate: A::default(), sequence: 0 };
         let events = new.aggregate.decide(command).map_err(ExecuteError::Rule)?;
@@ -208,14 +207,14 @@ impl Ledger {
         &self,
         id: Uuid,
         command: &A::Command,
-        metadata: Metadata,
+        metadata: &Metadata,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
         let mut turn = self.turns.take(id).await;
         if let Some(remembered) = turn.recall::<A>()
             && let Ok(events) = remembered.aggregate.decide(command)
             && !events.is_empty()
         {
-            match self.append_in_turn(&mut turn, remembered, events, &metadata).await {
+            match self.append_in_turn(&mut turn, remembered, events, metadata).await {
                 Err(ExecuteError::Append(AppendError::Conflict)) => {}
                 result => return result,
             }
@@ -227,7 +226,7 @@ impl Ledger {
             if events.is_empty() {
                 return self.nothing_new(id, loaded.aggregate).await;
             }
-            match self.append_in_turn(&mut turn, loaded, events, &metadata).await {
+            match self.append_in_turn(&mut turn, loaded, events, metadata).await {
                 Err(ExecuteError::Append(AppendError::Conflict)) if retries < MAX_RETRIES => retries += 1,
                 result => return result,
             }
@@ -242,7 +241,7 @@ impl Ledger {
         metadata: &Metadata,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
         let sequence = loaded.sequence + events.len() as i64;
-        let executed = self.append_decided(turn.id(), loaded, events, vec![], metadata.clone(), None).await?;
+        let executed = self.append_decided(turn.id(), loaded, events, vec![], metadata, None).await?;
         turn.remember(Loaded { aggregate: executed.aggregate.clone(), sequence });
         Ok(executed)
     }
@@ -262,8 +261,8 @@ impl Ledger {
         command: &A::Command,
         new_id: Uuid,
         create: impl Fn(&A) -> Result<A::Command, A::Error> + Send,
-        metadata: Metadata,
-        donor: Option<PledgeDonor>,
+        metadata: &Metadata,
+        donor: Option<Arc<PledgeDonor>>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
         let mut retries = 0;
         loop {
@@ -272,15 +271,15 @@ impl Ledger {
             if events.is_empty() {
                 return self.nothing_new(id, loaded.aggregate).await;
             }
-            let (command_id, metadata) = of_new_command(metadata.clone());
-            let stream = Self::prepare(id, &loaded, &events, &metadata)?;
+            let beside = Beside { command_id: Uuid::now_v7(), metadata };
+            let stream = Self::prepare(id, &loaded, &events, &beside)?;
             apply(&mut loaded.aggregate, &events);
             let new = Loaded { aggregate: A::default(), sequence: 0 };
             let created = create(&loaded.aggregate).and_then(|create| new.aggregate.decide(&create));
-            let mut new_stream =
-                Self::prepare(new_id, &new, &created.map_err(ExecuteError::Rule)?, &metadata)?;
+            let mut new_stream = Self::prepare(new_id, &new, &created.map_err(ExecuteError::Rule)?, &beside)?;
             new_stream.donor = donor.clone();
-            let append = Append { command_id, streams: vec![stream, new_stream], conditions: vec![] };
+            let streams = vec![stream, new_stream];
+            let append = Append { command_id: beside.command_id, streams, conditions: vec![] };
             match self.append(append).await {
                 Err(AppendError::Conflict) if retries < MAX_RETRIES => retries += 1,
                 Err(error) => return Err(error.into()),
@@ -292,18 +291,13 @@ impl Ledger {
     }
 
     /// One aggregate's part of an append: its events, at the sequence at which it was loaded.
-    /// `metadata` has the append's `command_id`.
-    ///
-    /// # Errors
-    /// [`AppendError::Refused`] for an event that cannot be written down.
-    pub fn prepare<A: Decide>(
+    fn prepare<A: Decide>(
         id: Uuid,
         loaded: &Loaded<A>,
         events: &[A::Event],
-        metadata: &Metadata,
+        beside: &Beside<'_>,
     ) -> Result<StreamEvents, AppendError> {
-        let metadata = serde_json::to_string(metadata).map_err(not_json)?;
-        let events = events.iter().map(|event| new_event(event, &metadata));
+        let events = events.iter().map(|event| new_event(event, json(beside)?));
         Ok(StreamEvents {
             stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence: loaded.sequence },
             events: events.collect::<Result<_, _>>().map_err(not_json)?,
@@ -317,13 +311,13 @@ impl Ledger {
         mut loaded: Loaded<A>,
         events: Vec<A::Event>,
         conditions: Vec<Condition>,
-        metadata: Metadata,
-        donor: Option<PledgeDonor>,
+        metadata: &Metadata,
+        donor: Option<Arc<PledgeDonor>>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        let (command_id, metadata) = of_new_command(metadata);
-        let mut stream = Self::prepare(id, &loaded, &events, &metadata)?;
+        let beside = Beside { command_id: Uuid::now_v7(), metadata };
+        let mut stream = Self::prepare(id, &loaded, &events, &beside)?;
         stream.donor = donor;
-        let append = Append { command_id, streams: vec![stream], conditions };
+        let append = Append { command_id: beside.command_id, streams: vec![stream], conditions };
         let Appended { position, recorded_at } = self.append(append).await?;
         apply(&mut loaded.aggregate, &events);
         Ok(Executed { aggregate: loaded.aggregate, events, position, recorded_at })
@@ -348,11 +342,19 @@ impl Ledger {
     }
 }
 
-/// A fresh command id, and the metadata with it.
-fn of_new_command(mut metadata: Metadata) -> (Uuid, Metadata) {
-    let command_id = Uuid::now_v7();
-    metadata.insert("command_id".to_owned(), command_id.to_string());
-    (command_id, metadata)
+/// What stands beside an event: the metadata, and the command's id among it.
+struct Beside<'a> {
+    command_id: Uuid,
+    metadata: &'a Metadata,
+}
+
+impl Serialize for Beside<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut id = Uuid::encode_buffer();
+        let command_id = &*self.command_id.hyphenated().encode_lower(&mut id);
+        let rest = self.metadata.iter().map(|(key, value)| (&**key, value.as_str()));
+        serializer.collect_map(std::iter::once(("command_id", command_id)).chain(rest))
+    }
 }
 
 fn apply<A: Decide>(aggregate: &mut A, events: &[A::Event]) {
@@ -374,13 +376,20 @@ fn apply_row<A: Decide>(loaded: &mut Loaded<A>, row: &PgRow) -> Result<Result<()
     Ok(decode_text(stored).map(|event| loaded.aggregate.apply(event)))
 }
 
-fn new_event<E: DomainEvent>(event: &E, metadata: &str) -> Result<NewEvent, serde_json::Error> {
+fn new_event<E: DomainEvent>(event: &E, metadata: String) -> Result<NewEvent, serde_json::Error> {
     Ok(NewEvent {
         event_type: event.event_type(),
         event_version: event.event_version(),
-        payload: serde_json::to_string(event)?,
-        metadata: metadata.to_owned(),
+        payload: json(event)?,
+        metadata,
     })
+}
+
+/// With room for most, so that it is not moved as it grows.
+fn json(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    let mut bytes = Vec::with_capacity(256);
+    serde_json::to_writer(&mut bytes, value)?;
+    String::from_utf8(bytes).map_err(serde::ser::Error::custom)
 }
 
 /// Our own events always serialise; should one not, the ledger refuses it.

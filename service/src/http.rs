@@ -13,6 +13,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::BytesMut;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use metrics::Histogram;
@@ -98,7 +99,7 @@ struct Endpoint {
 
 impl<S> Service<Request> for Hardened<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>,
 {
     type Response = Response;
     type Error = Infallible;
@@ -108,32 +109,41 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        // The one that was found ready is used; the clone waits for the next request.
-        let fresh = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, fresh);
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let endpoint = self.endpoint.clone();
-        Box::pin(async move { Ok(endpoint.answer(inner, request).await) })
+        let asked = Asked {
+            at: Instant::now(),
+            id: request_id(&request),
+            method: method_label(request.method()),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+        };
+        request.extensions_mut().insert(RequestId(asked.id.clone()));
+        request.extensions_mut().insert(endpoint.limits);
+        // Nothing is done before it is polled. To keep the request until then would move it about once more.
+        let handler = self.inner.call(request);
+        Box::pin(async move { Ok(endpoint.answer(asked, handler).await) })
     }
 }
 
-impl Endpoint {
-    async fn answer<S>(&self, inner: S, mut request: Request) -> Response
-    where
-        S: Service<Request, Response = Response, Error = Infallible>,
-    {
-        let started = Instant::now();
-        let id = request_id(&request);
-        let method = method_label(request.method());
-        let route = request.extensions().get::<MatchedPath>().cloned();
-        let name = route.as_ref().map_or("(none)", MatchedPath::as_str);
-        request.extensions_mut().insert(RequestId(id.clone()));
-        request.extensions_mut().insert(self.limits);
+/// What is said of a request in the log, the metrics and the answer.
+struct Asked {
+    at: Instant,
+    id: String,
+    method: &'static str,
+    route: Option<MatchedPath>,
+}
 
+impl Endpoint {
+    async fn answer(
+        &self,
+        Asked { at, id, method, route }: Asked,
+        handler: impl Future<Output = Result<Response, Infallible>>,
+    ) -> Response {
+        let name = route.as_ref().map_or("(none)", MatchedPath::as_str);
         // For whoever looks closely: to keep a span for every request costs more than what most of them do.
         let span = tracing::debug_span!("request", request_id = id, method, route = name);
         let mut response = async {
-            let response = self.run_limited(inner, request).await;
+            let response = self.run_limited(handler).await;
             tracing::debug!(status = response.status().as_u16(), "answered");
             response
         }
@@ -143,22 +153,19 @@ impl Endpoint {
             cause.log(&id, method, name);
         }
 
-        self.durations.record(method, name, response.status().as_u16(), started.elapsed());
+        self.durations.record(method, name, response.status().as_u16(), at.elapsed());
         if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(id)) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
         response
     }
 
-    async fn run_limited<S>(&self, mut inner: S, request: Request) -> Response
-    where
-        S: Service<Request, Response = Response, Error = Infallible>,
-    {
+    async fn run_limited(&self, handler: impl Future<Output = Result<Response, Infallible>>) -> Response {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             return Problem::new(ProblemKind::Overloaded, "too many requests at once; try again shortly")
                 .into_response();
         };
-        let run = std::panic::AssertUnwindSafe(inner.call(request)).catch_unwind();
+        let run = std::panic::AssertUnwindSafe(handler).catch_unwind();
         match tokio::time::timeout(self.limits.request_timeout, run).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(_panic)) => Problem::internal("a handler panicked").into_response(),
@@ -236,17 +243,22 @@ pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
 }
 
 async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
-    let mut kept = Vec::new();
+    let mut kept = Bytes::new();
     let mut total_bytes = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Problem::new(ProblemKind::Malformed, error))?;
         let Ok(data) = frame.into_data() else { continue };
         total_bytes += data.len();
-        if total_bytes <= max_bytes {
-            kept.extend_from_slice(&data);
-        } else {
-            kept = Vec::new();
-        }
+        kept = match total_bytes {
+            // Most bodies come in one piece, which need not be copied.
+            total if total <= max_bytes && kept.is_empty() => data,
+            total if total <= max_bytes => {
+                let mut joined = BytesMut::from(kept);
+                joined.extend_from_slice(&data);
+                joined.freeze()
+            }
+            _ => Bytes::new(),
+        };
         if total_bytes > max_bytes + MAX_DISCARDED_BYTES {
             break;
         }
@@ -254,7 +266,7 @@ async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem
     if total_bytes > max_bytes {
         return Err(Problem::new(ProblemKind::TooLarge, format!("at most {max_bytes} bytes are taken")));
     }
-    Ok(kept.into())
+    Ok(kept)
 }
 
 #[cfg(test)]
@@ -314,14 +326,21 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_are_read_up_to_the_limit() {
-        let length = async |request: Request| -> Result<String, Problem> {
-            Ok(read_body(request).await?.len().to_string())
+        let echo = async |request: Request| read_body(request).await;
+        let app = harden(Router::new().route("/", post(echo)), limits());
+        let in_pieces = |pieces: &[&'static str]| {
+            let pieces: Vec<_> =
+                pieces.iter().map(|piece| Ok::<_, Infallible>(Bytes::from(*piece))).collect();
+            Body::from_stream(futures_util::stream::iter(pieces))
         };
-        let app = harden(Router::new().route("/", post(length)), limits());
-        let fits = app.clone().oneshot(request("/", "0123456789")).await.unwrap();
-        assert_eq!(fits.into_body().collect().await.unwrap().to_bytes(), "10");
-        let large = app.oneshot(request("/", "0123456789a")).await.unwrap();
-        assert_eq!(problem(large).await, (413, "\"urn:careforall:problem:too-large\"".to_owned()));
+        for fits in [Body::from("0123456789"), in_pieces(&["0123", "4567", "89"])] {
+            let answer = app.clone().oneshot(request("/", fits)).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "0123456789");
+        }
+        for large in [Body::from("0123456789a"), in_pieces(&["0123", "45678", "9a"])] {
+            let answer = app.clone().oneshot(request("/", large)).await.unwrap();
+            assert_eq!(problem(answer).await, (413, "\"urn:careforall:problem:too-large\"".to_owned()));
+        }
     }
 
     /// Lines of a log, shared with the test that reads them.

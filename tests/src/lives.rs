@@ -52,9 +52,9 @@ impl Lives {
                 goal: usd(100_000_000),
                 ends_at: None,
             });
-            ledger.create::<Campaign>(id, &create, vec![], Metadata::new(), None).await.unwrap();
+            ledger.create::<Campaign>(id, &create, vec![], &Metadata::new(), None).await.unwrap();
             let publish = CampaignCommand::Publish { now: Utc::now() };
-            ledger.execute::<Campaign>(id, &publish, Metadata::new()).await.unwrap();
+            ledger.execute::<Campaign>(id, &publish, &Metadata::new()).await.unwrap();
             opened.push(id);
         }
         let mut random = StdRng::seed_from_u64(seed);

@@ -42,8 +42,8 @@ async fn look_once(pool: &PgPool, ledger: &Ledger, ttl: Duration) -> Result<(), 
 }
 
 async fn expire(ledger: &Ledger, pledge_id: Uuid) {
-    let metadata = Metadata::from([("cause".to_owned(), "expiry".to_owned())]);
-    if let Err(error) = ledger.execute::<Pledge>(pledge_id, &PledgeCommand::Expire, metadata).await {
+    let metadata = Metadata::from([("cause".into(), "expiry".to_owned())]);
+    if let Err(error) = ledger.execute::<Pledge>(pledge_id, &PledgeCommand::Expire, &metadata).await {
         tracing::warn!(%pledge_id, %error, "a pledge could not be expired; trying again");
     }
 }

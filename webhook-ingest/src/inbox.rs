@@ -48,8 +48,8 @@ impl BatchWriter for InboxWriter {
     /// Whether the message is new.
     type Outcome = Result<bool, Problem>;
 
-    async fn write(&mut self, batch: Vec<Delivery>) -> Vec<Self::Outcome> {
-        self.insert_bisecting(&batch).await
+    async fn write(&mut self, batch: &[Delivery]) -> Vec<Self::Outcome> {
+        self.insert_bisecting(batch).await
     }
 }
 

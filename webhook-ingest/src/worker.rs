@@ -274,9 +274,9 @@ pub(crate) fn provider_verdict(error: &ProviderError) -> Verdict {
 /// message, even when the inbox no longer has it and the provider shows its own copy.
 fn metadata(row: &InboxRow) -> Metadata {
     Metadata::from([
-        ("provider".to_owned(), row.provider.clone()),
-        ("webhook_id".to_owned(), row.webhook_id.clone()),
-        ("webhook_sha256".to_owned(), format!("{:x}", Sha256::digest(row.body.as_bytes()))),
+        ("provider".into(), row.provider.clone()),
+        ("webhook_id".into(), row.webhook_id.clone()),
+        ("webhook_sha256".into(), format!("{:x}", Sha256::digest(row.body.as_bytes()))),
     ])
 }
 

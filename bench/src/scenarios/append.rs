@@ -67,8 +67,8 @@ async fn open_campaign(ledger: &Ledger) -> anyhow::Result<Condition> {
         ends_at: None,
     };
     let create = CampaignCommand::Create(details);
-    ledger.create::<Campaign>(id, &create, vec![], Metadata::new(), None).await?;
-    ledger.execute::<Campaign>(id, &CampaignCommand::Publish { now: Utc::now() }, Metadata::new()).await?;
+    ledger.create::<Campaign>(id, &create, vec![], &Metadata::new(), None).await?;
+    ledger.execute::<Campaign>(id, &CampaignCommand::Publish { now: Utc::now() }, &Metadata::new()).await?;
     Ok(open_condition(id))
 }
 
@@ -80,7 +80,7 @@ pub(super) fn open_condition(campaign_id: Uuid) -> Condition {
 /// Appends a new pledge.
 pub(super) async fn append_pledge(ledger: &Ledger, campaign: Condition) -> anyhow::Result<()> {
     let command = create_command(campaign.aggregate_id)?;
-    ledger.create::<Pledge>(Uuid::new_v4(), &command, vec![campaign], metadata(), None).await?;
+    ledger.create::<Pledge>(Uuid::new_v4(), &command, vec![campaign], &metadata(), None).await?;
     Ok(())
 }
 
@@ -97,8 +97,8 @@ fn create_command(campaign_id: Uuid) -> anyhow::Result<PledgeCommand> {
 /// Metadata as the route makes it.
 fn metadata() -> Metadata {
     Metadata::from([
-        ("request_id".to_owned(), Uuid::now_v7().to_string()),
-        ("fingerprint".to_owned(), Uuid::new_v4().simple().to_string()),
+        ("request_id".into(), Uuid::now_v7().to_string()),
+        ("fingerprint".into(), Uuid::new_v4().simple().to_string()),
     ])
 }
 
@@ -142,7 +142,7 @@ impl Rows {
         for n in 1..=BATCH as i64 {
             let events = Pledge::default().decide(&create_command(campaign_id)?)?;
             let mut metadata = metadata();
-            metadata.insert("command_id".to_owned(), Uuid::now_v7().to_string());
+            metadata.insert("command_id".into(), Uuid::now_v7().to_string());
             rows.positions.push(position + n);
             rows.ids.push(Uuid::new_v4().to_string());
             rows.payloads.push(serde_json::to_string(events.first().context("a new pledge has an event")?)?);

@@ -105,7 +105,7 @@ async fn create(
 ) -> anyhow::Result<i64> {
     let amount = Money::new(2_500, "EUR".parse()?)?;
     let command = PledgeCommand::Create { campaign_id, donor_id, amount, anonymous: false };
-    Ok(ledger.create::<Pledge>(id, &command, vec![], Metadata::new(), None).await?.position)
+    Ok(ledger.create::<Pledge>(id, &command, vec![], &Metadata::new(), None).await?.position)
 }
 
 /// Appends an event now and then, and waits until Redis has counted it.
@@ -193,7 +193,7 @@ async fn open_campaign(ledger: &Ledger, id: Uuid) -> anyhow::Result<()> {
         ends_at: None,
     };
     let create = CampaignCommand::Create(details);
-    ledger.create::<Campaign>(id, &create, vec![], Metadata::new(), None).await?;
-    ledger.execute::<Campaign>(id, &CampaignCommand::Publish { now: Utc::now() }, Metadata::new()).await?;
+    ledger.create::<Campaign>(id, &create, vec![], &Metadata::new(), None).await?;
+    ledger.execute::<Campaign>(id, &CampaignCommand::Publish { now: Utc::now() }, &Metadata::new()).await?;
     Ok(())
 }
