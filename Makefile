@@ -1,6 +1,6 @@
 # CareForAll. `make help` lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint soak fuzz bench services
+.PHONY: help run check test lint soak fuzz bench style services
 FUZZ_SECONDS ?= 60
 
 help: ## Show this list
@@ -9,14 +9,18 @@ help: ## Show this list
 run: services ## Run the whole system; settings by environment, see README.md
 	cargo run --package careforall -- up
 
-test: services ## Run all tests, over a real Postgres and Redis of their own
-	cargo test --workspace --all-targets --no-fail-fast
-	cargo test --workspace --doc --no-fail-fast
+check: style ## Check format, clippy and unit tests, without servers: before each commit
+	cargo test --workspace --lib --bins --test golden -- --skip embedded::
 
-lint: ## Check format, lints, documentation and shell scripts
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+# The programs that the tests start are built before them, with the same features, so no test waits for a compiler.
+test: services ## Run all tests, over a real Postgres and Redis of their own
+	cargo build -p careforall -p replay-tool -p careforall-tests --bins --test it
+	cargo test --workspace --no-fail-fast
+
+# `--examples` selects none; it asks for the features of tests, which clippy has compiled already.
+lint: style ## Check format, clippy, documentation and shell scripts
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items \
+		--lib --bin replay --bin bench --examples
 	@if command -v shellcheck > /dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
 soak: services ## Run the fault tests at full length; SOAK_SEED=N repeats a run
@@ -33,6 +37,10 @@ bench: services ## Measure, on an otherwise idle machine; needs wrk
 	scripts/install-services.sh --test wrk
 	cargo build --release --package replay-tool
 	cargo run --release --package bench
+
+style:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
 
 # Installs Postgres and Redis where they are missing; silent when all is there.
 services:
