@@ -5,7 +5,7 @@ use axum::extract::State as Shared;
 use chrono::{DateTime, Datelike, Utc};
 use cqrs_es::Aggregate;
 use domain::campaign::{CampaignDetails, CampaignEdit};
-use domain::{Campaign, CampaignCommand, CampaignId, CampaignStatus, IdKey};
+use domain::{Campaign, CampaignCommand, CampaignId, CampaignStatus, IdKey, Text};
 use event_store::{AppendError, ExecuteError, Ledger};
 use serde::{Deserialize, Deserializer, Serialize};
 use service::auth::Organiser;
@@ -44,7 +44,7 @@ impl NewCampaign {
     fn parse(&self) -> Result<CampaignDetails, Problem> {
         let mut errors = FieldErrors::default();
         let title = errors.take("title", self.title.parse());
-        let description = self.description.as_ref().and_then(|text| errors.take("description", text.parse()));
+        let description = errors.take("description", Text::optional(self.description.clone())).flatten();
         let goal = self.goal.parse("goal", &mut errors);
         let ends_at = self.ends_at.and_then(|at| errors.take("ends_at", calendar_instant(at)));
         match (title, goal, errors.into_problem()) {
@@ -80,9 +80,10 @@ impl CampaignChanges {
     fn parse(&self) -> Result<CampaignEdit, Problem> {
         let mut errors = FieldErrors::default();
         let title = self.title.as_ref().and_then(|text| errors.take("title", text.parse()));
-        let description = self.description.as_ref().map(|description| {
-            description.as_ref().and_then(|text| errors.take("description", text.parse()))
-        });
+        let description = self
+            .description
+            .clone()
+            .and_then(|description| errors.take("description", Text::optional(description)));
         let goal = self.goal.as_ref().and_then(|goal| goal.parse("goal", &mut errors));
         let ends_at =
             self.ends_at.map(|ends_at| ends_at.and_then(|at| errors.take("ends_at", calendar_instant(at))));

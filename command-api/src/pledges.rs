@@ -74,8 +74,8 @@ impl NewPledge {
         let mut errors = FieldErrors::default();
         let amount = self.amount.parse("amount", &mut errors);
         let email = errors.take("donor.email", self.donor.email.parse());
-        let name = optional_text("donor.name", self.donor.name, &mut errors);
-        let message = optional_text("message", self.message, &mut errors);
+        let name = errors.take("donor.name", Text::optional(self.donor.name)).flatten();
+        let message = errors.take("message", Text::optional(self.message)).flatten();
         match (amount, email, errors.into_problem()) {
             (Some(amount), Some(email), None) => Ok(PledgeRequest {
                 campaign_id: CampaignId(self.campaign_id),
@@ -88,16 +88,6 @@ impl NewPledge {
             (_, _, problem) => Err(problem.unwrap_or_else(|| ProblemKind::Validation.into())),
         }
     }
-}
-
-/// Forms send empty fields: nothing but blanks is no text.
-fn optional_text<const MAX: usize>(
-    field: &str,
-    text: Option<String>,
-    errors: &mut FieldErrors,
-) -> Option<Text<MAX>> {
-    let text = text.filter(|text| !text.trim().is_empty())?;
-    errors.take(field, text.try_into())
 }
 
 impl PledgeRequest {

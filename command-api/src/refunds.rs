@@ -111,7 +111,7 @@ impl RefundInput {
     fn parse(&self, record: &PledgeRecord) -> Result<RefundRequest, Problem> {
         let mut errors = FieldErrors::default();
         let amount = self.amount.as_ref().map(|amount| amount.parse("amount", &mut errors));
-        let reason = self.reason.as_ref().map(|reason| errors.take("reason", reason.parse()));
+        let reason = errors.take("reason", Text::optional(self.reason.clone()));
         if let Some(problem) = errors.into_problem() {
             return Err(problem);
         }

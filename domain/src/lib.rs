@@ -8,6 +8,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod campaign;
+mod email;
 mod event;
 mod ids;
 mod money;
@@ -15,8 +16,9 @@ pub mod pledge;
 mod text;
 
 pub use campaign::{Campaign, CampaignCommand, CampaignError, CampaignEvent, CampaignStatus};
+pub use email::Email;
 pub use event::{DecodeError, Event, StoredEvent, decode_text, decode_value};
-pub use ids::{CampaignId, DisputeId, DonorId, Email, IdKey, IdempotencyKey, PaymentId, PledgeId, RefundId};
+pub use ids::{CampaignId, DisputeId, DonorId, IdKey, IdempotencyKey, PaymentId, PledgeId, RefundId};
 pub use money::{Currency, Money, MoneyError};
 pub use pledge::{MoneyHeld, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus};
 pub use text::{Text, TextError};
