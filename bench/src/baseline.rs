@@ -135,6 +135,7 @@ const INBOX_TABLE: &str = "
     (
         inbox_id        bigint generated always as identity primary key,
         provider        text not null,
+        origin          text not null default 'webhook',
         webhook_id      text not null,
         event_type      text not null,
         pledge_id       uuid,

@@ -39,8 +39,8 @@ async fn run(pool: &PgPool, sql: &str) {
 /// Puts genuine messages into the inbox in one statement, in this order.
 async fn store(pool: &PgPool, messages: &[(&str, Uuid, Value)]) {
     sqlx::query(
-        "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body)
-         select 'sandbox', m.id, 'payment', m.pledge_id, m.body
+        "insert into webhook_inbox (provider, origin, webhook_id, event_type, pledge_id, body)
+         select 'sandbox', 'webhook', m.id, 'payment', m.pledge_id, m.body
          from unnest($1::text[], $2::uuid[], $3::text[]) with ordinality as m (id, pledge_id, body, ordinal)
          order by m.ordinal",
     )
@@ -460,9 +460,9 @@ async fn only_what_is_old_and_finished_is_deleted() {
     let database = fresh_database().await;
     let pool = PgPool::connect(&database).await.unwrap();
     sqlx::query(
-        "insert into webhook_inbox (provider, webhook_id, event_type, body, status, received_at, finished_at,
-             next_attempt_at)
-         select 'sandbox', format('%s_%s', status, days), 'odd', '{}', status, now() - make_interval(days => days),
+        "insert into webhook_inbox (provider, origin, webhook_id, event_type, body, status, received_at,
+             finished_at, next_attempt_at)
+         select 'sandbox', 'webhook', format('%s_%s', status, days), 'odd', '{}', status, now() - make_interval(days => days),
              case when status <> 'pending' then now() - make_interval(days => days) end, now() + interval '1 day'
          from unnest(array[91, 89]) as d (days),
              unnest(array['processed', 'ignored', 'pending', 'review', 'dead', 'discarded']) as s (status)
@@ -473,8 +473,9 @@ async fn only_what_is_old_and_finished_is_deleted() {
     .unwrap();
     run(
         &pool,
-        "insert into webhook_inbox (provider, webhook_id, event_type, body, status, received_at, finished_at)
-         select 'sandbox', name, 'odd', '{}', 'processed', now() - interval '91 days', finished_at
+        "insert into webhook_inbox
+             (provider, origin, webhook_id, event_type, body, status, received_at, finished_at)
+         select 'sandbox', 'webhook', name, 'odd', '{}', 'processed', now() - interval '91 days', finished_at
          from (values ('decided', now() - interval '91 days'), ('finished_late', now())) as n (name, finished_at)",
     )
     .await;

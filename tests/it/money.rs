@@ -376,29 +376,6 @@ async fn the_auditor_finds_changed_figures_of_money_that_went_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn money_that_was_held_apart_before_there_was_a_list_is_listed() {
-    let mut app = TestApp::start().await;
-    let campaign = app.campaign().await;
-    held_apart(&app, campaign, "pay_1").await;
-    held_apart(&app, campaign, "pay_2").await;
-    app.assert_verified().await;
-    app.stop().await;
-    // What the migration does on a ledger that has such money, and a projector that has passed it.
-    let migration = include_str!("../../migrations/0007_refunds_and_disputes.sql");
-    let fill = &migration[migration.find("insert into unapplied_payments").unwrap()..];
-    app.pool.execute("delete from unapplied_payments").await.unwrap();
-    app.pool.execute(fill).await.unwrap();
-    app.assert_verified().await;
-    // What it has not passed yet it writes itself.
-    app.pool.execute("delete from unapplied_payments").await.unwrap();
-    app.pool.execute("update projector_checkpoints set position = 0 where name = 'pledges'").await.unwrap();
-    app.pool.execute(fill).await.unwrap();
-    let rows: i64 =
-        sqlx::query_scalar("select count(*) from unapplied_payments").fetch_one(&app.pool).await.unwrap();
-    assert_eq!(rows, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn totals_in_redis_from_before_money_could_go_back_are_understood() {
     let app = TestApp::start().await;
     let (campaign, _) = captured(&app).await;

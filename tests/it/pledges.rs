@@ -6,7 +6,6 @@ use careforall_tests::{Client, TestApp, answer, eventually};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
-use sqlx::Executor;
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,32 +206,4 @@ async fn no_personal_data_is_in_the_ledger() {
             .await
             .unwrap();
     assert_eq!(kept, ("Ada Lovelace".into(), "ada@example.org".into(), "For water".into()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn personal_data_kept_by_the_pledges_id_moves_to_its_position() {
-    let mut app = TestApp::start().await;
-    let campaign = app.campaign().await;
-    let ada = app.pledge(campaign, 5000, "ada@example.org").await;
-    app.fact("payment.captured", ada, "pay_1", 5000).await;
-    app.pledge_with_status(ada, "captured").await;
-    let grace = app.pledge(campaign, 5000, "grace@example.org").await;
-    app.assert_verified().await;
-    app.stop().await;
-    // The tables as they were, and what the migration makes of them.
-    let before = "alter table pledge_donors add column pledge_id uuid;
-        update pledge_donors d set pledge_id = e.aggregate_id::uuid from events e where e.position = d.position;
-        alter table pledge_donors drop column position, add primary key (pledge_id);
-        alter table pledges drop column created_position";
-    app.pool.execute(before).await.unwrap();
-    app.pool.execute(include_str!("../../migrations/0023_donors_by_position.sql")).await.unwrap();
-    for (pledge, address) in [(ada, "ada@example.org"), (grace, "grace@example.org")] {
-        let kept: String = sqlx::query_scalar("select email from pledge_donor_of($1)")
-            .bind(pledge)
-            .fetch_one(&app.pool)
-            .await
-            .unwrap();
-        assert_eq!(kept, address);
-    }
-    app.assert_verified().await;
 }

@@ -31,7 +31,7 @@ async fn stripe_session(app: &TestApp, pledge: Uuid) -> String {
 
 /// The types of the messages that were made of answers, in their order.
 async fn asked(pool: &PgPool) -> Vec<String> {
-    let sql = "select event_type from webhook_inbox where webhook_id like 'asked\\_%' order by inbox_id";
+    let sql = "select event_type from webhook_inbox where origin = 'poll' order by inbox_id";
     sqlx::query_scalar(sql).fetch_all(pool).await.unwrap()
 }
 

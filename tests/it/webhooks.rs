@@ -73,8 +73,8 @@ async fn a_message_that_another_process_is_inserting_is_known_and_fails_no_neigh
     let insert = async |webhook_id: &'static str| {
         let mut process = app.pool.begin().await.unwrap();
         sqlx::query(
-            "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body)
-             values ('sandbox', $1, 'payment.captured', $2, $3)",
+            "insert into webhook_inbox (provider, origin, webhook_id, event_type, pledge_id, body)
+             values ('sandbox', 'webhook', $1, 'payment.captured', $2, $3)",
         )
         .bind(webhook_id)
         .bind(pledge)

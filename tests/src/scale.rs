@@ -69,8 +69,8 @@ async fn seed(pool: &PgPool, pledges: i64) {
         select campaign_id, '2026-01-01'::date + n, 'EUR' from campaigns, generate_series(1, 100) n;
         insert into overall_days (currency, day)
         select currency, '2000-01-01'::date + n from generate_series(1, 9000) n, unnest(array['EUR', 'USD']) currency;
-        insert into webhook_inbox (provider, webhook_id, event_type, body, status, finished_at)
-        select 'sandbox', 'msg_' || n, 'payment.captured', '{}', 'processed', now()
+        insert into webhook_inbox (provider, origin, webhook_id, event_type, body, status, finished_at)
+        select 'sandbox', 'webhook', 'msg_' || n, 'payment.captured', '{}', 'processed', now()
         from generate_series(1, PLEDGES / 10) n;
         analyze";
     let statements = statements

@@ -13,9 +13,9 @@ use service::Problem;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::inbox::{Delivery, InboxWriter};
+use crate::inbox::{Delivery, InboxWriter, Origin};
 
-/// What the ids and types of such messages begin with.
+/// Ids and types of such messages begin with this, for people; programs look at [`Origin`].
 const PREFIX: &str = "asked_";
 
 /// The body of such a message.
@@ -26,12 +26,9 @@ struct Answer {
     fact: PaymentFact,
 }
 
-/// The pledge and the fact of such a message; none when it is a message of the provider's own.
-pub(crate) fn parse(webhook_id: &str, body: &str) -> Option<(PledgeId, PaymentFact)> {
-    if !webhook_id.starts_with(PREFIX) {
-        return None;
-    }
-    serde_json::from_str(body).ok().map(|Answer { pledge_id, fact }| (pledge_id, fact))
+/// The pledge and the fact of such a message.
+pub(crate) fn parse(body: &str) -> Result<(PledgeId, PaymentFact), serde_json::Error> {
+    serde_json::from_str(body).map(|Answer { pledge_id, fact }| (pledge_id, fact))
 }
 
 /// Why what a provider knows could not be found out, or not be kept.
@@ -89,6 +86,7 @@ fn delivery(
     let body = serde_json::to_string(&Answer { pledge_id, fact })?;
     Ok(Delivery {
         provider,
+        origin: Origin::Poll,
         webhook_id: format!("{PREFIX}{:x}", Sha256::digest(body.as_bytes())),
         event_type,
         pledge_id: Some(pledge_id.0),
@@ -177,13 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_back_and_messages_of_the_provider_are_left_to_it() {
-        let Delivery { webhook_id, body, .. } = message(1, captured(5000));
+    fn answers_are_read_back_and_nothing_else_is_taken_for_one() {
+        let Delivery { origin, body, .. } = message(1, captured(5000));
         let expected = (PledgeId(Uuid::from_u128(1)), captured(5000));
-        assert_eq!(parse(&webhook_id, &body), Some(expected));
-        assert_eq!(parse("msg_1", &body), None);
+        assert_eq!((origin, parse(&body).unwrap()), (Origin::Poll, expected));
         let with_more = body.replacen('{', r#"{"type":"payment.captured","#, 1);
-        assert_eq!(parse(&webhook_id, &with_more), None);
-        assert_eq!(parse("asked_1", r#"{"type":"payment.captured","data":{}}"#), None);
+        assert!(parse(&with_more).is_err());
+        assert!(parse(r#"{"type":"payment.captured","data":{}}"#).is_err());
     }
 }

@@ -11,10 +11,30 @@ use uuid::Uuid;
 const MAX_WAITING: usize = 4_096;
 const MAX_BATCH: usize = 500;
 
+/// How a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub(crate) enum Origin {
+    /// The provider delivered it, and signed its body.
+    Webhook,
+    /// The provider was polled, and the body is one fact of its answer.
+    Poll,
+}
+
+impl Origin {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Poll => "poll",
+        }
+    }
+}
+
 /// A verified message.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     pub(crate) provider: &'static str,
+    pub(crate) origin: Origin,
     pub(crate) webhook_id: String,
     pub(crate) event_type: String,
     /// None when it does not say, or means nothing to the ledger.
@@ -95,12 +115,13 @@ fn is_unique_violation(error: &sqlx::Error) -> bool {
 macro_rules! insert {
     ($rest:literal) => {
         concat!(
-            "insert into webhook_inbox (provider, webhook_id, event_type, pledge_id, body, status, finished_at)
-             select provider, webhook_id, event_type, pledge_id, body,
+            "insert into webhook_inbox
+                 (provider, origin, webhook_id, event_type, pledge_id, body, status, finished_at)
+             select provider, origin, webhook_id, event_type, pledge_id, body,
                  case when is_ignored then 'ignored' else 'pending' end,
                  case when is_ignored then now() end
              from unnest($1::webhook_delivery[]) with ordinality
-                 as d (provider, webhook_id, event_type, pledge_id, body, is_ignored, ordinal) ",
+                 as d (provider, origin, webhook_id, event_type, pledge_id, body, is_ignored, ordinal) ",
             $rest
         )
     };
@@ -156,6 +177,7 @@ async fn insert_unknown(
 #[derive(sqlx::Encode)]
 struct Row<'a> {
     provider: VarChar<&'a str>,
+    origin: &'a str,
     webhook_id: VarChar<&'a str>,
     event_type: VarChar<&'a str>,
     pledge_id: Option<Uuid>,
@@ -168,6 +190,7 @@ impl<'a> Row<'a> {
     fn of(delivery: &'a Delivery) -> Self {
         Self {
             provider: TextAs(delivery.provider),
+            origin: delivery.origin.as_str(),
             webhook_id: TextAs(&delivery.webhook_id),
             event_type: TextAs(&delivery.event_type),
             pledge_id: delivery.pledge_id,

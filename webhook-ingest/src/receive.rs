@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::State;
-use crate::inbox::{Delivery, InboxWriter};
+use crate::inbox::{Delivery, InboxWriter, Origin};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(receive_sandbox)).routes(routes!(receive_stripe))
@@ -126,6 +126,7 @@ async fn store(
     };
     let delivery = Delivery {
         provider: provider.name(),
+        origin: Origin::Webhook,
         webhook_id: message.webhook_id,
         event_type: message.event_type,
         pledge_id,

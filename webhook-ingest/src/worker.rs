@@ -25,6 +25,7 @@ use crate::Config;
 use crate::apply::{Fact, Verdict, apply};
 use crate::asked;
 use crate::expiry;
+use crate::inbox::Origin;
 use crate::payouts;
 use crate::reconcile;
 use crate::upkeep::{prune_hourly, record_depth};
@@ -52,6 +53,7 @@ const PAYOUT_SECONDS: f64 = 600.0;
 struct InboxRow {
     inbox_id: i64,
     provider: String,
+    origin: Origin,
     webhook_id: String,
     pledge_id: Option<Uuid>,
     body: String,
@@ -192,7 +194,8 @@ async fn run_errand(config: &Config, row: &InboxRow, conclusion: Conclusion) -> 
 /// Takes what is due, in the order of arrival.
 async fn claim(pool: &PgPool) -> Result<Vec<InboxRow>, sqlx::Error> {
     let mut rows: Vec<InboxRow> = sqlx::query_as(
-        "select inbox_id, provider, webhook_id, pledge_id, body, attempts from webhook_inbox_claim($1, $2)",
+        "select inbox_id, provider, origin, webhook_id, pledge_id, body, attempts
+         from webhook_inbox_claim($1, $2)",
     )
     .bind(MAX_BATCH)
     .bind(CLAIM_SECONDS)
@@ -241,8 +244,11 @@ enum Said {
 
 async fn read(providers: &Providers, row: &InboxRow) -> Result<Said, Verdict> {
     let Some(provider) = providers.named(&row.provider) else { return Err(not_set_up(row)) };
-    if let Some((pledge_id, fact)) = asked::parse(&row.webhook_id, &row.body) {
-        return Ok(Said::Facts(pledge_id, vec![fact]));
+    if row.origin == Origin::Poll {
+        return match asked::parse(&row.body) {
+            Ok((pledge_id, fact)) => Ok(Said::Facts(pledge_id, vec![fact])),
+            Err(error) => Err(Verdict::Review(error.to_string())),
+        };
     }
     match provider.parse(row.body.as_bytes()) {
         Ok(Notice::Facts { pledge_id, facts }) => Ok(Said::Facts(pledge_id, facts)),

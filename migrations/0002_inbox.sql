@@ -1,24 +1,70 @@
--- The inbox's worker takes whole batches, and operators decide on what it has given up.
+-- The inbox: every message of a payment provider, kept before it is answered with 200, and what providers answered
+-- when they were polled. Storing a message and acting on it are two steps, so a fact is never lost because the
+-- ledger could not take it at that moment. A worker turns rows into commands; operators decide on what it gives up.
+-- Rows are never changed in what they say, only in their status, and finished ones are pruned.
 
--- An operator may put a message aside for good.
-alter table webhook_inbox drop constraint webhook_inbox_status_is_known;
-alter table webhook_inbox add constraint webhook_inbox_status_is_known
-    check (status in ('pending', 'processed', 'ignored', 'review', 'dead', 'discarded'));
+create table webhook_inbox (
+    -- The order of arrival.
+    inbox_id bigint generated always as identity primary key,
+    provider text not null,
+    -- webhook: the provider delivered it, and its body is what the provider signed. poll: the provider was polled,
+    -- and its body is one fact of the answer, in our own form.
+    origin text not null,
+    -- The provider's id of a webhook: the same for every delivery of it. The id of a polled fact follows from what
+    -- it says, so that the same answer is the same message.
+    webhook_id text not null,
+    event_type text not null,
+    -- Facts of one pledge are worked on in the order of arrival, one at a time.
+    pledge_id uuid,
+    -- The bytes that came, which are JSON; as text, since nothing here looks inside.
+    body text not null,
+    received_at timestamptz not null default now(),
+    -- review: it contradicts the ledger; dead: the worker has given it up; discarded: an operator has put it
+    -- aside for good.
+    status text not null default 'pending',
+    attempts int not null default 0,
+    next_attempt_at timestamptz not null default now(),
+    -- Until then a worker has the row, and with it the pledge: no other worker takes a row of it. A worker that
+    -- dies gives both back by the passing of time.
+    claimed_until timestamptz,
+    finished_at timestamptz,
+    -- Why it waits, was ignored, needs review or is dead.
+    reason text,
+    constraint webhook_inbox_origin_is_known check (origin in ('webhook', 'poll')),
+    constraint webhook_inbox_status_is_known
+        check (status in ('pending', 'processed', 'ignored', 'review', 'dead', 'discarded'))
+) with (fillfactor = 80); -- no index holds claimed_until, so a claim rewrites the row on its page where there is room
 
--- Until then a worker has the row, and with it the pledge: no other worker takes a row of it. A
--- worker that dies gives both back by the passing of time.
-alter table webhook_inbox add column claimed_until timestamptz;
--- No index holds claimed_until, so a claim rewrites the row on its page where there is room.
-alter table webhook_inbox set (fillfactor = 80);
-
+-- The last word on duplicates: a message is kept once however often it is delivered. Asked for every delivery, so
+-- the key is compared byte by byte, and begins with what tells messages apart.
+create unique index webhook_inbox_is_idempotent
+    on webhook_inbox (webhook_id collate "C", provider collate "C");
+-- The worker asks for what is due; finished rows, which are nearly all, are not in here.
+create index webhook_inbox_due on webhook_inbox (next_attempt_at, inbox_id) where status = 'pending';
 -- All rows of a pledge: the worker asks for those that are pending, operators for all of them.
 create index webhook_inbox_by_pledge on webhook_inbox (pledge_id, inbox_id);
-drop index webhook_inbox_pending_by_pledge;
--- Operators look at one status at a time. Pending rows have an index already, and processed rows
--- are nearly all there are.
+-- Operators look at one status at a time. Pending rows have an index already, and processed rows are nearly all
+-- there are.
 create index webhook_inbox_by_status on webhook_inbox (status, inbox_id)
     where status in ('ignored', 'review', 'dead', 'discarded');
-drop index webhook_inbox_unhappy;
+
+-- Wakes the worker; it also polls, so a lost notification only costs time.
+create function notify_webhook_inbox() returns trigger language plpgsql as $$
+begin
+    notify webhook_inbox;
+    return null;
+end;
+$$;
+create trigger webhook_inbox_wakes_the_worker after insert on webhook_inbox
+    for each statement execute function notify_webhook_inbox();
+
+-- A verified message on its way into the inbox. Every message comes as such a row, and a text that is too long
+-- is refused as it is received; as for the ledger, that costs less than a check constraint.
+create type webhook_delivery as (
+    provider varchar(50), origin text, webhook_id varchar(200), event_type varchar(200), pledge_id uuid, body text,
+    -- It means nothing to the ledger: kept, and not worked on.
+    is_ignored boolean
+);
 
 -- What operators decided. It is never changed, and what it is about is kept with it.
 create table webhook_inbox_acts (
@@ -37,8 +83,6 @@ create table webhook_inbox_acts (
 create index webhook_inbox_acts_by_row on webhook_inbox_acts (inbox_id, act_id);
 create trigger webhook_inbox_acts_are_append_only before update or delete or truncate on webhook_inbox_acts
     for each statement execute function refuse_change();
-grant select, insert on webhook_inbox_acts to careforall_writer;
-grant select on webhook_inbox_acts to careforall_auditor;
 
 -- Takes due rows for one worker: pledges in the order in which they have waited, and of each pledge
 -- all rows that are due, in the order of arrival. A pledge of which another worker has a row is left
@@ -48,12 +92,14 @@ grant select on webhook_inbox_acts to careforall_auditor;
 -- Row locks alone would not do: a worker that skips the locked first row of a pledge could still
 -- take a later one that the other worker did not see yet.
 create function webhook_inbox_claim(max_rows int, claim_seconds float8)
-returns table (inbox_id bigint, provider text, webhook_id text, pledge_id uuid, body text, attempts int)
+returns table (
+    inbox_id bigint, provider text, origin text, webhook_id text, pledge_id uuid, body text, attempts int
+)
 language plpgsql
--- As in ledger_append: a session keeps the plans it made while the table was small, so they are
--- left no choice but the right index. That is why a row that waits is called unfinished below where
--- it is found by its pledge or its id: "pending" would allow the index of all that waits, which is
--- the wrong one when much does.
+-- A session keeps the plans it made while the table was small, so they are left no choice but the right index;
+-- and compiling a plan takes longer than running it. That is why a row that waits is called unfinished below
+-- where it is found by its pledge or its id: "pending" would allow the index of all that waits, which is the
+-- wrong one when much does.
 set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -94,15 +140,14 @@ begin
     update webhook_inbox w
     set attempts = w.attempts + 1, claimed_until = instant + make_interval(secs => claim_seconds)
     from taken t where w.inbox_id = t.inbox_id
-    returning w.inbox_id, w.provider, w.webhook_id, w.pledge_id, w.body, w.attempts;
+    returning w.inbox_id, w.provider, w.origin, w.webhook_id, w.pledge_id, w.body, w.attempts;
 end;
 $$;
 revoke all on function webhook_inbox_claim from public;
-grant execute on function webhook_inbox_claim to careforall_writer;
 
 -- Looks at the next max_rows rows after one, and deletes those that were finished by the worker long
--- ago. Nobody may delete otherwise. A message that was deleted would be taken for new if it were
--- delivered again, so nothing is deleted that a provider may still repeat. What an operator decided
+-- ago. Nobody may delete otherwise: it has the rights of its owner. A message that was deleted would be taken for
+-- new if it were delivered again, so nothing is deleted that a provider may still repeat. What an operator decided
 -- on stays with the decision.
 --
 -- Returns the last row that was looked at, null when those that follow are too young, and how many
@@ -112,6 +157,7 @@ returns table (last_id bigint, deleted bigint)
 language plpgsql
 security definer
 set search_path = public, pg_temp
+-- As above: no choice but the index.
 set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -139,4 +185,11 @@ begin
 end;
 $$;
 revoke all on function webhook_inbox_prune from public;
-grant execute on function webhook_inbox_prune to careforall_writer;
+
+-- What webhooks were received, when, and what became of them, without their bodies. A view of the inbox can neither
+-- lag nor differ. Messages that were processed or ignored are in it until the inbox is pruned; what was not genuine
+-- never came in.
+create view webhook_log as
+select w.inbox_id, w.provider, w.webhook_id, w.event_type, w.pledge_id, w.received_at, w.status as outcome,
+    w.reason, w.attempts, w.finished_at
+from webhook_inbox w;

@@ -1,24 +1,10 @@
--- What analysts may ask: views in a schema of their own, under a role that sees nothing else.
+-- What analysts may ask: views in a schema of their own, under a role that sees nothing else. What a view and its
+-- columns mean is said by comments in the catalogue, where those who ask will look.
 --
--- No view shows who a donor is, not even by pseudonym: a pseudonym beside an amount and an instant
--- could be matched with the donation wall, and would then name a donor's anonymous gifts too. Donors
--- are therefore only counted. No view shows a pledge's id either: whoever holds it may change the
--- pledge. A pledge is named by the position of its first event, its number.
---
--- Views read with the rights of their owner, so the role needs no right to any table.
-
-do $$
-begin
-    create role careforall_analyst nologin;
-exception when duplicate_object or unique_violation then
-    null;
-end;
-$$;
-do $$
-begin
-    execute format('grant careforall_analyst to %I', current_user);
-end;
-$$;
+-- No view shows who a donor is, not even by pseudonym: a pseudonym beside an amount and an instant could be matched
+-- with the donation wall, and would then name a donor's anonymous gifts too. Donors are therefore only counted. No
+-- view shows a pledge's id either: whoever holds it may change the pledge. A pledge is named by the position of its
+-- first event, its number.
 
 create schema analytics;
 comment on schema analytics is 'Documented views for analysts, without personal data. Amounts are in minor units of their currency; times are UTC.';
@@ -210,6 +196,3 @@ comment on column analytics.unapplied.status is 'held, refunded, or accepted as 
 comment on column analytics.unapplied.payments is 'How many payments.';
 comment on column analytics.unapplied.taken_minor is 'How much was taken.';
 comment on column analytics.unapplied.given_back_minor is 'How much of it went back.';
-
-grant usage on schema analytics to careforall_analyst;
-grant select on all tables in schema analytics to careforall_analyst;
