@@ -15,7 +15,7 @@ const FILL: &str = r#"
             when 0 then format('{"PledgeCreated":{"campaign_id":"%s","donor_id":"%s","amount":%s,"anonymous":false}}', campaign_id, donor_id, amount)
             when 1 then format('{"PledgeAuthorized":{"campaign_id":"%s","payment_id":"pay_%s","amount":%s}}', campaign_id, pledge_id, amount)
             when 2 then format('{"PledgeCaptured":{"campaign_id":"%s","donor_id":"%s","payment_id":"pay_%s","amount":%s}}', campaign_id, donor_id, pledge_id, amount)
-            else format('{"PledgeCompleted":{"campaign_id":"%s","payment_id":"pay_%s"}}', campaign_id, pledge_id)
+            else format('{"PledgeCompleted":{"campaign_id":"%s","payment_id":"pay_%s","amount":%s}}', campaign_id, pledge_id, amount)
         end)::json,
         format('{"command_id":"%s","request_id":"%s"}', md5('command' || n)::uuid, md5('request' || n)::uuid)::json,
         now()

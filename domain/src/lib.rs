@@ -20,7 +20,9 @@ pub use email::Email;
 pub use event::{DecodeError, Event, StoredEvent, decode_text, decode_value};
 pub use ids::{CampaignId, DisputeId, DonorId, IdKey, IdempotencyKey, PaymentId, PledgeId, RefundId};
 pub use money::{Currency, Money, MoneyError};
-pub use pledge::{MoneyHeld, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus};
+pub use pledge::{
+    MoneyHeld, MoneyMove, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus,
+};
 pub use text::{Text, TextError};
 
 /// An aggregate whose decisions are a pure function of its state and the command.

@@ -22,7 +22,7 @@ pub use group_commit::{BatchWriter, GroupCommit, QueueError};
 pub use identity::load_id_key;
 pub use ledger::{ExecuteError, Executed, Ledger, Loaded, Metadata};
 pub use own_connection::{OwnConnection, is_transient};
-pub use read::{ReadError, RecordedEvent, head, read_after, read_named, read_stream};
+pub use read::{ReadError, RecordedEvent, head, read_after, read_stream};
 pub use repository::LedgerRepository;
 pub use rows::{TextAs, VarChar};
 pub use wakeup::Wakeup;

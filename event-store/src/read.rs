@@ -131,35 +131,6 @@ pub async fn read_stream(
     rows.iter().map(RecordedEvent::from_row).collect()
 }
 
-/// The events of one name in the streams of many aggregates, in no order.
-///
-/// # Errors
-/// [`ReadError`].
-pub async fn read_named(
-    executor: impl PgExecutor<'_>,
-    aggregate_type: &str,
-    aggregate_ids: &[String],
-    event_type: &str,
-) -> Result<Vec<RecordedEvent>, ReadError> {
-    // One look into the index of streams per aggregate, however large the ledger is.
-    let rows = sqlx::query(
-        "select e.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version,
-                e.payload, e.metadata, e.recorded_at
-         from unnest($2::text[]) as wanted (id)
-         cross join lateral (
-             select * from events e
-             where e.aggregate_type = $1 and e.aggregate_id = wanted.id and e.event_type = $3
-             offset 0
-         ) e",
-    )
-    .bind(aggregate_type)
-    .bind(aggregate_ids)
-    .bind(event_type)
-    .fetch_all(executor)
-    .await?;
-    rows.iter().map(RecordedEvent::from_row).collect()
-}
-
 /// The last position given out; 0 in an empty ledger.
 ///
 /// # Errors

@@ -4,15 +4,15 @@
 //! balanced by itself. The row of a campaign's balances is refused by the database unless it adds up
 //! to zero.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
-use domain::{Campaign, CampaignId, Event, Money, MoneyHeld, Pledge, PledgeEvent, PledgeId};
-use event_store::{RecordedEvent, read_named};
+use domain::{Campaign, CampaignId, Currency, Event, MoneyMove, PledgeId};
+use event_store::RecordedEvent;
 use read_model::CampaignAccounts;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -37,8 +37,7 @@ impl Projector for Accounts {
         connection: &mut PgConnection,
         events: &[Arc<RecordedEvent>],
     ) -> Result<(), ProjectError> {
-        let settled = settled_amounts(connection, events).await?;
-        let lines: Vec<Line> = events.iter().filter_map(|recorded| Line::of(recorded, &settled)).collect();
+        let lines: Vec<Line> = events.iter().flat_map(|recorded| lines(recorded)).collect();
         if lines.is_empty() {
             return Ok(());
         }
@@ -83,118 +82,74 @@ impl Account {
     }
 }
 
-/// What an event posts: every event about money is one line.
+/// A line of the journal: an amount that moves from one account of a campaign to another.
 struct Line {
     position: i64,
+    /// Counts the lines of one event, from 1.
+    line: i16,
     debit: Account,
     credit: Account,
     campaign_id: CampaignId,
     pledge_id: PledgeId,
-    amount: Money,
+    amount_minor: i64,
+    currency: Currency,
     recorded_at: DateTime<Utc>,
 }
 
-impl Line {
-    fn of(recorded: &RecordedEvent, settled: &HashMap<PledgeId, Money>) -> Option<Self> {
-        let Event::Pledge(pledge_id, event) = &recorded.event else { return None };
-        let (debit, credit, amount) = posting(*pledge_id, event, settled)?;
-        Some(Self {
-            position: recorded.position,
-            debit,
-            credit,
-            campaign_id: event.campaign_id(),
-            pledge_id: *pledge_id,
-            amount,
-            recorded_at: recorded.recorded_at,
+/// The lines that an event posts: one for each figure that it changes and that has an account.
+fn lines(recorded: &RecordedEvent) -> impl Iterator<Item = Line> {
+    let posted = match &recorded.event {
+        Event::Pledge(pledge_id, event) => event.money_move().map(|moved| (*pledge_id, event, moved)),
+        Event::Campaign(..) => None,
+    };
+    posted.into_iter().flat_map(move |(pledge_id, event, moved)| {
+        let changed = postings(&moved).into_iter().filter(|(_, _, minor)| *minor != 0);
+        (1..).zip(changed).map(move |(line, (debit, credit, minor))| {
+            // What is taken back is posted the other way round.
+            let (debit, credit) = if minor > 0 { (debit, credit) } else { (credit, debit) };
+            Line {
+                position: recorded.position,
+                line,
+                debit,
+                credit,
+                campaign_id: event.campaign_id(),
+                pledge_id,
+                amount_minor: minor.abs(),
+                currency: moved.currency,
+                recorded_at: recorded.recorded_at,
+            }
         })
-    }
+    })
 }
 
-/// The account to debit, the one to credit, and how much; none for what moves no money.
-fn posting(
-    pledge_id: PledgeId,
-    event: &PledgeEvent,
-    settled: &HashMap<PledgeId, Money>,
-) -> Option<(Account, Account, Money)> {
+/// The accounts that the growth of each figure debits and credits. What is raised has no account: it
+/// is what those of its parts come to.
+fn postings(moved: &MoneyMove) -> [(Account, Account, i64); 5] {
     use Account::{Bank, Campaign, Chargebacks, ProviderClearing, Refunds, Unapplied};
-    match event {
-        PledgeEvent::PledgeCaptured { amount, .. } => Some((ProviderClearing, Campaign, *amount)),
-        PledgeEvent::PledgeCompleted { .. } => {
-            settled.get(&pledge_id).map(|amount| (Bank, ProviderClearing, *amount))
-        }
-        PledgeEvent::PaymentUnapplied { amount, .. } => Some((ProviderClearing, Unapplied, *amount)),
-        PledgeEvent::PaymentRefunded { amount, held: MoneyHeld::Raised, .. } => {
-            Some((Refunds, ProviderClearing, *amount))
-        }
-        PledgeEvent::DisputeLost { amount, held: MoneyHeld::Raised, .. } => {
-            Some((Chargebacks, ProviderClearing, *amount))
-        }
-        // What is owed to the donor is paid back, or is captured anew as another pledge, whose own
-        // events follow.
-        PledgeEvent::PaymentRefunded { amount, held: MoneyHeld::Unapplied, .. }
-        | PledgeEvent::DisputeLost { amount, held: MoneyHeld::Unapplied, .. }
-        | PledgeEvent::UnappliedAccepted { amount, .. } => Some((Unapplied, ProviderClearing, *amount)),
-        PledgeEvent::PledgeCreated { .. }
-        | PledgeEvent::PledgeAmended { .. }
-        | PledgeEvent::PledgeAuthorized { .. }
-        | PledgeEvent::PledgeFailed { .. }
-        | PledgeEvent::PledgeExpired { .. }
-        | PledgeEvent::PledgeCancelled { .. }
-        | PledgeEvent::PaymentDisputed { .. }
-        | PledgeEvent::DisputeWon { .. } => None,
-    }
-}
-
-/// How much each pledge that is settled in this batch had captured. A settlement does not say; where
-/// the capture is in an earlier batch, the ledger does.
-async fn settled_amounts(
-    connection: &mut PgConnection,
-    events: &[Arc<RecordedEvent>],
-) -> Result<HashMap<PledgeId, Money>, ProjectError> {
-    let mut amounts = HashMap::new();
-    let mut wanted = Vec::new();
-    for recorded in events {
-        match &recorded.event {
-            Event::Pledge(id, PledgeEvent::PledgeCaptured { amount, .. }) => {
-                amounts.insert(*id, *amount);
-            }
-            Event::Pledge(id, PledgeEvent::PledgeCompleted { .. }) if !amounts.contains_key(id) => {
-                wanted.push(*id);
-            }
-            Event::Pledge(..) | Event::Campaign(..) => {}
-        }
-    }
-    if wanted.is_empty() {
-        return Ok(amounts);
-    }
-    let ids: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-    for recorded in read_named(connection, Pledge::TYPE, &ids, "PledgeCaptured").await? {
-        if let Event::Pledge(id, PledgeEvent::PledgeCaptured { amount, .. }) = recorded.event {
-            amounts.insert(id, amount);
-        }
-    }
-    match wanted.iter().find(|id| !amounts.contains_key(id)) {
-        Some(id) => Err(ProjectError::Missing(format!("pledge {id} is settled, but was never captured"))),
-        None => Ok(amounts),
-    }
+    [
+        (ProviderClearing, Campaign, moved.captured_minor),
+        (Bank, ProviderClearing, moved.settled_minor),
+        (Refunds, ProviderClearing, moved.refunded_minor),
+        (Chargebacks, ProviderClearing, moved.charged_back_minor),
+        (ProviderClearing, Unapplied, moved.unapplied_minor),
+    ]
 }
 
 async fn insert_lines(connection: &mut PgConnection, lines: &[Line]) -> Result<(), sqlx::Error> {
     sqlx::query(
         "insert into journal (position, line, debit_account, credit_account, campaign_id, pledge_id,
              amount_minor, currency, recorded_at)
-         select position, 1, debit, credit, campaign, pledge, amount, currency, instant
-         from unnest($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::bigint[], $7::text[],
-                 $8::timestamptz[])
-             as l (position, debit, credit, campaign, pledge, amount, currency, instant)",
+         select * from unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::uuid[], $6::uuid[],
+             $7::bigint[], $8::text[], $9::timestamptz[])",
     )
     .bind(lines.iter().map(|line| line.position).collect::<Vec<_>>())
+    .bind(lines.iter().map(|line| line.line).collect::<Vec<_>>())
     .bind(lines.iter().map(|line| line.debit.name()).collect::<Vec<_>>())
     .bind(lines.iter().map(|line| line.credit.name()).collect::<Vec<_>>())
     .bind(lines.iter().map(|line| line.campaign_id.0).collect::<Vec<_>>())
     .bind(lines.iter().map(|line| line.pledge_id.0).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.amount.amount_minor()).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.amount.currency().code()).collect::<Vec<_>>())
+    .bind(lines.iter().map(|line| line.amount_minor).collect::<Vec<_>>())
+    .bind(lines.iter().map(|line| line.currency.code()).collect::<Vec<_>>())
     .bind(lines.iter().map(|line| line.recorded_at).collect::<Vec<_>>())
     .execute(connection)
     .await?;
@@ -205,9 +160,9 @@ async fn insert_lines(connection: &mut PgConnection, lines: &[Line]) -> Result<(
 async fn add_to_balances(connection: &mut PgConnection, lines: &[Line]) -> Result<(), sqlx::Error> {
     let mut changes: BTreeMap<(Uuid, &str), CampaignAccounts> = BTreeMap::new();
     for line in lines {
-        let change = changes.entry((line.campaign_id.0, line.amount.currency().code())).or_default();
-        *line.debit.balance(change) += line.amount.amount_minor();
-        *line.credit.balance(change) -= line.amount.amount_minor();
+        let change = changes.entry((line.campaign_id.0, line.currency.code())).or_default();
+        *line.debit.balance(change) += line.amount_minor;
+        *line.credit.balance(change) -= line.amount_minor;
         change.position = line.position;
     }
     let (campaigns, currencies): (Vec<Uuid>, Vec<&str>) = changes.keys().copied().unzip();

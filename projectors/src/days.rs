@@ -1,26 +1,21 @@
 //! Daily series: the tables `campaign_days` and `overall_days`. A day is a day in UTC, and that of the
 //! event.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use cqrs_es::Aggregate;
-use domain::{Campaign, CampaignEvent, CampaignId, Currency, Event, MoneyHeld, PledgeEvent};
-use event_store::{RecordedEvent, read_stream};
+use domain::{Campaign, Currency, Event, PledgeEvent, PledgeStatus};
+use event_store::RecordedEvent;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::runner::{ProjectError, Projector};
 
-#[derive(Default)]
-pub(crate) struct Days {
-    /// Campaigns' currencies, which some events do not name. A campaign's currency is settled when
-    /// its first pledge is made.
-    currencies: HashMap<CampaignId, Currency>,
-}
+pub(crate) struct Days;
 
 #[async_trait]
 impl Projector for Days {
@@ -43,8 +38,7 @@ impl Projector for Days {
         for recorded in events {
             let Event::Pledge(_, event) = &recorded.event else { continue };
             let Some(figures) = Figures::of(event) else { continue };
-            let campaign_id = event.campaign_id();
-            let currency = self.currency(connection, campaign_id).await?;
+            let (campaign_id, currency) = (event.campaign_id(), event.amount().currency());
             let day = recorded.recorded_at.date_naive();
             campaigns.entry((campaign_id.0, day)).or_insert((currency, Figures::default())).1.add(&figures);
             overall.entry((currency.code(), day)).or_default().add(&figures);
@@ -58,32 +52,8 @@ impl Projector for Days {
     }
 }
 
-impl Days {
-    async fn currency(
-        &mut self,
-        connection: &mut PgConnection,
-        campaign_id: CampaignId,
-    ) -> Result<Currency, ProjectError> {
-        if let Some(currency) = self.currencies.get(&campaign_id) {
-            return Ok(*currency);
-        }
-        let events = read_stream(connection, Campaign::TYPE, &campaign_id.to_string()).await?;
-        let named = events.iter().rev().find_map(|recorded| match &recorded.event {
-            Event::Campaign(
-                _,
-                CampaignEvent::CampaignCreated(details) | CampaignEvent::CampaignEdited(details),
-            ) => Some(details.goal.currency()),
-            Event::Campaign(..) | Event::Pledge(..) => None,
-        });
-        let missing = || ProjectError::Missing(format!("campaign {campaign_id} is not in the ledger"));
-        let currency = named.ok_or_else(missing)?;
-        self.currencies.insert(campaign_id, currency);
-        Ok(currency)
-    }
-}
-
 /// What events add to a day.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Figures {
     created: i64,
     created_minor: i64,
@@ -101,35 +71,27 @@ struct Figures {
 impl Figures {
     /// What an event adds; none for one that adds nothing.
     fn of(event: &PledgeEvent) -> Option<Self> {
-        let nothing = Self::default();
-        match event {
-            PledgeEvent::PledgeCreated { amount, .. } => {
-                Some(Self { created: 1, created_minor: amount.amount_minor(), ..nothing })
+        let mut figures = Self::default();
+        match event.edge().map(|(_, to)| to) {
+            Some(PledgeStatus::Pending) => {
+                figures.created = 1;
+                figures.created_minor = event.amount().amount_minor();
             }
-            PledgeEvent::PledgeCaptured { amount, .. } => {
-                Some(Self { captured: 1, captured_minor: amount.amount_minor(), ..nothing })
-            }
-            PledgeEvent::PledgeCompleted { .. } => Some(Self { completed: 1, ..nothing }),
-            PledgeEvent::PledgeFailed { .. } => Some(Self { failed: 1, ..nothing }),
-            PledgeEvent::PledgeExpired { .. } => Some(Self { expired: 1, ..nothing }),
-            PledgeEvent::PledgeCancelled { .. } => Some(Self { cancelled: 1, ..nothing }),
-            PledgeEvent::PaymentUnapplied { amount, .. } => {
-                Some(Self { unapplied_minor: amount.amount_minor(), ..nothing })
-            }
-            PledgeEvent::PaymentRefunded { amount, held: MoneyHeld::Raised, .. } => {
-                Some(Self { refunded_minor: amount.amount_minor(), ..nothing })
-            }
-            PledgeEvent::DisputeLost { amount, held: MoneyHeld::Raised, .. } => {
-                Some(Self { charged_back_minor: amount.amount_minor(), ..nothing })
-            }
-            PledgeEvent::PledgeAmended { .. }
-            | PledgeEvent::PledgeAuthorized { .. }
-            | PledgeEvent::PaymentRefunded { held: MoneyHeld::Unapplied, .. }
-            | PledgeEvent::PaymentDisputed { .. }
-            | PledgeEvent::DisputeWon { .. }
-            | PledgeEvent::DisputeLost { held: MoneyHeld::Unapplied, .. }
-            | PledgeEvent::UnappliedAccepted { .. } => None,
+            Some(PledgeStatus::Captured) => figures.captured = 1,
+            Some(PledgeStatus::Completed) => figures.completed = 1,
+            Some(PledgeStatus::Failed) => figures.failed = 1,
+            Some(PledgeStatus::Expired) => figures.expired = 1,
+            Some(PledgeStatus::Cancelled) => figures.cancelled = 1,
+            Some(PledgeStatus::Authorized) | None => {}
         }
+        if let Some(moved) = event.money_move() {
+            figures.captured_minor = moved.captured_minor;
+            figures.refunded_minor = moved.refunded_minor;
+            figures.charged_back_minor = moved.charged_back_minor;
+            // A day shows what was newly held apart, whatever becomes of it.
+            figures.unapplied_minor = moved.unapplied_minor.max(0);
+        }
+        (figures != Self::default()).then_some(figures)
     }
 
     fn add(&mut self, other: &Self) {

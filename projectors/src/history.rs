@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{CampaignEvent, Event, MoneyHeld, PledgeEvent, PledgeStatus};
+use domain::{CampaignEvent, Event, PledgeEvent, PledgeStatus};
 use event_store::RecordedEvent;
 use read_model::{PledgeCounts, Totals};
 use sqlx::PgConnection;
@@ -87,29 +87,11 @@ fn add_pledge_event(totals: &mut Totals, event: &PledgeEvent) {
         }
         *count(&mut totals.pledges, to) += 1;
     }
-    match event {
-        PledgeEvent::PledgeCaptured { amount, .. } => totals.raised_minor += amount.amount_minor(),
-        PledgeEvent::PaymentUnapplied { amount, .. } => totals.unapplied_minor += amount.amount_minor(),
-        PledgeEvent::PaymentRefunded { amount, held: MoneyHeld::Raised, .. } => {
-            totals.raised_minor -= amount.amount_minor();
-            totals.refunded_minor += amount.amount_minor();
-        }
-        PledgeEvent::DisputeLost { amount, held: MoneyHeld::Raised, .. } => {
-            totals.raised_minor -= amount.amount_minor();
-            totals.charged_back_minor += amount.amount_minor();
-        }
-        PledgeEvent::PaymentRefunded { amount, held: MoneyHeld::Unapplied, .. }
-        | PledgeEvent::DisputeLost { amount, held: MoneyHeld::Unapplied, .. }
-        | PledgeEvent::UnappliedAccepted { amount, .. } => totals.unapplied_minor -= amount.amount_minor(),
-        PledgeEvent::PledgeCreated { .. }
-        | PledgeEvent::PledgeAmended { .. }
-        | PledgeEvent::PledgeAuthorized { .. }
-        | PledgeEvent::PledgeCompleted { .. }
-        | PledgeEvent::PledgeFailed { .. }
-        | PledgeEvent::PledgeExpired { .. }
-        | PledgeEvent::PledgeCancelled { .. }
-        | PledgeEvent::PaymentDisputed { .. }
-        | PledgeEvent::DisputeWon { .. } => {}
+    if let Some(moved) = event.money_move() {
+        totals.raised_minor += moved.raised_minor();
+        totals.refunded_minor += moved.refunded_minor;
+        totals.charged_back_minor += moved.charged_back_minor;
+        totals.unapplied_minor += moved.unapplied_minor;
     }
 }
 

@@ -77,7 +77,7 @@ pub async fn run_workers(config: Config, shutdown: Shutdown) {
     workers.spawn(runner.clone().run(pledges::Pledges));
     workers.spawn(runner.clone().run(totals::CampaignTotals::mirrored(mirror)));
     workers.spawn(runner.clone().run(accounts::Accounts));
-    workers.spawn(runner.clone().run(days::Days::default()));
+    workers.spawn(runner.clone().run(days::Days));
     workers.spawn(runner.clone().run(history::TotalsHistory));
     workers.spawn(status::observe(config.pool.clone(), shutdown.clone()));
     workers.spawn(runner.run(voids::VoidCancelled { providers: config.providers.clone() }));

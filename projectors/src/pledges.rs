@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
-use domain::{Campaign, Event, Money, MoneyHeld, PledgeEvent, PledgeId, PledgeStatus};
+use domain::{Campaign, Event, PledgeEvent, PledgeId, PledgeStatus};
 use event_store::RecordedEvent;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -108,29 +108,15 @@ struct Change {
 impl Change {
     /// What an event says about money that pays the pledge; money held apart is no part of its row.
     fn add_money(&mut self, event: &PledgeEvent) {
-        match event {
-            PledgeEvent::PledgeAmended { amount, .. } => self.amount_minor = Some(amount.amount_minor()),
-            PledgeEvent::PledgeCaptured { amount, .. } => {
-                self.captured_minor = Some(amount.amount_minor());
+        if let PledgeEvent::PledgeAmended { amount, .. } = event {
+            self.amount_minor = Some(amount.amount_minor());
+        }
+        if let Some(moved) = event.money_move() {
+            if moved.captured_minor != 0 {
+                self.captured_minor = Some(moved.captured_minor);
             }
-            PledgeEvent::PaymentRefunded { amount, held: MoneyHeld::Raised, .. } => {
-                self.refunded_minor += amount.amount_minor();
-            }
-            PledgeEvent::DisputeLost { amount, held: MoneyHeld::Raised, .. } => {
-                self.charged_back_minor += amount.amount_minor();
-            }
-            PledgeEvent::PledgeCreated { .. }
-            | PledgeEvent::PledgeAuthorized { .. }
-            | PledgeEvent::PledgeCompleted { .. }
-            | PledgeEvent::PledgeFailed { .. }
-            | PledgeEvent::PledgeExpired { .. }
-            | PledgeEvent::PledgeCancelled { .. }
-            | PledgeEvent::PaymentUnapplied { .. }
-            | PledgeEvent::PaymentRefunded { held: MoneyHeld::Unapplied, .. }
-            | PledgeEvent::PaymentDisputed { .. }
-            | PledgeEvent::DisputeWon { .. }
-            | PledgeEvent::DisputeLost { held: MoneyHeld::Unapplied, .. }
-            | PledgeEvent::UnappliedAccepted { .. } => {}
+            self.refunded_minor += moved.refunded_minor;
+            self.charged_back_minor += moved.charged_back_minor;
         }
     }
 }
@@ -193,11 +179,20 @@ async fn insert_history(connection: &mut PgConnection, events: &PledgeEvents<'_>
     .bind(events.iter().map(|(_, _, r)| r.position).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, r)| r.event_type.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, event, _)| status(event)).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, event, _)| event.amount().map(Money::amount_minor)).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, event, _)| history_amount(event)).collect::<Vec<_>>())
     .bind(events.iter().map(|(_, _, r)| r.recorded_at).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The end of a pledge brings no amount of its own.
+fn history_amount(event: &PledgeEvent) -> Option<i64> {
+    use PledgeStatus::{Authorized, Cancelled, Captured, Completed, Expired, Failed, Pending};
+    match event.edge() {
+        Some((_, Completed | Failed | Expired | Cancelled)) => None,
+        Some((_, Pending | Authorized | Captured)) | None => Some(event.amount().amount_minor()),
+    }
 }
 
 /// A captured pledge is a donation. Whether it is anonymous stands in the pledge's row.

@@ -151,7 +151,7 @@ pub async fn rebuild(
         CampaignTotals::NAME => Build::run(pool, CampaignTotals::default(), options, report).await,
         TotalsHistory::NAME => Build::run(pool, TotalsHistory, options, report).await,
         Accounts::NAME => Build::run(pool, Accounts, options, report).await,
-        Days::NAME => Build::run(pool, Days::default(), options, report).await,
+        Days::NAME => Build::run(pool, Days, options, report).await,
         unknown => Err(RebuildError::Unknown(unknown.to_owned())),
     }
 }

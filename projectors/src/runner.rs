@@ -81,8 +81,6 @@ pub(crate) enum ProjectError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Provider(#[from] payments::ProviderError),
-    #[error("{0}")]
-    Missing(String),
     #[error("another worker has taken the lease")]
     LeaseLost,
 }
@@ -92,7 +90,7 @@ impl ProjectError {
     fn is_about_an_event(&self) -> bool {
         match self {
             Self::Database(error) | Self::Read(ReadError::Database(error)) => is_refused(error),
-            Self::Read(ReadError::Decode { .. }) | Self::Provider(_) | Self::Missing(_) => true,
+            Self::Read(ReadError::Decode { .. }) | Self::Provider(_) => true,
             Self::LeaseLost => false,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{CampaignEvent, Event, Money, MoneyHeld, PledgeEvent, PledgeStatus};
+use domain::{CampaignEvent, Event, MoneyMove, PledgeEvent, PledgeStatus};
 use event_store::RecordedEvent;
 use read_model::Totals;
 use sqlx::PgConnection;
@@ -156,58 +156,28 @@ impl Batch {
             }
             delta.pledges[to as usize] += 1;
         }
-        match event {
-            PledgeEvent::PledgeCaptured { donor_id, amount, .. } => {
-                delta.raised_minor += amount.amount_minor();
-                let new = Captured { pledges: 0, amount_minor: 0, first_at: at, last_at: at };
-                let captured = self.captures.entry((campaign_id, donor_id.0)).or_insert(new);
-                captured.pledges += 1;
-                captured.amount_minor += amount.amount_minor();
-                captured.last_at = at;
-            }
-            PledgeEvent::PaymentUnapplied { amount, .. } => {
-                delta.unapplied_minor += amount.amount_minor();
-            }
-            PledgeEvent::PaymentRefunded { donor_id, amount, held, .. } => {
-                delta.give_back(*amount, *held, |delta| &mut delta.refunded_minor);
-                if *held == MoneyHeld::Raised {
-                    let returned = self.returns.entry((campaign_id, donor_id.0)).or_default();
-                    returned.refunded_minor += amount.amount_minor();
-                }
-            }
-            PledgeEvent::DisputeLost { donor_id, amount, held, .. } => {
-                delta.give_back(*amount, *held, |delta| &mut delta.charged_back_minor);
-                if *held == MoneyHeld::Raised {
-                    let returned = self.returns.entry((campaign_id, donor_id.0)).or_default();
-                    returned.charged_back_minor += amount.amount_minor();
-                }
-            }
-            PledgeEvent::UnappliedAccepted { amount, .. } => {
-                delta.unapplied_minor -= amount.amount_minor();
-            }
-            PledgeEvent::PledgeCreated { .. }
-            | PledgeEvent::PledgeAmended { .. }
-            | PledgeEvent::PledgeAuthorized { .. }
-            | PledgeEvent::PledgeCompleted { .. }
-            | PledgeEvent::PledgeFailed { .. }
-            | PledgeEvent::PledgeExpired { .. }
-            | PledgeEvent::PledgeCancelled { .. }
-            | PledgeEvent::PaymentDisputed { .. }
-            | PledgeEvent::DisputeWon { .. } => {}
+        let Some(moved) = event.money_move() else { return };
+        delta.raised_minor += moved.raised_minor();
+        delta.refunded_minor += moved.refunded_minor;
+        delta.charged_back_minor += moved.charged_back_minor;
+        delta.unapplied_minor += moved.unapplied_minor;
+        if let Some(donor_id) = event.donor_id() {
+            self.add_to_donor((campaign_id, donor_id.0), &moved, at);
         }
     }
-}
 
-impl Delta {
-    /// Takes money out of the figure that it is in. What went back of raised money is also shown
-    /// in `figure`; what went back of money held apart was never raised.
-    fn give_back(&mut self, amount: Money, held: MoneyHeld, figure: impl Fn(&mut Self) -> &mut i64) {
-        match held {
-            MoneyHeld::Raised => {
-                self.raised_minor -= amount.amount_minor();
-                *figure(self) += amount.amount_minor();
-            }
-            MoneyHeld::Unapplied => self.unapplied_minor -= amount.amount_minor(),
+    fn add_to_donor(&mut self, donor: (Uuid, Uuid), moved: &MoneyMove, at: DateTime<Utc>) {
+        if moved.captured_minor != 0 {
+            let new = Captured { pledges: 0, amount_minor: 0, first_at: at, last_at: at };
+            let captured = self.captures.entry(donor).or_insert(new);
+            captured.pledges += 1;
+            captured.amount_minor += moved.captured_minor;
+            captured.last_at = at;
+        }
+        if moved.refunded_minor != 0 || moved.charged_back_minor != 0 {
+            let returned = self.returns.entry(donor).or_default();
+            returned.refunded_minor += moved.refunded_minor;
+            returned.charged_back_minor += moved.charged_back_minor;
         }
     }
 }

@@ -602,7 +602,7 @@ mod tests {
         let (campaign_id, donor_id) = (CAMPAIGN, DONOR);
         let held = vec![
             PledgeEvent::PledgeCreated { campaign_id, donor_id, amount: usd(5000), anonymous: false },
-            PledgeEvent::PledgeExpired { campaign_id },
+            PledgeEvent::PledgeExpired { campaign_id, amount: usd(5000) },
             PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id: pay(), amount: usd(5000) },
             PledgeEvent::UnappliedAccepted {
                 campaign_id,

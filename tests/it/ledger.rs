@@ -350,12 +350,10 @@ async fn many_aggregates_are_loaded_by_one_read() {
     for id in [made, broken] {
         ledger.create::<Pledge>(id, &create_pledge(), vec![], &Metadata::new(), None).await.unwrap();
     }
-    let expired = PledgeEvent::PledgeExpired { campaign_id: CampaignId(Uuid::nil()) };
+    let (campaign_id, amount) = (CampaignId(Uuid::nil()), Money::new(200, "USD".parse().unwrap()).unwrap());
+    let expired = PledgeEvent::PledgeExpired { campaign_id, amount };
     let named = |name: &str| Metadata::from([("webhook_id".into(), name.to_owned())]);
-    let amended = PledgeEvent::PledgeAmended {
-        campaign_id: CampaignId(Uuid::nil()),
-        amount: Money::new(200, "USD".parse().unwrap()).unwrap(),
-    };
+    let amended = PledgeEvent::PledgeAmended { campaign_id, amount };
     let events = [(amended, named("msg_1")), (expired, named("msg_2"))];
     ledger.append_events::<Pledge>(made, 1, &events).await.unwrap();
     let conflict = ledger.append_events::<Pledge>(made, 1, &events).await;

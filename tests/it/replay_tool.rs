@@ -339,6 +339,17 @@ async fn a_changed_ledger_is_found_and_the_first_bad_position_is_named() {
             "the ledger says 6000, found 5000",
             5,
         ),
+        (
+            // The end of a gift repeats its amount.
+            "update events set payload = replace(payload::text, 'minor\":5000', 'minor\":6000')::json where position = 6",
+            "journal: amount_minor of position 6, line 1: the ledger says 6000, found 5000",
+            6,
+        ),
+        (
+            "update events set payload = replace(payload::text, 'minor\":700', 'minor\":800')::json where position = 9",
+            "position 9: PledgeFailed is no edge",
+            9,
+        ),
         ("delete from events where position = 4", "position 4 is missing: 5 follows 3", 4),
         ("delete from events where position = (select max(position) from events)", "is missing, and the head is", 10),
         ("update events set position = 99 where position = 5", "position 5 is missing", 5),

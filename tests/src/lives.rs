@@ -97,7 +97,7 @@ impl Lives {
             PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous: self.random.random() };
         let authorized = PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment(), amount };
         let captured = PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id: payment(), amount };
-        let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id: payment() };
+        let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id: payment(), amount };
         let unapplied =
             PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id: payment(), amount };
         let refunded = |amount, held| PledgeEvent::PaymentRefunded {
@@ -127,8 +127,9 @@ impl Lives {
             held,
         };
         let from = PledgeStatus::Authorized;
-        let failed = PledgeEvent::PledgeFailed { campaign_id, from, payment_id: payment(), reason: None };
-        let expired = PledgeEvent::PledgeExpired { campaign_id };
+        let failed =
+            PledgeEvent::PledgeFailed { campaign_id, from, payment_id: payment(), amount, reason: None };
+        let expired = PledgeEvent::PledgeExpired { campaign_id, amount };
         let (first, second) = match self.random.random_range(0..20) {
             0 => (vec![created, authorized], vec![failed]),
             1 => (vec![created, expired], vec![unapplied]),

@@ -92,7 +92,7 @@ async fn live(ledger: Ledger, campaign_id: CampaignId) -> anyhow::Result<()> {
         PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id: payment_id.clone(), amount };
     let paid = [(authorized, Metadata::new()), (captured, Metadata::new())];
     ledger.append_events::<Pledge>(id, 1, &paid).await?;
-    let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id };
+    let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id, amount };
     ledger.append_events::<Pledge>(id, 3, &[(completed, Metadata::new())]).await?;
     Ok(())
 }

@@ -75,6 +75,7 @@ impl PledgeRecord {
             PledgeState::Authorized(payment) => Ok(vec![PledgeEvent::PledgeCancelled {
                 campaign_id: self.campaign_id,
                 payment_id: payment.payment_id.clone(),
+                amount: payment.amount,
             }]),
             PledgeState::Cancelled => Ok(vec![]),
             PledgeState::Pending
@@ -88,7 +89,9 @@ impl PledgeRecord {
     /// Whoever paid in time is not expired: only a pending pledge has anything new to say.
     fn expire(&self) -> Vec<PledgeEvent> {
         match self.state {
-            PledgeState::Pending => vec![PledgeEvent::PledgeExpired { campaign_id: self.campaign_id }],
+            PledgeState::Pending => {
+                vec![PledgeEvent::PledgeExpired { campaign_id: self.campaign_id, amount: self.amount }]
+            }
             PledgeState::Authorized(_)
             | PledgeState::Captured(_)
             | PledgeState::Completed(_)
@@ -186,6 +189,8 @@ impl PledgeRecord {
             events.push(PledgeEvent::PledgeCompleted {
                 campaign_id: self.campaign_id,
                 payment_id: payment_id.clone(),
+                // As captured: any other amount would have needed review.
+                amount,
             });
         }
         Ok(events)
@@ -205,6 +210,7 @@ impl PledgeRecord {
                 campaign_id: self.campaign_id,
                 from: self.state.status(),
                 payment_id: payment_id.clone(),
+                amount: self.latest_amount(),
                 reason: reason.cloned(),
             }]),
             PledgeState::Captured(_) | PledgeState::Completed(_) => {

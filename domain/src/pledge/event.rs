@@ -9,7 +9,7 @@ pub type FailureReason = Text<500>;
 /// What happened to a pledge.
 ///
 /// Every event carries what a projection needs to fold it without looking anything up: the
-/// campaign always, the donor and the amount where money moves.
+/// campaign and an amount always, the donor where the donor's own figures change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PledgeEvent {
     /// A donor pledged. Name, address and message are kept apart from the ledger.
@@ -56,6 +56,8 @@ pub enum PledgeEvent {
         campaign_id: CampaignId,
         /// The provider's payment.
         payment_id: PaymentId,
+        /// How much was captured so far.
+        amount: Money,
     },
     /// PENDING or AUTHORIZED → FAILED: the payment failed for good.
     PledgeFailed {
@@ -65,6 +67,8 @@ pub enum PledgeEvent {
         from: PledgeStatus,
         /// The provider's payment.
         payment_id: PaymentId,
+        /// How much was authorised or, if it failed before that, promised.
+        amount: Money,
         /// The provider's reason, where it gave one.
         reason: Option<FailureReason>,
     },
@@ -72,6 +76,8 @@ pub enum PledgeEvent {
     PledgeExpired {
         /// The campaign it is for.
         campaign_id: CampaignId,
+        /// How much was promised.
+        amount: Money,
     },
     /// AUTHORIZED → CANCELLED: the donor withdrew; the provider is asked to release the money.
     PledgeCancelled {
@@ -79,6 +85,8 @@ pub enum PledgeEvent {
         campaign_id: CampaignId,
         /// The payment whose authorisation is to be voided.
         payment_id: PaymentId,
+        /// How much was authorised.
+        amount: Money,
     },
     /// No change of state: the provider took money that this pledge cannot use, because it is
     /// finished or was already paid by another payment. It is held apart from the totals.
@@ -178,7 +186,7 @@ impl PledgeEvent {
             | Self::PledgeCaptured { campaign_id, .. }
             | Self::PledgeCompleted { campaign_id, .. }
             | Self::PledgeFailed { campaign_id, .. }
-            | Self::PledgeExpired { campaign_id }
+            | Self::PledgeExpired { campaign_id, .. }
             | Self::PledgeCancelled { campaign_id, .. }
             | Self::PaymentUnapplied { campaign_id, .. }
             | Self::PaymentRefunded { campaign_id, .. }
@@ -189,20 +197,40 @@ impl PledgeEvent {
         }
     }
 
-    /// The amount that it is about, where it names one.
-    pub fn amount(&self) -> Option<Money> {
+    /// The amount that it is about.
+    pub fn amount(&self) -> Money {
         match self {
             Self::PledgeCreated { amount, .. }
             | Self::PledgeAmended { amount, .. }
             | Self::PledgeAuthorized { amount, .. }
             | Self::PledgeCaptured { amount, .. }
+            | Self::PledgeCompleted { amount, .. }
+            | Self::PledgeFailed { amount, .. }
+            | Self::PledgeExpired { amount, .. }
+            | Self::PledgeCancelled { amount, .. }
             | Self::PaymentUnapplied { amount, .. }
             | Self::PaymentRefunded { amount, .. }
             | Self::PaymentDisputed { amount, .. }
             | Self::DisputeWon { amount, .. }
             | Self::DisputeLost { amount, .. }
-            | Self::UnappliedAccepted { amount, .. } => Some(*amount),
-            Self::PledgeCompleted { .. }
+            | Self::UnappliedAccepted { amount, .. } => *amount,
+        }
+    }
+
+    /// The donor's pseudonym, where the event carries it.
+    pub fn donor_id(&self) -> Option<DonorId> {
+        match self {
+            Self::PledgeCreated { donor_id, .. }
+            | Self::PledgeCaptured { donor_id, .. }
+            | Self::PaymentUnapplied { donor_id, .. }
+            | Self::PaymentRefunded { donor_id, .. }
+            | Self::PaymentDisputed { donor_id, .. }
+            | Self::DisputeWon { donor_id, .. }
+            | Self::DisputeLost { donor_id, .. }
+            | Self::UnappliedAccepted { donor_id, .. } => Some(*donor_id),
+            Self::PledgeAmended { .. }
+            | Self::PledgeAuthorized { .. }
+            | Self::PledgeCompleted { .. }
             | Self::PledgeFailed { .. }
             | Self::PledgeExpired { .. }
             | Self::PledgeCancelled { .. } => None,

@@ -3,6 +3,7 @@
 mod command;
 mod decide;
 mod event;
+mod money_move;
 mod returns;
 mod state;
 mod taken;
@@ -11,5 +12,6 @@ mod tests;
 
 pub use command::{Contradiction, PaymentFact, PledgeCommand, PledgeError};
 pub use event::{FailureReason, PledgeEvent};
+pub use money_move::MoneyMove;
 pub use state::{Payment, Pledge, PledgeRecord, PledgeState, PledgeStatus};
 pub use taken::{Dispute, DisputeStatus, MoneyHeld, TakenPayment, Usage};

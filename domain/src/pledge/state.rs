@@ -173,16 +173,18 @@ impl Pledge {
     }
 
     /// Whether `event` may follow here: it is an edge of the state machine from the present
-    /// state, or changes no state of a pledge that exists and moves only money that is there. The
+    /// state, or changes no state of a pledge that exists; and the money that it names is there. The
     /// auditor's question.
     pub fn allows(&self, event: &PledgeEvent) -> bool {
-        match (event.edge(), self.status()) {
-            (Some((None, _)), status) => status.is_none(),
-            (Some((Some(from), to)), status) => {
-                status == Some(from) && PledgeStatus::EDGES.contains(&(from, to))
+        let Some(record) = self.record() else { return matches!(event.edge(), Some((None, _))) };
+        let follows = match event.edge() {
+            Some((None, _)) => false,
+            Some((Some(from), to)) => {
+                record.state.status() == from && PledgeStatus::EDGES.contains(&(from, to))
             }
-            (None, _) => self.record().is_some_and(|record| record.has_money_for(event)),
-        }
+            None => true,
+        };
+        follows && record.has_money_for(event)
     }
 
     /// The state after `event`.
@@ -212,6 +214,18 @@ impl PledgeRecord {
     /// The payment that pays this pledge; none before its money was taken.
     pub fn applied(&self) -> Option<&TakenPayment> {
         self.taken.values().find(|taken| taken.usage == Usage::Applied)
+    }
+
+    /// How much is captured or, before that, authorised or, before that, promised.
+    pub(super) fn latest_amount(&self) -> Money {
+        match &self.state {
+            PledgeState::Authorized(payment)
+            | PledgeState::Captured(payment)
+            | PledgeState::Completed(payment) => payment.amount,
+            PledgeState::Pending | PledgeState::Failed(_) | PledgeState::Expired | PledgeState::Cancelled => {
+                self.amount
+            }
+        }
     }
 
     fn apply(&mut self, event: PledgeEvent) {
@@ -275,7 +289,7 @@ impl PledgeRecord {
         }
     }
 
-    /// Whether the money that `event` moves is where the event says it is, and is as much as that.
+    /// Whether the money that `event` names is where the event says it is, and is as much as that.
     fn has_money_for(&self, event: &PledgeEvent) -> bool {
         let taken = |payment_id| self.taken.get(payment_id);
         match event {
@@ -301,14 +315,15 @@ impl PledgeRecord {
                     taken.usage == Usage::Unapplied && taken.is_intact() && taken.amount == *amount
                 })
             }
+            PledgeEvent::PledgeFailed { amount, .. }
+            | PledgeEvent::PledgeExpired { amount, .. }
+            | PledgeEvent::PledgeCancelled { amount, .. } => *amount == self.latest_amount(),
+            // What was settled moves money, and is held against the accounts, which name its position.
             PledgeEvent::PledgeCreated { .. }
             | PledgeEvent::PledgeAmended { .. }
             | PledgeEvent::PledgeAuthorized { .. }
             | PledgeEvent::PledgeCaptured { .. }
-            | PledgeEvent::PledgeCompleted { .. }
-            | PledgeEvent::PledgeFailed { .. }
-            | PledgeEvent::PledgeExpired { .. }
-            | PledgeEvent::PledgeCancelled { .. } => true,
+            | PledgeEvent::PledgeCompleted { .. } => true,
         }
     }
 }

@@ -40,11 +40,17 @@ fn captured(id: &str) -> PledgeEvent {
 }
 
 fn completed(id: &str) -> PledgeEvent {
-    PledgeEvent::PledgeCompleted { campaign_id: CAMPAIGN, payment_id: payment(id) }
+    PledgeEvent::PledgeCompleted { campaign_id: CAMPAIGN, payment_id: payment(id), amount: usd(5000) }
 }
 
 fn failed(id: &str, from: PledgeStatus) -> PledgeEvent {
-    PledgeEvent::PledgeFailed { campaign_id: CAMPAIGN, from, payment_id: payment(id), reason: None }
+    PledgeEvent::PledgeFailed {
+        campaign_id: CAMPAIGN,
+        from,
+        payment_id: payment(id),
+        amount: usd(5000),
+        reason: None,
+    }
 }
 
 fn unapplied(id: &str) -> PledgeEvent {
@@ -57,11 +63,11 @@ fn unapplied(id: &str) -> PledgeEvent {
 }
 
 fn expired() -> PledgeEvent {
-    PledgeEvent::PledgeExpired { campaign_id: CAMPAIGN }
+    PledgeEvent::PledgeExpired { campaign_id: CAMPAIGN, amount: usd(5000) }
 }
 
 fn cancelled(id: &str) -> PledgeEvent {
-    PledgeEvent::PledgeCancelled { campaign_id: CAMPAIGN, payment_id: payment(id) }
+    PledgeEvent::PledgeCancelled { campaign_id: CAMPAIGN, payment_id: payment(id), amount: usd(5000) }
 }
 
 fn given(events: Vec<PledgeEvent>) -> Pledge {
@@ -333,6 +339,48 @@ fn every_event_of_every_state_is_an_edge_or_none_is_allowed() {
     let mut expected = PledgeStatus::EDGES.to_vec();
     expected.sort();
     assert_eq!(edges, expected);
+}
+
+/// Promised 5000, authorised 4000, captured 3000: each end says the latest of these that it knows.
+#[test]
+fn the_end_of_a_pledge_names_its_latest_amount() {
+    let campaign_id = CAMPAIGN;
+    let payment_id = || payment("a");
+    let pending = given(vec![created()]);
+    let amount = usd(4000);
+    let authorized = given(vec![
+        created(),
+        PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment_id(), amount },
+    ]);
+    let settled = PaymentFact::Settled { payment_id: payment_id(), amount: usd(3000) };
+    let captured = PledgeEvent::PledgeCaptured {
+        campaign_id,
+        donor_id: DONOR,
+        payment_id: payment_id(),
+        amount: usd(3000),
+    };
+    for (pledge, command, amount) in [
+        (&pending, PledgeCommand::Expire, 5000),
+        (&pending, PledgeCommand::Record(is_failed("a")), 5000),
+        (&authorized, PledgeCommand::Record(is_failed("a")), 4000),
+        (&authorized, PledgeCommand::Cancel, 4000),
+        (&authorized, PledgeCommand::Record(settled.clone()), 3000),
+        (&authorized.clone().evolve(captured), PledgeCommand::Record(settled), 3000),
+    ] {
+        let events = pledge.decide(&command).unwrap();
+        let last = events.last().unwrap();
+        assert_eq!(last.amount(), usd(amount), "{last:?}");
+        let before = events[..events.len() - 1].iter().cloned().fold(pledge.clone(), Pledge::evolve);
+        assert!(before.allows(last), "{last:?}");
+        if last.money_move().is_some() {
+            continue;
+        }
+        let mut other = serde_json::to_value(last).unwrap();
+        let fields = other.as_object_mut().unwrap().values_mut().next().unwrap();
+        fields["amount"]["amount_minor"] = (amount - 1).into();
+        let other: PledgeEvent = serde_json::from_value(other).unwrap();
+        assert!(!before.allows(&other), "{other:?}");
+    }
 }
 
 /// What the worker makes of facts.

@@ -92,7 +92,7 @@ impl Projection for Accounts {
         if happened.sequence == 1 {
             self.posted = 0;
         }
-        let Some((debit, credit, amount)) = line(happened) else { return Ok(()) };
+        let Some((debit, credit, amount)) = line(happened.event) else { return Ok(()) };
         let at = happened.at;
         self.posted = at.position;
         rows.put(JOURNAL, |row| {
@@ -152,13 +152,10 @@ impl Projection for Accounts {
 }
 
 /// What an event moves: from the account that is credited to the one that is debited.
-fn line(happened: &Happened<'_, Pledge>) -> Option<(&'static str, &'static str, Money)> {
-    match happened.event {
+fn line(event: &PledgeEvent) -> Option<(&'static str, &'static str, Money)> {
+    match event {
         PledgeEvent::PledgeCaptured { amount, .. } => Some(("provider_clearing", "campaign", *amount)),
-        PledgeEvent::PledgeCompleted { .. } => {
-            let applied = happened.before.record()?.applied()?;
-            Some(("bank", "provider_clearing", applied.amount))
-        }
+        PledgeEvent::PledgeCompleted { amount, .. } => Some(("bank", "provider_clearing", *amount)),
         PledgeEvent::PaymentUnapplied { amount, .. } => Some(("provider_clearing", "unapplied", *amount)),
         PledgeEvent::PaymentRefunded { amount, held, .. } => {
             Some((given_back("refunds", *held), "provider_clearing", *amount))

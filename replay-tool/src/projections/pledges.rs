@@ -3,7 +3,7 @@
 use std::io;
 
 use domain::pledge::{TakenPayment, Usage};
-use domain::{Money, PaymentId, Pledge, PledgeEvent};
+use domain::{PaymentId, Pledge, PledgeEvent};
 
 use super::{Audited, Projection};
 use crate::fold::{At, Happened, Settled};
@@ -102,7 +102,7 @@ impl Projection for Pledges {
                 .push(at.position)
                 .push(happened.event_type)
                 .push(event.edge().map(|(_, to)| to.as_str()))
-                .push(event.amount().map(Money::amount_minor))
+                .push(amount_of_its_own(event))
                 .push(at.recorded_at)
         })?;
         if let PledgeEvent::PaymentUnapplied { payment_id, .. } = event {
@@ -165,5 +165,25 @@ impl Projection for Pledges {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Events that end a pledge repeat an amount, and the table shows none.
+fn amount_of_its_own(event: &PledgeEvent) -> Option<i64> {
+    match event {
+        PledgeEvent::PledgeCreated { amount, .. }
+        | PledgeEvent::PledgeAmended { amount, .. }
+        | PledgeEvent::PledgeAuthorized { amount, .. }
+        | PledgeEvent::PledgeCaptured { amount, .. }
+        | PledgeEvent::PaymentUnapplied { amount, .. }
+        | PledgeEvent::PaymentRefunded { amount, .. }
+        | PledgeEvent::PaymentDisputed { amount, .. }
+        | PledgeEvent::DisputeWon { amount, .. }
+        | PledgeEvent::DisputeLost { amount, .. }
+        | PledgeEvent::UnappliedAccepted { amount, .. } => Some(amount.amount_minor()),
+        PledgeEvent::PledgeCompleted { .. }
+        | PledgeEvent::PledgeFailed { .. }
+        | PledgeEvent::PledgeExpired { .. }
+        | PledgeEvent::PledgeCancelled { .. } => None,
     }
 }

@@ -306,6 +306,8 @@ fn an_auditor_finds_money_that_is_not_there() {
 /// The figures that a pledge is part of, in minor units.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Figures {
+    captured: i64,
+    settled: i64,
     raised: i64,
     unapplied: i64,
     refunded: i64,
@@ -321,6 +323,10 @@ impl Figures {
         for taken in pledge.record().into_iter().flat_map(|record| record.taken.values()) {
             match taken.usage {
                 Usage::Applied => {
+                    figures.captured += taken.amount.amount_minor();
+                    if pledge.status() == Some(Completed) {
+                        figures.settled += taken.amount.amount_minor();
+                    }
                     figures.raised += taken.left_minor();
                     figures.refunded += taken.refunded_minor();
                     figures.charged_back += taken.charged_back_minor();
@@ -335,41 +341,20 @@ impl Figures {
         figures
     }
 
-    /// By the event, as projectors do. No figure is negative at any moment.
+    /// By what the event moves, as projectors do. No figure is negative at any moment.
     fn add(&mut self, event: &PledgeEvent) {
-        match event {
-            PledgeEvent::PledgeCaptured { amount, .. } => self.raised += amount.amount_minor(),
-            PledgeEvent::PaymentUnapplied { amount, .. } => self.unapplied += amount.amount_minor(),
-            PledgeEvent::PaymentRefunded { amount, held, .. } => {
-                self.give_back(amount.amount_minor(), *held);
-                self.refunded += if *held == MoneyHeld::Raised { amount.amount_minor() } else { 0 };
+        if let Some(moved) = event.money_move() {
+            self.captured += moved.captured_minor;
+            self.settled += moved.settled_minor;
+            self.raised += moved.raised_minor();
+            self.unapplied += moved.unapplied_minor;
+            self.refunded += moved.refunded_minor;
+            self.charged_back += moved.charged_back_minor;
+            if !matches!(event, PledgeEvent::UnappliedAccepted { .. }) {
+                self.back_of_unapplied += (-moved.unapplied_minor).max(0);
             }
-            PledgeEvent::DisputeLost { amount, held, .. } => {
-                self.give_back(amount.amount_minor(), *held);
-                self.charged_back += if *held == MoneyHeld::Raised { amount.amount_minor() } else { 0 };
-            }
-            PledgeEvent::UnappliedAccepted { amount, .. } => self.unapplied -= amount.amount_minor(),
-            PledgeEvent::PledgeCreated { .. }
-            | PledgeEvent::PledgeAmended { .. }
-            | PledgeEvent::PledgeAuthorized { .. }
-            | PledgeEvent::PledgeCompleted { .. }
-            | PledgeEvent::PledgeFailed { .. }
-            | PledgeEvent::PledgeExpired { .. }
-            | PledgeEvent::PledgeCancelled { .. }
-            | PledgeEvent::PaymentDisputed { .. }
-            | PledgeEvent::DisputeWon { .. } => {}
         }
         assert!(self.raised >= 0 && self.unapplied >= 0, "{self:?} after {event:?}");
-    }
-
-    fn give_back(&mut self, minor: i64, held: MoneyHeld) {
-        match held {
-            MoneyHeld::Raised => self.raised -= minor,
-            MoneyHeld::Unapplied => {
-                self.unapplied -= minor;
-                self.back_of_unapplied += minor;
-            }
-        }
     }
 
     /// Every cent that was taken.
@@ -396,10 +381,16 @@ fn paid_by(status: PledgeStatus, id: &str, minor: i64) -> Pledge {
         Pending => vec![created()],
         Authorized => vec![created(), authorized()],
         Captured => vec![created(), authorized(), captured()],
-        Completed => vec![created(), authorized(), captured(), completed(id)],
+        Completed => {
+            let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id: payment(id), amount };
+            vec![created(), authorized(), captured(), completed]
+        }
         Failed => vec![created(), failed(id, Pending)],
         Expired => vec![created(), expired()],
-        Cancelled => vec![created(), authorized(), cancelled(id)],
+        Cancelled => {
+            let cancelled = PledgeEvent::PledgeCancelled { campaign_id, payment_id: payment(id), amount };
+            vec![created(), authorized(), cancelled]
+        }
     })
 }
 
