@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
-use service::{Problem, ProblemKind, Query};
+use service::{Problem, ProblemKind, Query, csv};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
 use sqlx::{Connection, FromRow, PgConnection, PgPool, Postgres};
@@ -59,8 +59,8 @@ impl Exports {
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Format {
-    /// Comma-separated values (RFC 4180) with a line of names, for spreadsheets. A text that a
-    /// spreadsheet would run as a formula gets a `'` before it.
+    /// Comma-separated values (RFC 4180) with a line of names, for spreadsheets. Texts are quoted, and
+    /// what a spreadsheet would run as a formula gets a `'` before it.
     #[default]
     Csv,
     /// One JSON object per line.
@@ -77,13 +77,15 @@ struct ExportQuery {
     #[serde(default)]
     #[param(inline)]
     format: Format,
+    /// Whether csv begins with a byte order mark, by which some spreadsheets know UTF-8.
+    #[serde(default)]
+    bom: bool,
 }
 
 /// A row of an export. Its fields are the columns.
-trait Row: for<'r> FromRow<'r, PgRow> + Serialize + Default + Send + Unpin + 'static {
-    /// The texts that people wrote.
-    fn texts(&mut self) -> Vec<&mut Option<String>>;
-}
+trait Row: for<'r> FromRow<'r, PgRow> + Serialize + Default + Send + Unpin + 'static {}
+
+impl<R: for<'r> FromRow<'r, PgRow> + Serialize + Default + Send + Unpin + 'static> Row for R {}
 
 /// A gift, with what went back of it.
 #[derive(Default, FromRow, Serialize)]
@@ -101,12 +103,6 @@ struct DonationRow {
     anonymous: bool,
     donor_name: Option<String>,
     message: Option<String>,
-}
-
-impl Row for DonationRow {
-    fn texts(&mut self) -> Vec<&mut Option<String>> {
-        vec![&mut self.donor_name, &mut self.message]
-    }
 }
 
 /// Export gifts
@@ -134,7 +130,7 @@ async fn export_donations(
         None => sqlx::query_as(DONATIONS),
         Some(campaign_id) => sqlx::query_as(DONATIONS_OF_CAMPAIGN).bind(campaign_id),
     };
-    exports.send::<DonationRow>("donations", &pool, query.format, rows).await
+    exports.send::<DonationRow>("donations", &pool, &query, rows).await
 }
 
 /// The columns of [`DonationRow`]; which rows, and in what order, is the rest.
@@ -178,12 +174,6 @@ struct PledgeRow {
     position: i64,
 }
 
-impl Row for PledgeRow {
-    fn texts(&mut self) -> Vec<&mut Option<String>> {
-        vec![&mut self.donor_name, &mut self.message]
-    }
-}
-
 /// Export pledges
 ///
 /// Pledges in every state, campaign by campaign, those that changed last first. All of it is of
@@ -210,7 +200,7 @@ async fn export_pledges(
         None => sqlx::query_as(PLEDGES),
         Some(campaign_id) => sqlx::query_as(PLEDGES_OF_CAMPAIGN).bind(campaign_id),
     };
-    exports.send::<PledgeRow>("pledges", &pool, query.format, rows).await
+    exports.send::<PledgeRow>("pledges", &pool, &query, rows).await
 }
 
 /// The columns of [`PledgeRow`].
@@ -260,12 +250,6 @@ struct CampaignRow {
     position: i64,
 }
 
-impl Row for CampaignRow {
-    fn texts(&mut self) -> Vec<&mut Option<String>> {
-        vec![&mut self.title]
-    }
-}
-
 /// Export campaigns with their totals
 ///
 /// Every campaign, drafts as well. All of it is of one moment.
@@ -290,7 +274,7 @@ async fn export_campaigns(
         None => sqlx::query_as(CAMPAIGNS),
         Some(campaign_id) => sqlx::query_as(ONE_CAMPAIGN).bind(campaign_id),
     };
-    exports.send::<CampaignRow>("campaigns", &pool, query.format, rows).await
+    exports.send::<CampaignRow>("campaigns", &pool, &query, rows).await
 }
 
 /// The columns of [`CampaignRow`].
@@ -320,7 +304,7 @@ impl Exports {
         &self,
         name: &str,
         pool: &PgPool,
-        format: Format,
+        query: &ExportQuery,
         rows: Statement<R>,
     ) -> Result<Response, Problem> {
         let place = self.0.clone().try_acquire_owned().map_err(|_| {
@@ -328,7 +312,8 @@ impl Exports {
         })?;
         let connection = connect(pool).await?;
         let (sender, mut chunks) = mpsc::channel(CHUNKS_AHEAD);
-        tokio::spawn(write_all(connection, rows, format, sender, place));
+        let heading = heading::<R>(query)?;
+        tokio::spawn(write_all(connection, rows, query.format, heading, sender, place));
         // A fault that shows before anything was sent is still a problem document.
         let first = match chunks.recv().await {
             Some(Ok(first)) => first,
@@ -336,7 +321,7 @@ impl Exports {
             None => return Err(Problem::internal("an export ended before it began")),
         };
         let rest = stream::unfold(chunks, async |mut chunks| Some((chunks.recv().await?, chunks)));
-        let (kind, suffix) = match format {
+        let (kind, suffix) = match query.format {
             Format::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
             Format::Ndjson => ("application/x-ndjson", "ndjson"),
         };
@@ -366,12 +351,13 @@ async fn write_all<R: Row>(
     mut connection: PgConnection,
     rows: Statement<R>,
     format: Format,
+    heading: Vec<u8>,
     sender: mpsc::Sender<Chunk>,
     _place: OwnedSemaphorePermit,
 ) {
     let written = async {
         let mut rows = rows.fetch(&mut connection);
-        let mut chunk = heading::<R>(format)?;
+        let mut chunk = heading;
         let mut waiting = Vec::with_capacity(CHUNK_ROWS);
         let mut is_first = true;
         loop {
@@ -399,85 +385,47 @@ async fn write_all<R: Row>(
     }
 }
 
-/// The line of names, also where no row follows.
-fn heading<R: Row>(format: Format) -> Result<Vec<u8>, io::Error> {
-    let Format::Csv = format else { return Ok(Vec::new()) };
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.serialize(R::default())?;
-    let mut heading = writer.into_inner().map_err(|error| error.into_error())?;
-    let end = heading.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    heading.truncate(end);
+/// What comes before the rows, also where none follows.
+fn heading<R: Row>(query: &ExportQuery) -> Result<Vec<u8>, Problem> {
+    let mut heading = Vec::new();
+    if let Format::Csv = query.format {
+        if query.bom {
+            heading.extend_from_slice(csv::BYTE_ORDER_MARK.as_bytes());
+        }
+        csv::write_heading(&R::default(), &mut heading).map_err(Problem::internal)?;
+    }
     Ok(heading)
 }
 
 /// Writes rows behind what is in `chunk`.
 fn write<R: Row>(format: Format, rows: &mut Vec<R>, chunk: &mut Vec<u8>) -> Result<(), io::Error> {
-    match format {
-        Format::Csv => {
-            let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(chunk);
-            for mut row in rows.drain(..) {
-                for text in row.texts().into_iter().flatten() {
-                    defuse(text);
-                }
-                writer.serialize(row)?;
-            }
-            writer.flush()
-        }
-        Format::Ndjson => {
-            for row in rows.drain(..) {
+    for row in rows.drain(..) {
+        match format {
+            Format::Csv => csv::write_row(&row, chunk)?,
+            Format::Ndjson => {
                 serde_json::to_writer(&mut *chunk, &row)?;
                 chunk.push(b'\n');
             }
-            Ok(())
         }
     }
-}
-
-/// A text that begins like a formula would be run by the spreadsheet that it is opened in.
-fn defuse(text: &mut String) {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']) {
-        text.insert(0, '\'');
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(message: &str) -> DonationRow {
-        DonationRow { message: Some(message.to_owned()), ..DonationRow::default() }
-    }
-
-    fn csv(rows: Vec<DonationRow>) -> String {
-        let mut chunk = heading::<DonationRow>(Format::Csv).unwrap();
-        write(Format::Csv, &mut { rows }, &mut chunk).unwrap();
-        String::from_utf8(chunk).unwrap()
-    }
-
-    #[test]
-    fn formulas_are_text() {
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"] {
-            let written = csv(vec![row(formula)]);
-            let mut reader = csv::Reader::from_reader(written.as_bytes());
-            let record = reader.records().next().unwrap().unwrap();
-            assert_eq!(record.get(12), Some(format!("'{formula}").as_str()), "{written}");
-        }
-        for harmless in ["For water", "1 = 1", "", "a\"b, c\nd"] {
-            let written = csv(vec![row(harmless)]);
-            let mut reader = csv::Reader::from_reader(written.as_bytes());
-            assert_eq!(reader.records().next().unwrap().unwrap().get(12), Some(harmless));
-        }
-    }
-
     #[test]
     fn an_empty_export_has_names() {
-        let written = csv(vec![]);
-        assert!(written.starts_with("position,captured_at,campaign_id,") && written.ends_with(",message\n"));
-        assert_eq!(written.lines().count(), 1);
+        let query = ExportQuery { campaign_id: None, format: Format::Csv, bom: true };
+        let written = String::from_utf8(heading::<DonationRow>(&query).unwrap()).unwrap();
+        assert!(written.starts_with("\u{feff}\"position\",\"captured_at\",\"campaign_id\","), "{written}");
+        assert!(written.ends_with(",\"message\"\r\n"), "{written}");
     }
 
     #[test]
     fn a_line_of_json_is_as_it_was_written() {
+        let row = |message: &str| DonationRow { message: Some(message.to_owned()), ..DonationRow::default() };
         let mut chunk = Vec::new();
         write(Format::Ndjson, &mut vec![row("=1+1"), row("a\nb")], &mut chunk).unwrap();
         let lines: Vec<serde_json::Value> =

@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod breaker;
+pub mod csv;
 pub mod database;
 mod extract;
 pub mod health;

@@ -421,7 +421,7 @@ async fn exports_are_for_organisers_and_safe_to_open() {
     assert!(kind.starts_with("text/csv"), "{kind}");
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines.len(), 3, "{csv}");
-    assert!(lines[1].contains(",5000,0,0,5000,false,Ada Lovelace,\"'=HYPERLINK("), "{csv}");
+    assert!(lines[1].contains(",5000,0,0,5000,false,\"Ada Lovelace\",\"'=HYPERLINK("), "{csv}");
     assert!(lines[2].contains(",true,,"), "who wishes to stay nameless does: {csv}");
     let (kind, ndjson) = export(&app, "donations?format=ndjson").await;
     assert_eq!(kind, "application/x-ndjson");
