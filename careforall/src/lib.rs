@@ -2,17 +2,17 @@
 
 pub mod embedded;
 mod migrate;
-mod parts;
 mod roles;
 mod runtime;
 mod secrets;
 mod settings;
 mod supervise;
 mod up;
+mod wiring;
 
 pub use migrate::migrate;
-pub use parts::api_description;
 pub use roles::{Role, run_role, serve_role, serve_webhook_routes};
 pub use runtime::runtime;
 pub use settings::{DatabaseSettings, Settings};
 pub use up::Up;
+pub use wiring::api_description;

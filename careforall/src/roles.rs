@@ -1,13 +1,14 @@
 //! One service in a process of its own.
 
 use clap::Subcommand;
+use payments::Registry;
 use service::{Shutdown, telemetry};
 use tokio::net::TcpListener;
 
-use crate::parts::Parts;
 use crate::settings::{Settings, local_url, required};
+use crate::wiring::Wiring;
 
-/// Which service.
+/// One service.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Role {
     /// Writes over HTTP: campaigns, pledges, the way to the payment page.
@@ -50,23 +51,23 @@ pub async fn run_role(role: Role, shutdown: Shutdown) -> anyhow::Result<()> {
 /// As [`run_role`].
 pub async fn serve_role(role: Role, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
     telemetry::init_metrics()?;
-    let parts = parts(role.settings().clone(), &listener)?;
+    let wiring = wiring(role.settings().clone(), &listener)?;
     match role {
         Role::CommandApi(_) => {
-            let config = parts.command_api(&parts.ledger().await?, &parts.providers()?).await?;
+            let config = wiring.command_api(&wiring.ledger().await?, &wiring.providers(false)?).await?;
             command_api::run(config, listener, shutdown).await;
         }
         Role::WebhookIngest(_) => {
-            let config = parts.webhook_ingest(&parts.ledger().await?, &parts.providers()?).await?;
+            let config = wiring.webhook_ingest(&wiring.ledger().await?, &wiring.providers(true)?).await?;
             webhook_ingest::run(config, listener, shutdown).await;
         }
         Role::Projectors(_) => {
-            let config = parts.projectors(&parts.providers()?).await?;
+            let config = wiring.projectors(&wiring.providers(false)?).await?;
             projectors::run(config, listener, shutdown).await;
         }
-        Role::QueryApi(_) => query_api::run(parts.query_api().await?, listener, shutdown).await,
+        Role::QueryApi(_) => query_api::run(wiring.query_api().await?, listener, shutdown).await,
         Role::PaymentSandbox(_) => {
-            payment_sandbox::run(parts.payment_sandbox().await?, listener, shutdown).await;
+            payment_sandbox::run(wiring.payment_sandbox().await?, listener, shutdown).await;
         }
     }
     Ok(())
@@ -83,23 +84,15 @@ pub async fn serve_webhook_routes(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     telemetry::init_metrics()?;
-    let parts = parts(settings, &listener)?;
-    let config = parts.webhook_ingest(&parts.ledger().await?, &parts.providers()?).await?;
+    let wiring = wiring(settings, &listener)?;
+    let config = wiring.webhook_ingest(&wiring.ledger().await?, &wiring.providers(true)?).await?;
     webhook_ingest::serve_routes(&config, listener, shutdown).await;
     Ok(())
 }
 
-fn parts(settings: Settings, listener: &TcpListener) -> anyhow::Result<Parts> {
-    let settings = settings.without_blanks();
+fn wiring(settings: Settings, listener: &TcpListener) -> anyhow::Result<Wiring> {
     let local_url = local_url(listener.local_addr()?);
     tracing::info!(address = local_url, "listening");
-    Ok(Parts {
-        database_url: required(settings.database_url.clone(), "DATABASE_URL")?,
-        redis_url: settings.redis_url.clone(),
-        admin_token: settings.admin_token.clone(),
-        sandbox_webhook_secret: settings.sandbox_webhook_secret.clone(),
-        sandbox_api_key: settings.sandbox_api_key.clone(),
-        settings,
-        local_url,
-    })
+    let database_url = required(settings.database_url.clone(), "DATABASE_URL")?;
+    Ok(Wiring { settings, registry: Registry::default(), database_url, local_url })
 }

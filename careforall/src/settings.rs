@@ -2,12 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::bail;
-use clap::{Args, ValueEnum};
-use payments::{WebhookSecrets, stripe};
+use clap::Args;
+use payments::{ProviderSettings, Registry};
 use service::ServicesFile;
 use service::telemetry::LogFormat;
 
@@ -39,31 +38,13 @@ pub struct Settings {
     pub admin_token: Option<String>,
 
     /// Provider of new check-outs. Payments that were made elsewhere stay where they are.
-    #[arg(long, env = "CAREFORALL_PAYMENT_PROVIDER", default_value = "sandbox")]
-    pub payment_provider: PaymentProvider,
+    #[arg(long, env = "CAREFORALL_PAYMENT_PROVIDER", default_value = "sandbox",
+        value_parser = Registry::value_parser())]
+    pub payment_provider: String,
 
-    /// Secrets that the sandbox provider's webhooks are signed with: whsec_ and base64, several
-    /// separated by commas. The provider signs with the first. `up` makes one where none is set.
-    #[arg(long, env = "CAREFORALL_SANDBOX_WEBHOOK_SECRET", hide_env_values = true,
-        value_parser = parse_secrets::<WebhookSecrets>)]
-    pub sandbox_webhook_secret: Option<String>,
-
-    /// Key of the sandbox provider's API. `up` makes one where none is set.
-    #[arg(long, env = "CAREFORALL_SANDBOX_API_KEY", hide_env_values = true)]
-    pub sandbox_api_key: Option<String>,
-
-    /// Secret or restricted key of Stripe's API. Without one, Stripe is not used.
-    #[arg(long, env = "CAREFORALL_STRIPE_API_KEY", hide_env_values = true)]
-    pub stripe_api_key: Option<String>,
-
-    /// Signing secrets of the webhook endpoint at Stripe: whsec_…, several separated by commas.
-    #[arg(long, env = "CAREFORALL_STRIPE_WEBHOOK_SECRET", hide_env_values = true,
-        value_parser = parse_secrets::<stripe::EndpointSecrets>)]
-    pub stripe_webhook_secret: Option<String>,
-
-    /// Address of Stripe's API.
-    #[arg(long, env = "CAREFORALL_STRIPE_API_BASE", default_value = "https://api.stripe.com")]
-    pub stripe_api_base: String,
+    /// The providers.
+    #[command(flatten)]
+    pub providers: ProviderSettings,
 
     /// Pledges that stay pending for longer expire: 30m, 90s, 2h, or a number of seconds.
     #[arg(long, env = "CAREFORALL_PLEDGE_TTL", default_value = "30m", value_parser = parse_duration)]
@@ -82,10 +63,6 @@ pub struct Settings {
     #[arg(long, env = "CAREFORALL_PUBLIC_URL")]
     pub public_url: Option<String>,
 
-    /// Address of the sandbox provider's API. [default: this process]
-    #[arg(long, env = "CAREFORALL_SANDBOX_URL")]
-    pub sandbox_url: Option<String>,
-
     /// Address that the sandbox provider sends webhooks to. [default: this process]
     #[arg(long, env = "CAREFORALL_SANDBOX_WEBHOOK_URL")]
     pub sandbox_webhook_url: Option<String>,
@@ -97,39 +74,6 @@ pub struct Settings {
     /// Log lines for people (pretty) or programs (json); auto looks for a terminal.
     #[arg(long, env = "CAREFORALL_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
-}
-
-/// A provider that new check-outs can go to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PaymentProvider {
-    /// The stand-in: no money moves.
-    Sandbox,
-    /// Stripe.
-    Stripe,
-}
-
-impl Settings {
-    /// A variable that is set to nothing is as good as none.
-    #[must_use]
-    pub(crate) fn without_blanks(mut self) -> Self {
-        for value in [
-            &mut self.database_url,
-            &mut self.redis_url,
-            &mut self.admin_token,
-            &mut self.sandbox_webhook_secret,
-            &mut self.sandbox_api_key,
-            &mut self.stripe_api_key,
-            &mut self.stripe_webhook_secret,
-            &mut self.public_url,
-            &mut self.sandbox_url,
-            &mut self.sandbox_webhook_url,
-        ] {
-            if value.as_ref().is_some_and(|text| text.trim().is_empty()) {
-                *value = None;
-            }
-        }
-        self
-    }
 }
 
 /// Where the database is, for commands that need nothing else.
@@ -150,19 +94,11 @@ impl DatabaseSettings {
     /// # Errors
     /// None is set, and nothing runs on the data folder.
     pub fn database_url(&self) -> anyhow::Result<String> {
-        match self.database_url.as_ref().filter(|url| !url.trim().is_empty()) {
+        match &self.database_url {
             Some(url) => Ok(url.clone()),
             None => Ok(ServicesFile::read(&self.data_dir)?.database_url),
         }
     }
-}
-
-/// Secrets are checked when they are set; a variable that is set to nothing is as good as none.
-fn parse_secrets<T: FromStr<Err = String>>(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() {
-        return Ok(String::new());
-    }
-    text.parse::<T>().map(|_| text.to_owned())
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use axum::Router;
+use payments::Registry;
 use service::{Limits, ServicesFile, Shutdown, harden, serve, telemetry};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::embedded::{DataDir, Embedded, Kind, Postgres, Redis};
 use crate::migrate::migrate;
-use crate::parts::Parts;
-use crate::secrets::Secrets;
+use crate::secrets;
 use crate::settings::{Settings, local_url};
 use crate::supervise::supervise;
+use crate::wiring::Wiring;
 
 /// A running system.
 pub struct Up {
@@ -47,8 +48,19 @@ impl Up {
     /// # Errors
     /// Something cannot be started; the message says what to do.
     pub async fn start(settings: Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
+        Self::start_with(Registry::default(), settings, shutdown).await
+    }
+
+    /// As [`Up::start`], with payment providers beside those of this build.
+    ///
+    /// # Errors
+    /// As [`Up::start`].
+    pub async fn start_with(
+        registry: Registry,
+        mut settings: Settings,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Self> {
         telemetry::init_metrics()?;
-        let settings = settings.without_blanks();
         let listener = TcpListener::bind(settings.listen).await.with_context(|| {
             format!(
                 "cannot listen on {}; choose another address with --listen / CAREFORALL_LISTEN",
@@ -57,32 +69,26 @@ impl Up {
         })?;
         let address = listener.local_addr()?;
         let data_dir = DataDir::open(&settings.data_dir)?;
-        let secrets = Secrets::load_or_make(&settings, data_dir.path())?;
+        let admin_token_is_ours = settings.admin_token.is_none();
+        let admin_token = secrets::complete(&mut settings, data_dir.path())?;
         let (postgres, redis) = tokio::try_join!(
             server::<Postgres>(settings.database_url.clone(), data_dir.path(), &shutdown),
             server::<Redis>(settings.redis_url.clone(), data_dir.path(), &shutdown),
         )?;
-        let parts = Parts {
-            database_url: postgres.0,
-            redis_url: Some(redis.0),
-            admin_token: Some(secrets.admin_token.clone()),
-            sandbox_webhook_secret: Some(secrets.sandbox_webhook_secret),
-            sandbox_api_key: Some(secrets.sandbox_api_key),
-            local_url: local_url(address),
-            settings,
-        };
-        let services = start_services(&parts, listener, &shutdown).await?;
+        settings.redis_url = Some(redis.0.clone());
+        let wiring = Wiring { settings, registry, database_url: postgres.0, local_url: local_url(address) };
+        let services = start_services(&wiring, listener, &shutdown).await?;
         ServicesFile {
             listen: address.to_string(),
-            database_url: parts.database_url,
-            redis_url: parts.redis_url.unwrap_or_default(),
+            database_url: wiring.database_url,
+            redis_url: redis.0,
             pid: std::process::id(),
         }
         .write(data_dir.path())?;
         Ok(Self {
             address,
-            admin_token: secrets.admin_token,
-            admin_token_is_ours: secrets.admin_token_is_ours,
+            admin_token,
+            admin_token_is_ours,
             data_dir,
             services,
             redis: redis.1,
@@ -100,7 +106,7 @@ impl Up {
         &self.admin_token
     }
 
-    /// What to tell whoever started it.
+    /// The lines for whoever started it.
     pub fn banner(&self) -> String {
         let mut lines = format!(
             "\nCareForAll is up at {}\n  API     {0}/api/openapi.json\n  data    {}\n",
@@ -153,19 +159,19 @@ async fn server<K: Kind>(
 
 /// Migrates, and runs all services behind one router.
 async fn start_services(
-    parts: &Parts,
+    wiring: &Wiring,
     listener: TcpListener,
     shutdown: &Shutdown,
 ) -> anyhow::Result<JoinHandle<()>> {
-    migrate(&parts.database_url).await?;
+    migrate(&wiring.database_url).await?;
     // One ledger, and so one queue of appends, for all services of the process.
-    let ledger = parts.ledger().await?;
-    let providers = parts.providers()?;
-    let command_api = parts.command_api(&ledger, &providers).await?;
-    let webhook_ingest = parts.webhook_ingest(&ledger, &providers).await?;
-    let projectors = parts.projectors(&providers).await?;
-    let query_api = parts.query_api().await?;
-    let payment_sandbox = parts.payment_sandbox().await?;
+    let ledger = wiring.ledger().await?;
+    let providers = wiring.providers(true)?;
+    let command_api = wiring.command_api(&ledger, &providers).await?;
+    let webhook_ingest = wiring.webhook_ingest(&ledger, &providers).await?;
+    let projectors = wiring.projectors(&providers).await?;
+    let query_api = wiring.query_api().await?;
+    let payment_sandbox = wiring.payment_sandbox().await?;
 
     let health = command_api::health(&command_api)
         .merge(webhook_ingest::health(&webhook_ingest))

@@ -9,6 +9,8 @@ mod http;
 mod json;
 mod provider;
 mod providers;
+#[cfg(feature = "guarded")]
+mod registry;
 pub mod sandbox;
 mod signature;
 pub mod stripe;
@@ -21,4 +23,9 @@ pub use provider::{
     Refund, SessionId, VerifiedMessage,
 };
 pub use providers::Providers;
+#[cfg(feature = "guarded")]
+pub use registry::{
+    Build, BuildContext, ProviderDescriptor, ProviderSettings, Registry, RegistryError, SetUpError,
+    WebhookFormat,
+};
 pub use signature::{SignatureError, Signed, WebhookSecret, WebhookSecrets, sign, verify};

@@ -83,7 +83,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     // As a task, it runs on a thread that looks after its own connections, and is not woken by another.
-    let outcome = tokio::spawn(run(Cli::parse())).await;
+    let outcome = tokio::spawn(run(service::parse::<Cli>())).await;
     match outcome.context("it ended badly").flatten() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),

@@ -7,13 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Arg, Args};
 use domain::pledge::{Dispute, DisputeStatus, PledgeRecord, PledgeState, TakenPayment, Usage};
 use domain::{DisputeId, Event, Money, PaymentFact, PaymentId, Pledge, PledgeId, PledgeStatus, RefundId};
 use event_store::read_after;
-use payments::sandbox::Sandbox;
-use payments::stripe::Stripe;
-use payments::{Guarded, PaymentReport, Provider, ProviderError};
+use payments::{BuildContext, PaymentReport, Provider, ProviderError, ProviderSettings, Registry};
 use serde::Serialize;
 use service::ServicesFile;
 use sqlx::PgPool;
@@ -34,28 +32,29 @@ const MAX_LOOKED_AT_AGAIN: usize = 1_000;
 /// difference and exits with 1. Needs the keys of the providers, which are those that the services
 /// are given.
 #[derive(Args)]
+#[command(mut_args = for_reading)]
 pub(crate) struct Arguments {
-    /// Address of the sandbox provider's API.
-    /// [default: the running `careforall up` on the data folder]
-    #[arg(long, env = "CAREFORALL_SANDBOX_URL")]
-    sandbox_url: Option<String>,
-
-    /// Key of the sandbox provider's API. [default: the one in the data folder]
-    #[arg(long, env = "CAREFORALL_SANDBOX_API_KEY", hide_env_values = true)]
-    sandbox_api_key: Option<String>,
-
-    /// Key of Stripe's API. Without one, Stripe is not asked.
-    #[arg(long, env = "CAREFORALL_STRIPE_API_KEY", hide_env_values = true)]
-    stripe_api_key: Option<String>,
-
-    /// Address of Stripe's API.
-    #[arg(long, env = "CAREFORALL_STRIPE_API_BASE", default_value = "https://api.stripe.com")]
-    stripe_api_base: String,
+    #[command(flatten)]
+    providers: ProviderSettings,
 
     /// A difference that goes away within so many seconds is none: what has just happened is on its
     /// way.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=3_600))]
     patience: u64,
+}
+
+/// No webhooks are read here, and a running `careforall up` need not be described.
+fn for_reading(arg: Arg) -> Arg {
+    match arg.get_id().as_str() {
+        "sandbox_url" => arg.help(
+            "Address of the sandbox provider's API. [default: the running `careforall up` on the data folder]",
+        ),
+        "sandbox_api_key" => {
+            arg.help("Key of the sandbox provider's API. [default: the one in the data folder]")
+        }
+        id if id.ends_with("_webhook_secret") => arg.hide(true),
+        _ => arg,
+    }
 }
 
 /// Compares, and says what it found; false if there is a difference.
@@ -87,29 +86,20 @@ pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> an
 }
 
 impl Arguments {
+    /// Those whose keys are given, and the sandbox provider of a running `careforall up`.
     fn providers(&self, places: &Places) -> anyhow::Result<Vec<Arc<dyn Provider>>> {
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
-        let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
-        let kept_key = || std::fs::read_to_string(places.data_dir.join("sandbox-api.key")).ok();
-        if let Some(key) = given(&self.sandbox_api_key).or_else(kept_key) {
-            let url = match given(&self.sandbox_url) {
-                Some(url) => url,
-                None => {
-                    let services = ServicesFile::read(&places.data_dir);
-                    let services = services.context("name the sandbox provider by --sandbox-url")?;
-                    format!("http://{}", services.listen)
-                }
-            };
-            let url = url.parse().context("--sandbox-url must look like http://host:8080")?;
-            providers.push(Arc::new(Guarded::new(Sandbox::new(url, key.trim().to_owned(), vec![])?)));
-        }
-        if let Some(key) = given(&self.stripe_api_key) {
-            let base = self.stripe_api_base.parse();
-            let base = base.context("--stripe-api-base must look like https://api.stripe.com")?;
-            providers.push(Arc::new(Guarded::new(Stripe::new(base, key, None)?)));
-        }
+        let up = ServicesFile::read(&places.data_dir).ok();
+        let local_url = up.map(|services| format!("http://{}", services.listen).parse()).transpose()?;
+        let context = BuildContext {
+            local_url: local_url.as_ref(),
+            data_dir: Some(&places.data_dir),
+            takes_webhooks: false,
+        };
+        let registry = Registry::default();
+        let providers = registry.build_all(&self.providers, &context)?;
         if providers.is_empty() {
-            bail!("name a provider, by --sandbox-url and --sandbox-api-key or by --stripe-api-key");
+            let keys: Vec<_> = registry.iter().map(|provider| provider.key_variable).collect();
+            bail!("name a provider: set {}, or the flag of that name", keys.join(" or "));
         }
         Ok(providers)
     }

@@ -23,4 +23,5 @@ mod reconcile;
 mod replay_tool;
 mod sandbox;
 mod stripe;
+mod third_provider;
 mod webhooks;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use careforall::{Settings, Up};
 use clap::Parser;
+use payments::{ProviderDescriptor, Registry};
 use service::Shutdown;
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -52,8 +53,22 @@ impl TestApp {
         Self::start_on(fresh_database().await, redis_url().await, flags).await
     }
 
+    /// A system with one more payment provider, which takes the check-outs.
+    pub async fn start_with_provider(provider: ProviderDescriptor) -> Self {
+        Self::launch(fresh_database().await, redis_url().await, &[], Some(provider)).await
+    }
+
     /// A system on a given database and Redis, beside others if there are any.
     pub async fn start_on(database_url: String, redis_url: String, flags: &[&str]) -> Self {
+        Self::launch(database_url, redis_url, flags, None).await
+    }
+
+    async fn launch(
+        database_url: String,
+        redis_url: String,
+        flags: &[&str],
+        provider: Option<ProviderDescriptor>,
+    ) -> Self {
         service::telemetry::init_logs(service::telemetry::LogFormat::Pretty);
         let data_dir = tempfile::tempdir().unwrap();
         let mut arguments = vec![
@@ -77,9 +92,14 @@ impl TestApp {
             arguments.extend([settle_after, "1"]);
         }
         arguments.extend(flags);
-        let settings = SettingsOnly::parse_from(arguments).settings;
+        let mut settings = SettingsOnly::parse_from(arguments).settings;
+        let mut registry = Registry::default();
+        if let Some(provider) = provider {
+            settings.payment_provider = provider.name.to_owned();
+            registry.register(provider).unwrap();
+        }
         let shutdown = Shutdown::new();
-        let up = Up::start(settings, shutdown.clone()).await.expect("the system starts");
+        let up = Up::start_with(registry, settings, shutdown.clone()).await.expect("the system starts");
         Self {
             client: Client::new(format!("http://{}", up.address())),
             pool: PgPool::connect(&database_url).await.unwrap(),

@@ -4,6 +4,7 @@
 //! A harness may panic: a test whose service is missing fails, and says why.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
 
+mod acme;
 mod app;
 mod books;
 pub mod chaos;
@@ -19,6 +20,7 @@ mod servers;
 mod stripe;
 pub mod watchers;
 
+pub use acme::Acme;
 pub use app::{SANDBOX_API_KEY, TestApp};
 pub use books::{all_folded, assert_books_agree};
 pub use client::{Client, Totals, answer};

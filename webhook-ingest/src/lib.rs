@@ -16,7 +16,7 @@ mod upkeep;
 mod worker;
 
 use event_store::{GroupCommit, Ledger};
-use payments::Providers;
+use payments::{Providers, Registry};
 use service::auth::AdminToken;
 use service::health::{Health, PostgresCheck};
 use service::{Limits, Shutdown, harden, serve};
@@ -25,6 +25,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
+
+use receive::DeliveryCounters;
 
 pub use worker::run_worker;
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub worker_pool: PgPool,
     /// The ledger that facts go to.
     pub ledger: Ledger,
+    /// Every provider that has an address for webhooks, set up or not.
+    pub registry: Registry,
     /// The providers whose messages are taken. They are also asked for what a message leaves out, and
     /// to void what a finished pledge cannot take.
     pub providers: Providers,
@@ -51,33 +55,35 @@ pub struct Config {
     pub pledge_ttl: Duration,
 }
 
-pub(crate) struct Parts {
+pub(crate) struct Resources {
+    deliveries: Vec<DeliveryCounters>,
     inbox: GroupCommit<inbox::InboxWriter>,
     providers: Providers,
     pool: PgPool,
     admin_token: AdminToken,
 }
 
-service::state!(State(Parts): pool: PgPool, admin_token: AdminToken);
+service::state!(State(Resources): pool: PgPool, admin_token: AdminToken);
 
-/// The description of this service's routes.
-pub fn api() -> OpenApi {
-    routes().into_openapi()
+/// The description of this service's routes, with an address for the webhooks of each provider.
+pub fn api(registry: &Registry) -> OpenApi {
+    routes(registry).into_openapi()
 }
 
 /// The service's routes.
 pub fn router(config: &Config) -> OpenApiRouter {
-    let state = State::new(Parts {
+    let state = State::new(Resources {
+        deliveries: config.registry.iter().map(|provider| DeliveryCounters::new(provider.name)).collect(),
         inbox: inbox::start_writer(config.pool.clone()),
         providers: config.providers.clone(),
         pool: config.pool.clone(),
         admin_token: config.admin_token.clone(),
     });
-    routes().with_state(state)
+    routes(&config.registry).with_state(state)
 }
 
-fn routes() -> OpenApiRouter<State> {
-    receive::router().merge(desk::router())
+fn routes(registry: &Registry) -> OpenApiRouter<State> {
+    receive::router(registry).merge(desk::router())
 }
 
 /// What must work for this service to be ready.

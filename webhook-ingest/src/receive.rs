@@ -1,39 +1,73 @@
 //! `POST /webhooks/{provider}`.
 
-use std::sync::LazyLock;
-
 use axum::extract::{Request, State as Shared};
 use chrono::Utc;
 use event_store::GroupCommit;
 use metrics::Counter;
-use payments::{MessageError, Notice, Provider, sandbox, stripe};
+use payments::{MessageError, Notice, Provider, ProviderDescriptor, Registry};
 use serde::Serialize;
-use service::{Json, Problem, ProblemKind, read_body};
+use service::{Json, Path, Problem, ProblemKind, read_body};
 use utoipa::ToSchema;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::{OpenApi, PathItem, RefOr, Required};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::State;
 use crate::inbox::{Delivery, InboxWriter, Origin};
 
-pub(crate) fn router() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(receive_sandbox)).routes(routes!(receive_stripe))
+const ROUTE: &str = "/webhooks/{provider}";
+
+/// One route for all providers, described as one address for each of those in `registry`.
+pub(crate) fn router(registry: &Registry) -> OpenApiRouter<State> {
+    let mut router = OpenApiRouter::new().routes(routes!(receive));
+    describe_each(router.get_openapi_mut(), registry);
+    router
 }
 
-/// How many deliveries of one provider became what. To find a counter among all metrics costs more than
-/// to count, so it is done once.
-struct Deliveries {
+fn describe_each(openapi: &mut OpenApi, registry: &Registry) {
+    let Some(template) = openapi.paths.paths.remove(ROUTE) else { return };
+    for descriptor in registry.iter() {
+        let path = ROUTE.replace("{provider}", descriptor.name);
+        openapi.paths.paths.insert(path, describe(template.clone(), descriptor));
+    }
+}
+
+fn describe(mut path: PathItem, descriptor: &ProviderDescriptor) -> PathItem {
+    let ProviderDescriptor { name, webhooks, .. } = descriptor;
+    if let Some(operation) = &mut path.post {
+        operation.operation_id = Some(format!("receive_{name}"));
+        operation.summary = Some(webhooks.summary.to_owned());
+        operation.description =
+            Some(format!("{} {}", webhooks.signature, operation.description.take().unwrap_or_default()));
+        let header = |(name, description): &(&str, &str)| {
+            ParameterBuilder::new()
+                .name(*name)
+                .parameter_in(ParameterIn::Header)
+                .description(Some(*description))
+                .required(Required::True)
+                .schema(Some(<String as utoipa::PartialSchema>::schema()))
+                .build()
+        };
+        operation.parameters = Some(webhooks.headers.iter().map(header).map(RefOr::T).collect());
+        if let Some(RefOr::T(body)) = &mut operation.request_body {
+            body.description = Some(webhooks.body.to_owned());
+        }
+    }
+    path
+}
+
+/// Delivery counters of one provider by outcome, resolved once: looking a counter up by label costs
+/// more than incrementing it.
+pub(crate) struct DeliveryCounters {
     provider: &'static str,
     accepted: Counter,
     duplicate: Counter,
     refused: Counter,
 }
 
-static SANDBOX: LazyLock<Deliveries> = LazyLock::new(|| Deliveries::of(sandbox::NAME));
-static STRIPE: LazyLock<Deliveries> = LazyLock::new(|| Deliveries::of(stripe::NAME));
-
-impl Deliveries {
-    fn of(provider: &'static str) -> Self {
+impl DeliveryCounters {
+    pub(crate) fn new(provider: &'static str) -> Self {
         let counter = |outcome| metrics::counter!("webhook_deliveries_total", "provider" => provider, "outcome" => outcome);
         Self {
             provider,
@@ -51,61 +85,35 @@ struct Received {
     new: bool,
 }
 
-/// Take a message of the sandbox provider
+/// Take a message of a provider
 ///
-/// Signed by the Standard Webhooks specification. 200 means: stored durably, now or before.
+/// 200 means: stored durably, now or before.
 #[utoipa::path(
-    post, path = "/webhooks/sandbox", tag = "webhooks",
-    params(
-        ("webhook-id" = String, Header, description = "The message's id, the same for every delivery"),
-        ("webhook-timestamp" = String, Header, description = "Seconds since 1970"),
-        ("webhook-signature" = String, Header, description = "v1, and base64; several separated by spaces"),
-    ),
-    request_body(content = serde_json::Value, description = "{type, timestamp, data}"),
-    responses(
-        (status = 200, body = Received),
-        (status = 400, body = Problem), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 413, body = Problem), (status = 503, body = Problem),
-    ),
-)]
-async fn receive_sandbox(Shared(state): Shared<State>, request: Request) -> Result<Json<Received>, Problem> {
-    receive(&state, &SANDBOX, request).await
-}
-
-/// Take an event of Stripe
-///
-/// Signed in the header Stripe-Signature. 200 means: stored durably, now or before.
-#[utoipa::path(
-    post, path = "/webhooks/stripe", tag = "webhooks",
-    params(("stripe-signature" = String, Header, description = "t=TIMESTAMP,v1=HEX")),
-    request_body(content = serde_json::Value, description = "An event, as Stripe describes it"),
+    post, path = ROUTE, tag = "webhooks",
+    request_body(content = serde_json::Value),
     responses(
         (status = 200, body = Received),
         (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 404, description = "Stripe is not set up here", body = Problem),
+        (status = 404, description = "The provider is not set up here", body = Problem),
         (status = 413, body = Problem), (status = 503, body = Problem),
     ),
 )]
-async fn receive_stripe(Shared(state): Shared<State>, request: Request) -> Result<Json<Received>, Problem> {
-    receive(&state, &STRIPE, request).await
-}
-
 async fn receive(
-    state: &State,
-    deliveries: &Deliveries,
+    Shared(state): Shared<State>,
+    Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<Received>, Problem> {
-    let outcome = match state.providers.named(deliveries.provider) {
+    let Some(counters) = state.deliveries.iter().find(|counters| counters.provider == name) else {
+        return Err(Problem::new(ProblemKind::NotFound, "there is no payment provider of this name"));
+    };
+    let outcome = match state.providers.named(&name) {
         Some(provider) => store(provider, &state.inbox, request).await,
-        None => {
-            let detail = format!("{} is not set up here", deliveries.provider);
-            Err(Problem::new(ProblemKind::NotFound, detail))
-        }
+        None => Err(Problem::new(ProblemKind::NotFound, format!("{name} is not set up here"))),
     };
     let counter = match &outcome {
-        Ok(Received { new: true }) => &deliveries.accepted,
-        Ok(Received { new: false }) => &deliveries.duplicate,
-        Err(_) => &deliveries.refused,
+        Ok(Received { new: true }) => &counters.accepted,
+        Ok(Received { new: false }) => &counters.duplicate,
+        Err(_) => &counters.refused,
     };
     counter.increment(1);
     outcome.map(Json)

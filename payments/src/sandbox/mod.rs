@@ -1,6 +1,8 @@
 //! The sandbox provider: its messages, and its API.
 
 mod messages;
+#[cfg(feature = "guarded")]
+mod settings;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -19,6 +21,10 @@ use crate::{
 };
 
 pub use messages::{DisputeData, FailureData, Message, MoneyData, RefundData, parse};
+#[cfg(feature = "guarded")]
+pub(crate) use settings::descriptor;
+#[cfg(feature = "guarded")]
+pub use settings::{API_KEY_FILE, SandboxSettings};
 
 /// The provider's name in addresses, in the inbox and in metadata.
 pub const NAME: &str = "sandbox";

@@ -7,6 +7,8 @@ mod amount;
 mod events;
 mod facts;
 mod objects;
+#[cfg(feature = "guarded")]
+mod settings;
 mod signature;
 
 use async_trait::async_trait;
@@ -27,6 +29,10 @@ use objects::{
     RefundObject, Session, SessionStatus, pledge_id,
 };
 
+#[cfg(feature = "guarded")]
+pub use settings::StripeSettings;
+#[cfg(feature = "guarded")]
+pub(crate) use settings::descriptor;
 pub use signature::{EndpointSecrets, sign};
 
 /// The provider's name in addresses, in the inbox and in metadata.

@@ -1,14 +1,11 @@
-//! What each service is given, made from the settings in one place: `up` and the services that
+//! The configuration of each service, made from the settings in one place: `up` and the services that
 //! run alone differ only in where the values come from.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use event_store::{Ledger, load_id_key};
-use payments::sandbox::Sandbox;
-use payments::stripe::Stripe;
-use payments::{Guarded, Provider, Providers, WebhookSecrets};
+use payments::{BuildContext, Providers, Registry};
 use read_model::RedisTotals;
 use service::auth::AdminToken;
 use service::database::{self, Access};
@@ -16,7 +13,7 @@ use sqlx::PgPool;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, OpenApi, OpenApiBuilder};
 
-use crate::settings::{PaymentProvider, Settings};
+use crate::settings::Settings;
 
 /// No statement of a service runs longer than this.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,15 +25,12 @@ const WRITER: &str = "careforall_writer";
 /// The role of projectors.
 const PROJECTOR: &str = "careforall_projector";
 
-/// Addresses and secrets, whoever chose them.
+/// Settings that are complete, and what follows from them for each service.
 #[derive(Clone)]
-pub(crate) struct Parts {
+pub(crate) struct Wiring {
     pub(crate) settings: Settings,
+    pub(crate) registry: Registry,
     pub(crate) database_url: String,
-    pub(crate) redis_url: Option<String>,
-    pub(crate) admin_token: Option<String>,
-    pub(crate) sandbox_webhook_secret: Option<String>,
-    pub(crate) sandbox_api_key: Option<String>,
     /// Where this process is reached from this machine.
     pub(crate) local_url: String,
 }
@@ -53,7 +47,7 @@ fn access(service: &'static str, role: &'static str, max_connections: u32) -> Ac
     }
 }
 
-impl Parts {
+impl Wiring {
     async fn pool(
         &self,
         service: &'static str,
@@ -69,13 +63,8 @@ impl Parts {
         Ok(Ledger::start(self.pool("ledger", WRITER, 16).await?))
     }
 
-    fn sandbox_secrets(&self) -> anyhow::Result<WebhookSecrets> {
-        let secrets = needed(self.sandbox_webhook_secret.as_deref(), "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?;
-        secrets.parse().map_err(anyhow::Error::msg).context("CAREFORALL_SANDBOX_WEBHOOK_SECRET")
-    }
-
     fn admin(&self) -> anyhow::Result<AdminToken> {
-        Ok(AdminToken::new(needed(self.admin_token.as_deref(), "CAREFORALL_ADMIN_TOKEN")?))
+        Ok(AdminToken::new(needed(self.settings.admin_token.as_deref(), "CAREFORALL_ADMIN_TOKEN")?))
     }
 
     fn public_url(&self) -> String {
@@ -85,45 +74,14 @@ impl Parts {
 
     /// The payment providers, once for all services of the process, so that they share what is known
     /// of each provider's health.
-    pub(crate) fn providers(&self) -> anyhow::Result<Providers> {
-        let (sandbox, stripe) = (self.sandbox()?, self.stripe()?);
-        let (chosen, other) = match self.settings.payment_provider {
-            PaymentProvider::Sandbox => (
-                sandbox.context("CAREFORALL_SANDBOX_API_KEY is not set, and new check-outs go there")?,
-                stripe,
-            ),
-            PaymentProvider::Stripe => (
-                stripe.context("CAREFORALL_STRIPE_API_KEY is not set, and new check-outs go there")?,
-                sandbox,
-            ),
-        };
-        Ok(Providers::new(chosen, other.into_iter().collect()))
-    }
-
-    fn sandbox(&self) -> anyhow::Result<Option<Arc<dyn Provider>>> {
-        let Some(api_key) = self.sandbox_api_key.clone() else { return Ok(None) };
-        let url = self.settings.sandbox_url.as_ref().unwrap_or(&self.local_url);
-        let url = url.parse().context("CAREFORALL_SANDBOX_URL must look like http://host:8080")?;
-        // Only webhook-ingest cannot do without the secrets, and says so.
-        let secrets = match self.sandbox_webhook_secret {
-            Some(_) => self.sandbox_secrets()?.all().to_vec(),
-            None => vec![],
-        };
-        Ok(Some(Arc::new(Guarded::new(Sandbox::new(url, api_key, secrets)?))))
-    }
-
-    fn stripe(&self) -> anyhow::Result<Option<Arc<dyn Provider>>> {
-        let Some(api_key) = self.settings.stripe_api_key.clone() else { return Ok(None) };
-        let base = self.settings.stripe_api_base.parse();
-        let base = base.context("CAREFORALL_STRIPE_API_BASE must look like https://api.stripe.com")?;
-        let secrets = self.settings.stripe_webhook_secret.as_ref().map(|secrets| secrets.parse());
-        let secrets =
-            secrets.transpose().map_err(anyhow::Error::msg).context("CAREFORALL_STRIPE_WEBHOOK_SECRET")?;
-        Ok(Some(Arc::new(Guarded::new(Stripe::new(base, api_key, secrets)?))))
+    pub(crate) fn providers(&self, takes_webhooks: bool) -> anyhow::Result<Providers> {
+        let local_url = self.local_url.parse()?;
+        let context = BuildContext { local_url: Some(&local_url), data_dir: None, takes_webhooks };
+        Ok(self.registry.build(&self.settings.payment_provider, &self.settings.providers, &context)?)
     }
 
     async fn redis(&self, pool: &PgPool) -> anyhow::Result<RedisTotals> {
-        let url = needed(self.redis_url.as_deref(), "REDIS_URL")?;
+        let url = needed(self.settings.redis_url.as_deref(), "REDIS_URL")?;
         let ledger_id = read_model::ledger_id(pool).await.context("run `careforall migrate` first")?;
         RedisTotals::open(url, ledger_id).context(
             "REDIS_URL must look like redis://host:6379, or redis+cluster://host:6379,host:6379 for a cluster",
@@ -150,13 +108,6 @@ impl Parts {
         ledger: &Ledger,
         providers: &Providers,
     ) -> anyhow::Result<webhook_ingest::Config> {
-        // Without its secrets a provider's messages would all be refused, and its money not recorded.
-        if providers.named(payments::sandbox::NAME).is_some() {
-            self.sandbox_secrets()?;
-        }
-        if providers.named(payments::stripe::NAME).is_some() {
-            needed(self.settings.stripe_webhook_secret.as_deref(), "CAREFORALL_STRIPE_WEBHOOK_SECRET")?;
-        }
         let worker = Access {
             service: "webhook-worker",
             role: Some(WRITER),
@@ -169,6 +120,7 @@ impl Parts {
             pool: self.pool("webhook-ingest", WRITER, 8).await?,
             worker_pool: database::connect(&self.database_url, worker).await?,
             ledger: ledger.clone(),
+            registry: self.registry.clone(),
             providers: providers.clone(),
             admin_token: self.admin()?,
             retention: self.settings.webhook_retention,
@@ -198,17 +150,20 @@ impl Parts {
             redis: self.redis(&pool).await?,
             pool,
             admin_token: self.admin()?,
-            openapi: api_description(),
+            openapi: describe_api(&self.registry),
         })
     }
 
     pub(crate) async fn payment_sandbox(&self) -> anyhow::Result<payment_sandbox::Config> {
-        let api_key = needed(self.sandbox_api_key.as_deref(), "CAREFORALL_SANDBOX_API_KEY")?;
+        let sandbox = &self.settings.providers.sandbox;
+        let api_key = needed(sandbox.sandbox_api_key.as_deref(), "CAREFORALL_SANDBOX_API_KEY")?;
+        let secrets = sandbox.sandbox_webhook_secret.as_ref();
+        let webhook_secret = needed(secrets, "CAREFORALL_SANDBOX_WEBHOOK_SECRET")?.first().clone();
         let webhook_url = self.settings.sandbox_webhook_url.clone();
         Ok(payment_sandbox::Config {
             pool: self.pool("payment-sandbox", "careforall_sandbox", 4).await?,
             api_key: api_key.to_owned(),
-            webhook_secret: self.sandbox_secrets()?.first().clone(),
+            webhook_secret,
             webhook_url: webhook_url.unwrap_or_else(|| format!("{}/webhooks/sandbox", self.local_url)),
             public_url: self.public_url(),
             settle_after: self.settings.sandbox_settle_after,
@@ -216,12 +171,17 @@ impl Parts {
     }
 }
 
-fn needed<'a>(value: Option<&'a str>, variable: &str) -> anyhow::Result<&'a str> {
+fn needed<'a, T: ?Sized>(value: Option<&'a T>, variable: &str) -> anyhow::Result<&'a T> {
     value.with_context(|| format!("{variable} is not set, and this service cannot do without it"))
 }
 
-/// The description of the whole API, put together from the services' own.
+/// The description of the whole API, with the webhooks of the providers of this build.
 pub fn api_description() -> OpenApi {
+    describe_api(&Registry::default())
+}
+
+/// Put together from the services' own descriptions.
+fn describe_api(registry: &Registry) -> OpenApi {
     let bearer = || SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     let mut components = Components::new();
     components.add_security_scheme("admin_token", bearer());
@@ -234,7 +194,8 @@ pub fn api_description() -> OpenApi {
              times are RFC 3339 in UTC, errors are RFC 9457 problem documents.",
         ))
         .build();
-    let services = [command_api::api(), query_api::api(), webhook_ingest::api(), payment_sandbox::api()];
+    let services =
+        [command_api::api(), query_api::api(), webhook_ingest::api(registry), payment_sandbox::api()];
     let mut whole = OpenApiBuilder::new().info(info).components(Some(components)).build();
     for service in services {
         whole.merge(service);

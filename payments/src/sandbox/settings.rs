@@ -1,0 +1,67 @@
+//! The sandbox provider's settings, and its row in the registry.
+
+use std::sync::Arc;
+
+use clap::Args;
+use reqwest::Url;
+
+use super::{NAME, Sandbox};
+use crate::registry::parse_url;
+use crate::{BuildContext, Guarded, Provider, ProviderDescriptor, SetUpError, WebhookFormat, WebhookSecrets};
+
+/// The file in the data folder in which `careforall up` keeps the key that it made.
+pub const API_KEY_FILE: &str = "sandbox-api.key";
+
+const API_KEY: &str = "CAREFORALL_SANDBOX_API_KEY";
+const WEBHOOK_SECRET: &str = "CAREFORALL_SANDBOX_WEBHOOK_SECRET";
+const URL: &str = "CAREFORALL_SANDBOX_URL";
+
+/// The settings of the sandbox provider.
+#[derive(Args, Clone, Debug)]
+pub struct SandboxSettings {
+    /// Secrets that the sandbox provider's webhooks are signed with: whsec_ and base64, several
+    /// separated by commas. The provider signs with the first. `up` makes one where none is set.
+    #[arg(long, env = WEBHOOK_SECRET, hide_env_values = true)]
+    pub sandbox_webhook_secret: Option<WebhookSecrets>,
+
+    /// Key of the sandbox provider's API. `up` makes one where none is set.
+    #[arg(long, env = API_KEY, hide_env_values = true)]
+    pub sandbox_api_key: Option<String>,
+
+    /// Address of the sandbox provider's API. [default: this process]
+    #[arg(long, env = URL, value_parser = parse_url)]
+    pub sandbox_url: Option<Url>,
+}
+
+impl SandboxSettings {
+    fn build(&self, context: &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError> {
+        let made_by_up = || {
+            let key = std::fs::read_to_string(context.data_dir?.join(API_KEY_FILE)).ok()?;
+            Some(key.trim().to_owned())
+        };
+        let Some(api_key) = self.sandbox_api_key.clone().or_else(made_by_up) else { return Ok(None) };
+        let url = self.sandbox_url.as_ref().or(context.local_url).ok_or(SetUpError::NotSet(URL))?;
+        let secrets = context.webhook_secret(&self.sandbox_webhook_secret, WEBHOOK_SECRET)?;
+        let secrets = secrets.map(|secrets| secrets.all().to_vec()).unwrap_or_default();
+        Ok(Some(Arc::new(Guarded::new(Sandbox::new(url.clone(), api_key, secrets)?))))
+    }
+}
+
+pub(crate) fn descriptor() -> ProviderDescriptor {
+    ProviderDescriptor {
+        name: NAME,
+        summary: "The stand-in: no money moves",
+        key_variable: API_KEY,
+        webhooks: WebhookFormat {
+            summary: "Take a message of the sandbox provider",
+            signature: "Signed by the Standard Webhooks specification.",
+            headers: &[
+                ("webhook-id", "The message's id, the same for every delivery"),
+                ("webhook-timestamp", "Seconds since 1970"),
+                ("webhook-signature", "v1, and base64; several separated by spaces"),
+            ],
+            body: "{type, timestamp, data}",
+        },
+        build: Arc::new(|settings, context| settings.sandbox.build(context)),
+    }
+}

@@ -1,0 +1,52 @@
+//! Stripe's settings, and its row in the registry.
+
+use std::sync::Arc;
+
+use clap::Args;
+use reqwest::Url;
+
+use super::{EndpointSecrets, NAME, Stripe};
+use crate::registry::parse_url;
+use crate::{BuildContext, Guarded, Provider, ProviderDescriptor, SetUpError, WebhookFormat};
+
+const API_KEY: &str = "CAREFORALL_STRIPE_API_KEY";
+const WEBHOOK_SECRET: &str = "CAREFORALL_STRIPE_WEBHOOK_SECRET";
+
+/// The settings of Stripe.
+#[derive(Args, Clone, Debug)]
+pub struct StripeSettings {
+    /// Secret or restricted key of Stripe's API. Without one, Stripe is not used.
+    #[arg(long, env = API_KEY, hide_env_values = true)]
+    pub stripe_api_key: Option<String>,
+
+    /// Signing secrets of the webhook endpoint at Stripe: whsec_…, several separated by commas.
+    #[arg(long, env = WEBHOOK_SECRET, hide_env_values = true)]
+    pub stripe_webhook_secret: Option<EndpointSecrets>,
+
+    /// Address of Stripe's API.
+    #[arg(long, env = "CAREFORALL_STRIPE_API_BASE", default_value = "https://api.stripe.com", value_parser = parse_url)]
+    pub stripe_api_base: Url,
+}
+
+impl StripeSettings {
+    fn build(&self, context: &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError> {
+        let Some(api_key) = self.stripe_api_key.clone() else { return Ok(None) };
+        let secrets = context.webhook_secret(&self.stripe_webhook_secret, WEBHOOK_SECRET)?;
+        Ok(Some(Arc::new(Guarded::new(Stripe::new(self.stripe_api_base.clone(), api_key, secrets)?))))
+    }
+}
+
+pub(crate) fn descriptor() -> ProviderDescriptor {
+    ProviderDescriptor {
+        name: NAME,
+        summary: "Stripe",
+        key_variable: API_KEY,
+        webhooks: WebhookFormat {
+            summary: "Take an event of Stripe",
+            signature: "Signed in the header Stripe-Signature.",
+            headers: &[("stripe-signature", "t=TIMESTAMP,v1=HEX")],
+            body: "An event, as Stripe describes it",
+        },
+        build: Arc::new(|settings, context| settings.stripe.build(context)),
+    }
+}
