@@ -2,9 +2,8 @@
 //! the projections.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use careforall_tests::{Client, TestApp, eventually};
+use careforall_tests::{Client, TestApp, all_folded, eventually};
 use futures_util::future::join_all;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -14,7 +13,6 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 const SEED: u64 = 1;
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Sets of facts that agree with each other, and the orders in which each is told at most.
 const SETS: usize = 16;
 const MAX_ORDERS: usize = 24;
@@ -183,20 +181,6 @@ async fn fail(app: &TestApp, pledge: Uuid) {
     app.pledge_with_status(pledge, "failed").await;
 }
 
-/// Waits until nothing is left to be worked on and the read tables have all of it.
-async fn worked_off(app: &TestApp) {
-    let pending = async || -> Vec<(String, Option<String>)> {
-        let sql = "select event_type, reason from webhook_inbox where status = 'pending' limit 5";
-        sqlx::query_as(sql).fetch_all(&app.pool).await.unwrap()
-    };
-    eventually(PATIENCE, pending, Vec::is_empty).await;
-    let behind = async || -> i64 {
-        let sql = "select (select position from ledger_head) - min(position) from projector_checkpoints";
-        sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
-    };
-    eventually(PATIENCE, behind, |behind| *behind == 0).await;
-}
-
 async fn ends(app: &TestApp, pledges: &[Uuid]) -> Vec<End> {
     sqlx::query_as(
         "select p.status, p.captured_minor, p.refunded_minor, p.charged_back_minor,
@@ -234,12 +218,12 @@ async fn facts_in_any_order_and_number_come_to_the_same() {
         .await;
         told.push((campaign, story, pledges));
     }
-    worked_off(&app).await;
+    app.at_rest().await;
     for (campaign, Story { facts, end, .. }, pledges) in told {
         let found = ends(&app, &pledges).await;
         assert_eq!(found, vec![end.clone(); pledges.len()], "{facts:?}");
         let times = i64::try_from(pledges.len()).unwrap();
-        let totals = app.totals(campaign).await.1;
+        let totals = app.totals_at_head(campaign).await;
         let back = end.refunded_minor + end.charged_back_minor;
         let raised = (end.captured_minor.unwrap_or(0) - back) * times;
         assert_eq!(totals["raised_minor"], json!(raised), "{facts:?}");
@@ -305,7 +289,8 @@ async fn every_captured_cent_is_in_one_figure_whatever_contradicts_it() {
     let only_waits = |rows: &Vec<(String, i32)>| {
         rows.iter().all(|(id, tries)| *tries > 0 && expected.iter().all(|(_, payment)| payment != id))
     };
-    eventually(PATIENCE, open, only_waits).await;
+    eventually("only what must wait is pending", open, only_waits).await;
+    all_folded(&app.pool).await;
     app.assert_verified().await;
 
     let rows: Vec<(Uuid, String, i64)> = sqlx::query_as(

@@ -1,12 +1,10 @@
 //! Campaigns over HTTP.
 
-use std::time::Duration;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use careforall_tests::{TestApp, answer, eventually};
+use careforall_tests::{TestApp, all_folded, answer, eventually};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +31,8 @@ async fn a_campaign_is_drafted_edited_published_and_closed() {
     assert_eq!(status, 422);
     assert!(body["detail"].as_str().unwrap().contains("published"), "{body}");
 
-    let shown = eventually(Duration::from_secs(2), async || app.get(&path).await, |(s, _)| *s == 200).await.1;
+    let ask = async || app.get(&path).await;
+    let shown = eventually("the campaign is shown", ask, |(status, _)| *status == 200).await.1;
     assert_eq!(shown["title"], "Wells for Kitui and Machakos");
     assert_eq!(shown["goal"], json!({"amount_minor": 5000, "currency": "KES"}));
     assert!(shown["published_at"].is_string() && shown["closed_at"].is_null(), "{shown}");
@@ -41,7 +40,7 @@ async fn a_campaign_is_drafted_edited_published_and_closed() {
     let (status, body) = app.organiser_post(&format!("{path}/close")).await;
     assert_eq!((status.as_u16(), &body["status"]), (200, &json!("closed")));
     let ask = async || app.get(&path).await.1;
-    let closed = eventually(Duration::from_secs(2), ask, |shown| shown["status"] == "closed").await;
+    let closed = eventually("the campaign is closed", ask, |shown| shown["status"] == "closed").await;
     assert!(closed["closed_at"].is_string(), "{closed}");
     assert_eq!(closed["published_at"], shown["published_at"]);
     let (status, _) = app.organiser_post(&format!("{path}/publish")).await;
@@ -79,12 +78,11 @@ async fn drafts_are_for_organisers() {
     let draft = app.draft().await;
     let open = app.campaign().await;
     let path = format!("/api/campaigns/{draft}");
-    // The open campaign is a draft at first here as well.
-    let ask = async || -> Vec<Value> {
-        let list = app.as_organiser(Method::GET, "/api/campaigns").send().await.unwrap();
-        answer(list).await.1["items"].as_array().unwrap().iter().map(|c| c["status"].clone()).collect()
-    };
-    eventually(Duration::from_secs(2), ask, |listed| *listed == ["published", "draft"]).await;
+    all_folded(&app.pool).await;
+    let list = app.as_organiser(Method::GET, "/api/campaigns").send().await.unwrap();
+    let list = answer(list).await.1;
+    let listed: Vec<_> = list["items"].as_array().unwrap().iter().map(|c| &c["status"]).collect();
+    assert_eq!(listed, ["published", "draft"]);
 
     assert_eq!(app.get(&path).await.0, 404);
     for part in ["donations", "totals", "totals/stream"] {
@@ -159,7 +157,8 @@ async fn the_list_is_paged_and_searched() {
     let titles = |page: &serde_json::Value| -> Vec<String> {
         page["items"].as_array().unwrap().iter().map(|c| c["title"].as_str().unwrap().to_owned()).collect()
     };
-    eventually(Duration::from_secs(2), async || titles(&get("").await.1).len(), |n| *n == 5).await;
+    all_folded(&app.pool).await;
+    assert_eq!(titles(&get("").await.1).len(), 5);
 
     let first = get("limit=2").await.1;
     assert_eq!(titles(&first), ["Bread", "Axb"]);
@@ -218,7 +217,8 @@ async fn the_search_knows_words_and_forgives_typing_errors() {
         let items = page["items"].as_array().unwrap().iter();
         items.map(|campaign| campaign["title"].as_str().unwrap().to_owned()).collect()
     };
-    eventually(Duration::from_secs(2), async || get("").await.len(), |n| *n == 4).await;
+    all_folded(&app.pool).await;
+    assert_eq!(get("").await.len(), 4);
 
     for (query, best) in [
         ("well", "Wells for Kitui"),
@@ -267,7 +267,7 @@ async fn the_list_is_filtered_and_ordered() {
         app.fact("payment.captured", pledge, &format!("pay_{n}"), minor).await;
         app.totals_with(campaign, "/raised_minor", minor).await;
     }
-    let head = app.head().await;
+    let head = app.at_rest().await;
     let get = async |query: &str| {
         let (status, page) = app.get(&format!("/api/campaigns?min_position={head}&{query}")).await;
         assert_eq!(status, 200, "{query}: {page}");

@@ -1,6 +1,6 @@
 //! Health, metrics, request ids and the limits of every boundary.
 
-use careforall_tests::{Client, TestApp, answer};
+use careforall_tests::{Client, TestApp, answer, eventually};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::json;
@@ -9,8 +9,8 @@ use serde_json::json;
 async fn health_readiness_and_metrics() {
     let app = TestApp::start().await;
     assert_eq!(app.request(Method::GET, "/healthz").send().await.unwrap().text().await.unwrap(), "ok\n");
-    let (status, ready) = app.get("/readyz").await;
-    assert_eq!(status, 200);
+    let ask = async || app.get("/readyz").await;
+    let (_, ready) = eventually("the system is ready", ask, |(status, _)| *status == 200).await;
     assert_eq!(ready, json!({"status": "ready", "checks": {"postgres": "ok", "redis": "ok"}}));
 
     let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;

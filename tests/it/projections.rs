@@ -1,12 +1,12 @@
 //! Totals and read tables: live, healed, and answered from where they can be had.
 
-use std::time::Duration;
-
-use careforall_tests::{PrivateRedis, TestApp, eventually, fresh_database, redis_url};
+use careforall_tests::{PrivateRedis, TestApp, completes, eventually, fresh_database, redis_url};
 use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
+
+use crate::projectors::from_redis;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_redis_is_noticed_and_healed() {
@@ -16,18 +16,16 @@ async fn a_wiped_redis_is_noticed_and_healed() {
     let pledge = app.pledge(one, 5000, "ada@example.org").await;
     app.fact("payment.captured", pledge, "pay_1", 5000).await;
     app.totals_with(one, "/raised_minor", 5000).await;
-    let before = app.totals_now(one).await.1;
-    let ask = async || app.totals_now(two).await.1;
-    eventually(Duration::from_secs(3), ask, |totals| totals["source"] == "redis").await;
+    app.at_rest().await;
+    let before = from_redis(&app, one).await;
+    from_redis(&app, two).await;
 
     redis.flush_all().await;
     // Nothing new happens to either campaign, and both come back as they were.
     for (campaign, expected) in [(one, 5000), (two, 0)] {
-        let ask = async || app.totals_now(campaign).await.1;
-        let healed = eventually(Duration::from_secs(3), ask, |totals| totals["source"] == "redis").await;
-        assert_eq!(healed["raised_minor"], expected);
+        assert_eq!(from_redis(&app, campaign).await["raised_minor"], expected);
     }
-    assert_eq!(app.totals_now(one).await.1, before);
+    assert_eq!(from_redis(&app, one).await, before);
     app.assert_verified().await;
 }
 
@@ -44,7 +42,7 @@ async fn without_redis_the_read_table_answers() {
     let second = app.pledge(campaign, 2000, "bob@example.org").await;
     app.fact("payment.captured", second, "pay_2", 2000).await;
     let ask = async || app.totals_now(campaign).await.1;
-    let totals = eventually(Duration::from_secs(10), ask, |totals| totals["raised_minor"] == 7000).await;
+    let totals = eventually("both gifts count", ask, |totals| totals["raised_minor"] == 7000).await;
     assert_eq!((&totals["source"], &totals["donors"]), (&json!("read_table"), &json!(2)));
     let (status, ready) = app.get("/readyz").await;
     assert_eq!(status, 503);
@@ -52,7 +50,7 @@ async fn without_redis_the_read_table_answers() {
     assert_eq!(ready["checks"]["postgres"], "ok");
 
     redis.start_again().await;
-    let totals = eventually(Duration::from_secs(10), ask, |totals| totals["source"] == "redis").await;
+    let totals = from_redis(&app, campaign).await;
     assert_eq!(totals["raised_minor"], 7000);
     app.assert_verified().await;
 }
@@ -65,17 +63,17 @@ async fn watchers_see_the_total_move() {
     let path = format!("/api/campaigns/{campaign}/totals/stream");
     let response = app.request(Method::GET, &path).send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
-    app.fact("payment.captured", pledge, "pay_1", 5000).await;
-
     let mut seen = String::new();
     let mut chunks = response.bytes_stream();
-    let watched = async {
-        while !seen.contains("\"raised_minor\":5000") {
+    let mut sees = async |news: &str| {
+        while !seen.contains(news) {
             seen += std::str::from_utf8(&chunks.next().await.unwrap().unwrap()).unwrap();
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), watched).await.expect("the total moves");
+    completes("the watcher sees what is there", sees("\"raised_minor\":0,")).await;
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    app.fact("payment.captured", pledge, "pay_1", 5000).await;
+    completes("the total moves", sees("\"raised_minor\":5000,")).await;
     assert!(seen.starts_with("retry: ") && seen.contains("\nevent: totals\n"), "{seen}");
     let positions: Vec<i64> =
         seen.lines().filter_map(|line| line.strip_prefix("id: ")).map(|id| id.parse().unwrap()).collect();
@@ -98,7 +96,7 @@ async fn the_donation_wall_shows_gifts_and_hides_who_wants_to_be_hidden() {
     for (n, (pledge, minor)) in [(named, 5000), (anonymous, 2000), (again, 1000)].into_iter().enumerate() {
         app.fact("payment.captured", pledge, &format!("pay_{n}"), minor).await;
         let ask = async || app.get(&format!("/api/pledges/{pledge}")).await.1;
-        eventually(Duration::from_secs(3), ask, |pledge| pledge["captured_minor"] == minor).await;
+        eventually("the pledge is captured", ask, |pledge| pledge["captured_minor"] == minor).await;
     }
     let totals = app.totals_with(campaign, "/raised_minor", 8000).await;
     assert_eq!(totals["donors"], 2);
@@ -137,8 +135,7 @@ async fn two_systems_on_one_ledger_count_everything_once() {
     one.stop().await;
     let pledge = two.pledge(campaign, 100, "last@example.org").await;
     two.fact("payment.captured", pledge, "pay_last", 100).await;
-    let ask = async || two.totals(campaign).await.1;
-    let totals = eventually(Duration::from_secs(3), ask, |totals| totals["raised_minor"] == 2100).await;
+    let totals = two.totals_with(campaign, "/raised_minor", 2100).await;
     assert_eq!(totals["donors"], 21);
     two.assert_verified().await;
 }
@@ -157,7 +154,6 @@ async fn a_worker_whose_lease_was_taken_changes_nothing() {
         let pledge = app.pledge(campaign, 100, &format!("donor{n}@example.org")).await;
         app.fact("payment.captured", pledge, &format!("pay_{n}"), 100).await;
     }
-    let ask = async || app.totals(campaign).await.1;
-    eventually(Duration::from_secs(5), ask, |totals| totals["raised_minor"] == 500).await;
+    app.totals_with(campaign, "/raised_minor", 500).await;
     app.assert_verified().await;
 }

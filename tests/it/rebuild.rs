@@ -5,16 +5,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use careforall_tests::projection_faults::{RebuildUnderLoad, rebuild_while_others_work};
-use careforall_tests::{Lives, TestApp, all_folded, assert_books_agree, eventually, program, replay};
+use careforall_tests::{
+    Lives, PROJECTIONS, TestApp, all_folded, assert_books_agree, completes, eventually, program, replay,
+};
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
-
-use crate::projectors::from_redis;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-const ALL: [&str; 6] = ["campaigns", "pledges", "campaign_totals", "totals_history", "accounts", "days"];
 
 async fn rebuild(app: &TestApp, arguments: &[&str]) -> (Option<i32>, String) {
     let mut all = vec!["--database-url", &app.database_url, "rebuild"];
@@ -54,10 +51,17 @@ async fn a_wrong_table_is_told_of_and_put_right_on_request() {
     let app = TestApp::start().await;
     let mut lives = Lives::start(app.pool.clone(), 1, 3).await;
     lives.append(100).await;
-    all_folded(&app.pool, PATIENCE).await;
+    all_folded(&app.pool).await;
     let before = shape(&app.pool).await;
     let campaign = lives.campaigns[0];
-    let right = from_redis(&app, campaign).await["raised_minor"].as_i64().unwrap();
+    let right: i64 = sqlx::query_scalar("select raised_minor from campaign_totals where campaign_id = $1")
+        .bind(campaign)
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+    let ask = async || app.totals_now(campaign).await.1;
+    let is_right = |totals: &Value| totals["raised_minor"] == right && totals["source"] == "redis";
+    eventually("Redis has what the read table has", ask, is_right).await;
     sqlx::query("update campaign_totals set raised_minor = raised_minor + 7 where campaign_id = $1")
         .bind(campaign)
         .execute(&app.pool)
@@ -78,12 +82,10 @@ async fn a_wrong_table_is_told_of_and_put_right_on_request() {
     let (code, said) = rebuild(&app, &["campaign_totals", "--accept-differences"]).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("going on behind position"), "{said}");
-    let ask = async || app.totals_now(campaign).await.1;
-    let healed = |totals: &Value| totals["raised_minor"] == right && totals["source"] == "redis";
-    eventually(Duration::from_secs(5), ask, healed).await;
+    eventually("Redis is put right", ask, is_right).await;
     app.assert_verified().await;
 
-    for name in ALL {
+    for name in PROJECTIONS {
         let (code, said) = rebuild(&app, &[name]).await;
         assert_eq!(code, Some(0), "{said}");
     }
@@ -101,7 +103,7 @@ async fn a_killed_rebuild_goes_on_where_it_was_and_one_runs_at_a_time() {
     let app = TestApp::start().await;
     let mut lives = Lives::start(app.pool.clone(), 1, 3).await;
     lives.append(100).await;
-    all_folded(&app.pool, PATIENCE).await;
+    all_folded(&app.pool).await;
     // A reader that does not finish: the switch finds no moment for itself.
     let mut reader = PgConnection::connect(&app.database_url).await.unwrap();
     reader.execute("begin").await.unwrap();
@@ -113,22 +115,22 @@ async fn a_killed_rebuild_goes_on_where_it_was_and_one_runs_at_a_time() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(running.stderr.take().unwrap()).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if line.starts_with("switching over") {
-            break;
-        }
-    }
+    let switching = async {
+        while !lines.next_line().await.unwrap().expect("it goes on").starts_with("switching over") {}
+    };
+    completes("the rebuild wants to switch over", switching).await;
     let (code, said) = rebuild(&app, &["pledges"]).await;
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("another run is rebuilding pledges"), "{said}");
     // Readers and the live projector are not held up meanwhile.
     lives.append(20).await;
-    all_folded(&app.pool, Duration::from_secs(5)).await;
+    all_folded(&app.pool).await;
+    assert!(running.try_wait().unwrap().is_none(), "they waited until the rebuild gave up");
     running.kill().await.unwrap();
     reader.execute("rollback").await.unwrap();
 
     let ask = async || rebuild(&app, &["pledges"]).await;
-    let (_, said) = eventually(PATIENCE, ask, |(code, _)| *code == Some(0)).await;
+    let (_, said) = eventually("the rebuild ends well", ask, |(code, _)| *code == Some(0)).await;
     assert!(said.contains("going on behind position"), "{said}");
     assert_books_agree(&app.pool).await;
     app.assert_verified().await;

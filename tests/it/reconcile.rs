@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(15);
 /// A system that asks soon.
 const SOON: &str = "--reconcile-after=1s";
 /// A system that asks by itself long after the test is over.
 const LATE: &str = "--reconcile-after=1h";
+/// Nothing expires by itself before it is made an hour older.
+const TIME_TO_PAY: &str = "--pledge-ttl=30m";
 
 /// Visits the payment page: the sandbox's session.
 async fn session(app: &TestApp, pledge: Uuid) -> Uuid {
@@ -60,7 +61,7 @@ async fn asked_times(pool: &PgPool, times: i64) {
         ask_now(pool).await;
         checks(pool).await
     };
-    eventually(PATIENCE, ask, |checks| *checks >= times).await;
+    eventually(format!("the provider was asked {times} times"), ask, |checks| *checks >= times).await;
 }
 
 async fn status_stays(app: &TestApp, pledge: Uuid, status: &str, for_ms: u64) {
@@ -75,10 +76,9 @@ async fn a_payment_of_which_every_message_is_lost_is_found_and_asking_again_adds
     let campaign = app.campaign().await;
     let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
     app.approve(session(&app, pledge).await).await;
-    let holds = |(_, body): &(reqwest::StatusCode, Value)| body["status"] == "completed";
-    let path = format!("/api/pledges/{pledge}");
-    eventually(PATIENCE, async || app.get(&path).await, holds).await;
+    app.pledge_with_status(pledge, "completed").await;
     app.totals_with(campaign, "/raised_minor", 5000).await;
+    app.at_rest().await;
     let (found, head) = (asked(&app.pool).await, app.head().await);
     assert!(found.ends_with(&["asked_settled".to_owned()]), "{found:?}");
 
@@ -111,34 +111,38 @@ async fn lost_refunds_and_disputes_are_found() {
     let response = refund.header("idempotency-key", "one").json(&body).send().await.unwrap();
     assert_eq!(answer(response).await.0, 202);
     let raised = async || app.totals(campaign).await.1["raised_minor"].clone();
-    eventually(PATIENCE, raised, |minor| *minor == 3000).await;
+    eventually("the refund is found", raised, |minor| *minor == 3000).await;
     let over = async || -> Option<bool> {
         let sql = "select ended_at is not null from refund_requests";
         sqlx::query_scalar(sql).fetch_optional(&app.pool).await.unwrap()
     };
-    eventually(PATIENCE, over, |over| *over == Some(true)).await;
+    eventually("the refund is not asked about any more", over, |over| *over == Some(true)).await;
 
     let dispute = json!({"amount": {"amount_minor": 1000, "currency": "USD"}, "outcome": "lost"});
     let (status, body) = app.provider_post(&format!("/payments/{payment}/disputes"), &dispute).await;
     assert_eq!(status, 201, "{body}");
     ask_now(&app.pool).await;
-    eventually(PATIENCE, raised, |minor| *minor == 2000).await;
-    let totals = app.totals(campaign).await.1;
+    eventually("the dispute is found", raised, |minor| *minor == 2000).await;
+    app.at_rest().await;
+    let totals = app.totals_at_head(campaign).await;
     assert_eq!((&totals["refunded_minor"], &totals["charged_back_minor"]), (&json!(2000), &json!(1000)));
     let expected = ["asked_refunded", "asked_dispute_opened", "asked_dispute_lost"];
     let found: Vec<String> = asked(&app.pool).await;
-    // The settlement may have been asked for before it was told.
-    let found: Vec<&str> = found.iter().map(String::as_str).filter(|kind| *kind != "asked_settled").collect();
+    // The payment and its settlement may have been asked for before they were told.
+    let told_too = ["asked_authorized", "asked_captured", "asked_settled"];
+    let found: Vec<&str> = found.iter().map(String::as_str).filter(|kind| !told_too.contains(kind)).collect();
     assert_eq!(found, expected);
     app.assert_verified().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn before_a_pledge_expires_its_session_is_closed() {
-    let app = TestApp::start_with(&[LATE, "--pledge-ttl=2s"]).await;
+    let app = TestApp::start_with(&[LATE, TIME_TO_PAY]).await;
     let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;
     let session = session(&app, pledge).await;
+    app.make_older(pledge, 1).await;
     app.pledge_with_status(pledge, "expired").await;
+    app.make_older(pledge, -1).await;
     assert_eq!(app.provider_get(&format!("/sessions/{session}")).await.1["status"], "closed");
     assert_eq!(app.provider_post(&format!("/sessions/{session}/approve"), &json!({})).await.0, 409);
     assert_eq!((ended(&app.pool).await, checks(&app.pool).await), (1, 1));
@@ -148,34 +152,43 @@ async fn before_a_pledge_expires_its_session_is_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_found_before_a_pledge_expires_counts_instead() {
-    let app = TestApp::start_with(&[LATE, "--pledge-ttl=2s", "--sandbox-settle-after=1h"]).await;
+    let app = TestApp::start_with(&[LATE, TIME_TO_PAY, "--sandbox-settle-after=1h"]).await;
     app.dial(json!({"loss_rate": 1.0})).await;
     let campaign = app.campaign().await;
     let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
-    app.approve(session(&app, pledge).await).await;
+    let session = session(&app, pledge).await;
+    app.approve(session).await;
+    app.reported(session, "payment.captured").await;
+    app.pledge_with_status(pledge, "pending").await;
     status_stays(&app, pledge, "pending", 500).await;
+    app.make_older(pledge, 1).await;
     app.pledge_with_status(pledge, "captured").await;
     status_stays(&app, pledge, "captured", 1_000).await;
-    let totals = app.totals(campaign).await.1;
+    app.make_older(pledge, -1).await;
+    let totals = app.totals_at_head(campaign).await;
     assert_eq!((&totals["raised_minor"], &totals["pledges"]["expired"]), (&json!(5000), &json!(0)));
     app.assert_verified().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_out_of_reach_delays_the_expiry_of_those_who_were_there() {
-    let app = TestApp::start_with(&[SOON, "--pledge-ttl=2s"]).await;
+    let app = TestApp::start_with(&[SOON, TIME_TO_PAY]).await;
     let campaign = app.campaign().await;
     let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
     let session = session(&app, pledge).await;
     let never_there = app.pledge(campaign, 5000, "bob@example.org").await;
     app.dial(json!({"outage_rate": 1.0})).await;
+    for overdue in [pledge, never_there] {
+        app.make_older(overdue, 1).await;
+    }
     app.pledge_with_status(never_there, "expired").await;
     status_stays(&app, pledge, "pending", 2_000).await;
     app.dial(json!({})).await;
     // The circuit breaker lets a question through when it has been open for ten seconds.
-    let path = format!("/api/pledges/{pledge}");
-    let holds = |(_, body): &(reqwest::StatusCode, Value)| body["status"] == "expired";
-    eventually(2 * PATIENCE, async || app.get(&path).await, holds).await;
+    app.pledge_with_status(pledge, "expired").await;
+    for overdue in [pledge, never_there] {
+        app.make_older(overdue, -1).await;
+    }
     assert_eq!(app.provider_get(&format!("/sessions/{session}")).await.1["status"], "closed");
     app.assert_verified().await;
 }
@@ -198,7 +211,8 @@ async fn a_contradiction_found_by_asking_goes_to_a_person_once() {
         let sql = "select event_type from webhook_inbox where status = 'review'";
         sqlx::query_scalar(sql).fetch_all(&app.pool).await.unwrap()
     };
-    eventually(PATIENCE, in_review, |found| found.contains(&"asked_captured".to_owned())).await;
+    let captured = |found: &Vec<String>| found.contains(&"asked_captured".to_owned());
+    eventually("the capture is in review", in_review, captured).await;
     let found = asked(&app.pool).await;
     assert_eq!(found.iter().filter(|kind| *kind == "asked_captured").count(), 1, "{found:?}");
     app.totals_with(campaign, "/raised_minor", 4999).await;
@@ -250,9 +264,7 @@ async fn what_stripe_never_told_is_found_too() {
     app.pledge_with_status(pledge, "captured").await;
     // Stripe has no message that says that a payment is settled.
     stub.settle(&payment);
-    let holds = |(_, body): &(reqwest::StatusCode, Value)| body["status"] == "completed";
-    let path = format!("/api/pledges/{pledge}");
-    eventually(PATIENCE, async || app.get(&path).await, holds).await;
+    app.pledge_with_status(pledge, "completed").await;
     assert_eq!(asked(&app.pool).await, ["asked_authorized", "asked_captured", "asked_settled"]);
     app.assert_verified().await;
 }
@@ -261,14 +273,17 @@ async fn what_stripe_never_told_is_found_too() {
 async fn a_payment_under_way_delays_the_expiry() {
     let stub = StripeStub::start().await;
     let flags = stub.flags();
-    let flags: Vec<&str> = flags.iter().map(String::as_str).chain([SOON, "--pledge-ttl=2s"]).collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).chain([SOON, TIME_TO_PAY]).collect();
     let app = TestApp::start_with(&flags).await;
     let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;
     let payment = stub.pay(&stripe_session(&app, pledge).await, "processing");
+    app.make_older(pledge, 1).await;
     let asked_after = checks(&app.pool).await + 4;
     // Its time is over, and the provider has been asked since.
-    eventually(PATIENCE, async || checks(&app.pool).await, |checks| *checks >= asked_after).await;
+    let asked = async || checks(&app.pool).await;
+    eventually("the provider is asked again", asked, |checks| *checks >= asked_after).await;
     status_stays(&app, pledge, "pending", 1_000).await;
+    app.make_older(pledge, -1).await;
     stub.capture(&payment);
     app.pledge_with_status(pledge, "captured").await;
     app.assert_verified().await;
@@ -294,7 +309,7 @@ async fn several_processes_share_the_questions() {
         let sql = "select count(*) from payment_sessions where next_check_at > now() + interval '30 minutes'";
         sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
     };
-    eventually(2 * PATIENCE, answered, |answered| *answered == SESSIONS).await;
+    eventually("every session was asked about", answered, |answered| *answered == SESSIONS).await;
     assert_eq!(checks(&app.pool).await, SESSIONS);
     drop(other);
 }
@@ -330,7 +345,7 @@ async fn replay_reconcile_names_every_difference() {
     let held = async || -> i64 {
         sqlx::query_scalar("select count(*) from unapplied_payments").fetch_one(&app.pool).await.unwrap()
     };
-    eventually(PATIENCE, held, |held| *held == 2).await;
+    eventually("two payments are held apart", held, |held| *held == 2).await;
     let (code, said) = replay_reconcile(&app, &[&key[..], &["--json"]].concat()).await;
     assert_eq!(code, Some(1), "{said}");
     let found: Value = serde_json::from_str(&said).unwrap();
@@ -358,6 +373,7 @@ async fn replay_reconcile_names_every_difference() {
     // Asked for, what was lost is no difference any more.
     ask_now(&app.pool).await;
     app.pledge_with_status(lost, "completed").await;
+    app.totals_with(campaign, "/refunded_minor", 2500).await;
     let (code, said) = replay_reconcile(&app, &key).await;
     assert_eq!((code, said.matches("DIFFERENCE").count()), (Some(1), 1), "{said}");
 }

@@ -1,10 +1,10 @@
 //! The auditor finds what was tampered with, and is told what was in the past.
 
 use std::path::Path;
-use std::time::Duration;
 
 use careforall_tests::{
-    Client, TestApp, answer, copy_of, eventually, fresh_database, ledger_of, peak_memory_mb, replay,
+    Client, TestApp, answer, completes, copy_of, eventually, fresh_database, ledger_of, peak_memory_mb,
+    replay,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -519,8 +519,7 @@ async fn totals_of_the_past_are_what_the_api_answered_then() {
             if kind == "payment.refunded" && n % 2 == 0 {
                 continue;
             }
-            // Nothing is shown yet of a campaign that was opened a moment ago.
-            let before = app.totals(campaign).await.1["position"].as_i64().unwrap_or(0);
+            let before = app.totals_at_head(campaign).await["position"].as_i64().unwrap();
             let mut fact = Client::money_webhook(kind, pledge, &payment, 1_000 + n);
             if kind == "payment.refunded" {
                 fact = Client::money_webhook(kind, pledge, &payment, 300);
@@ -528,9 +527,8 @@ async fn totals_of_the_past_are_what_the_api_answered_then() {
             }
             assert_eq!(app.webhook(&format!("msg_{kind}_{n}"), &fact).await.0, 200);
             let ask = async || app.totals(campaign).await.1;
-            let moved =
-                eventually(Duration::from_secs(5), ask, |totals| totals["position"].as_i64() > Some(before));
-            answered.push(moved.await);
+            let moved = |totals: &Value| totals["position"].as_i64() > Some(before);
+            answered.push(eventually(format!("{kind} is in the totals"), ask, moved).await);
         }
     }
     app.stop().await;
@@ -666,8 +664,7 @@ async fn tail_shows_events_as_they_come() {
         .unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
     let mut next = async || {
-        let line =
-            tokio::time::timeout(Duration::from_secs(10), lines.next_line()).await.expect("an event comes");
+        let line = completes("an event comes", lines.next_line()).await;
         serde_json::from_str::<Value>(&line.unwrap().unwrap()).unwrap()
     };
     assert_eq!(next().await["event_type"], "CampaignPublished");

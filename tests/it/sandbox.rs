@@ -1,11 +1,10 @@
 //! The stand-in payment provider: its money rules, its dial and its books.
 
-use std::time::Duration;
-
 use careforall_tests::{Client, TestApp, answer, eventually, fresh_database, redis_url};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::Executor;
 use uuid::Uuid;
 
 /// The provider's id of the payment that can be made on a session.
@@ -154,6 +153,13 @@ async fn disputes_and_refunds_share_what_was_taken() {
     assert_eq!(lost.unwrap()["data"]["amount"]["amount_minor"], 3500);
 }
 
+/// Has captures and settlements happen an hour later than the provider says.
+const PUT_OFF_CAPTURES: &str = "
+    create function put_off_capture() returns trigger language plpgsql
+        as $$ begin new.captured_at := new.captured_at + interval '1 hour'; return new; end $$;
+    create trigger put_off_capture before update on sandbox.sessions for each row
+        when (new.captured_at is distinct from old.captured_at) execute function put_off_capture()";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn voiding_withdraws_a_capture_that_is_not_true_yet() {
     let app = TestApp::start().await;
@@ -165,25 +171,20 @@ async fn voiding_withdraws_a_capture_that_is_not_true_yet() {
 
     // The capture of the next payment is put off, so that the void is surely before it.
     let session = app.open_session(Uuid::new_v4(), 7000).await;
+    app.pool.execute(PUT_OFF_CAPTURES).await.unwrap();
     let payment = app.approve(session).await;
-    for statement in [
-        "update sandbox.sessions set captured_at = now() + interval '2 s' where session_id = $1",
-        "update sandbox.facts set occurs_at = now() + interval '2 s'
-         where session_id = $1 and type in ('payment.captured', 'settlement.confirmed')",
-    ] {
-        sqlx::query(statement).bind(session).execute(&app.pool).await.unwrap();
-    }
     for _ in 0..2 {
         let (status, body) = void(&payment).await;
         assert_eq!((status.as_u16(), &body["status"]), (200, &json!("voided")));
     }
     assert_eq!(app.refund(&payment, "k", 1).await.0, 422);
     // Its time comes, and is noticed, and it does not become true.
+    app.pool.execute("update sandbox.facts set occurs_at = now() where occurs_at > now()").await.unwrap();
     let noticed = async || -> i64 {
         let sql = "select count(*) from sandbox.facts where session_id = $1 and planned_at is not null";
         sqlx::query_scalar(sql).bind(session).fetch_one(&app.pool).await.unwrap()
     };
-    eventually(Duration::from_secs(5), noticed, |count| *count == 3).await;
+    eventually("all three facts are noticed", noticed, |count| *count == 3).await;
     let (_, report) = app.provider_get(&format!("/sessions/{session}")).await;
     assert_eq!(types(&report), ["payment.authorized"]);
     assert_eq!(dollars(&app).await, (5000, 0, 0));
@@ -215,6 +216,7 @@ async fn reports_are_complete_although_every_message_is_lost() {
     let books = app.settled_books().await;
     assert_eq!((&books["messages"]["lost"], &books["messages"]["sent"]), (&json!(4), &json!(0)));
     assert_eq!(books["messages"]["duplicated"], 0);
+    app.at_rest().await;
     let (_, kept) = app.get(&format!("/api/pledges/{pledge}")).await;
     assert_eq!(kept["status"], "pending");
 }
@@ -288,7 +290,7 @@ async fn planned(app: &TestApp, facts: i64) -> Vec<(Uuid, i32, String, String, b
         let sql = "select count(*) from sandbox.facts where planned_at is not null";
         sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
     };
-    eventually(Duration::from_secs(10), planned, |count| *count == facts).await;
+    eventually(format!("{facts} facts are planned"), planned, |count| *count == facts).await;
     sqlx::query_as(
         "select s.reference, d.fact_number, d.kind, d.webhook_id, d.reordered
          from sandbox.deliveries d join sandbox.sessions s using (session_id)
@@ -349,13 +351,12 @@ async fn forged_malformed_doubled_and_late_messages_move_no_money() {
     let told = async || app.provider_get("/books").await.1["messages"].clone();
     let all =
         |messages: &Value| messages["facts"] == 13 && messages["forged"] == 13 && messages["malformed"] == 13;
-    let messages = eventually(Duration::from_secs(20), told, all).await;
+    let messages = eventually("every fact was told in every way", told, all).await;
     let books = app.settled_books().await;
     assert_eq!(books["messages"]["wrongly_accepted"], 0, "{messages}");
     assert!(books["messages"]["duplicated"].as_i64().unwrap() >= 13, "{books}");
     assert!(books["messages"]["reordered"].as_i64().unwrap() > 0, "{books}");
-    let totals = async || app.totals(campaign).await.1;
-    let totals = eventually(Duration::from_secs(5), totals, |t| t["pledges"]["completed"] == 4).await;
+    let totals = app.totals_with(campaign, "/pledges/completed", 4).await;
     assert_eq!(totals["raised_minor"], 10_000);
     let kept: i64 =
         sqlx::query_scalar("select count(*) from webhook_inbox").fetch_one(&app.pool).await.unwrap();
@@ -375,26 +376,29 @@ async fn messages_wait_for_a_burst_and_go_together() {
                    from sandbox.deliveries";
         sqlx::query_as(sql).fetch_one(&app.pool).await.unwrap()
     };
-    let patience = Duration::from_secs(4);
+    let becomes = async |waiting: i64, sent: i64| {
+        let what = format!("{waiting} messages wait and {sent} were sent");
+        eventually(what, held, |found| *found == (waiting, sent)).await;
+    };
     app.dial(json!({"burst_size": 4})).await;
     app.captured_payment(Uuid::new_v4(), 5000).await;
-    eventually(patience, held, |found| *found == (2, 0)).await;
+    becomes(2, 0).await;
     app.captured_payment(Uuid::new_v4(), 5000).await;
-    eventually(patience, held, |found| *found == (0, 4)).await;
+    becomes(0, 4).await;
 
     // A burst that does not fill goes after a while.
     app.captured_payment(Uuid::new_v4(), 5000).await;
-    eventually(patience, held, |found| *found == (2, 4)).await;
+    becomes(2, 4).await;
     let older =
         "update sandbox.deliveries set held_since = held_since - interval '5 s' where held_since is not null";
     sqlx::query(older).execute(&app.pool).await.unwrap();
-    eventually(patience, held, |found| *found == (0, 6)).await;
+    becomes(0, 6).await;
 
     // Whoever turns bursts off lets go of what waits.
     app.captured_payment(Uuid::new_v4(), 5000).await;
-    eventually(patience, held, |found| *found == (2, 6)).await;
+    becomes(2, 6).await;
     app.dial(json!({})).await;
-    eventually(patience, held, |found| *found == (0, 8)).await;
+    becomes(0, 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

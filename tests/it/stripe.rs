@@ -6,7 +6,7 @@ use careforall_tests::{STRIPE_API_KEY, STRIPE_SECRET, StripeStub, TestApp, answe
 use chrono::Utc;
 use domain::{Money, PaymentFact, PaymentId};
 use payments::stripe::{Stripe, sign};
-use payments::{Guarded, Limits, Provider, ProviderError, Refund};
+use payments::{Guarded, Limits, Provider, ProviderError};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -108,7 +108,8 @@ async fn a_donation_from_the_page_to_the_refund() {
         let sql = "select status, attempts from webhook_inbox where webhook_id = 'evt_3'";
         sqlx::query_as(sql).fetch_one(&app.pool).await.unwrap()
     };
-    eventually(Duration::from_secs(5), ask, |(status, attempts)| status != "ignored" && *attempts > 0).await;
+    let taken_up = |(status, attempts): &(String, i32)| status != "ignored" && *attempts > 0;
+    eventually("the worker takes the refund up", ask, taken_up).await;
     app.assert_verified().await;
 }
 
@@ -203,7 +204,7 @@ async fn what_an_event_leaves_out_is_read_from_the_payment() {
         let sql = "select status from webhook_inbox where webhook_id = 'evt_foreign'";
         sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
     };
-    eventually(Duration::from_secs(5), ask, |status| status == "ignored").await;
+    eventually("evt_foreign is ignored", ask, |status| status == "ignored").await;
     app.assert_verified().await;
 }
 
@@ -219,7 +220,7 @@ async fn a_cancelled_pledge_releases_what_is_authorized() {
     let cancel = app.request(Method::POST, &format!("/api/pledges/{pledge}/cancel"));
     assert_eq!(cancel.send().await.unwrap().status(), 200);
     let ask = async || stub.intent(&payment)["status"].clone();
-    eventually(Duration::from_secs(5), ask, |status| status == "canceled").await;
+    eventually("the payment is cancelled", ask, |status| status == "canceled").await;
     // Voiding again finds it done.
     let payment_id: PaymentId = payment.parse().unwrap();
     provider(&stub).void(&payment_id).await.unwrap();
@@ -348,9 +349,9 @@ async fn a_payout_settles_the_payments_that_were_in_it() {
     let out_of_reach = |(_, reason): &(String, Option<String>)| {
         reason.as_ref().is_some_and(|reason| reason.contains("cannot be reached"))
     };
-    eventually(Duration::from_secs(8), row, out_of_reach).await;
+    eventually("evt_payout waits for the provider", row, out_of_reach).await;
     stub.go_down(false);
-    eventually(Duration::from_secs(20), row, |(status, _)| status == "processed").await;
+    eventually("evt_payout is processed", row, |(status, _)| status == "processed").await;
     for pledge in pledges {
         app.pledge_with_status(pledge, "completed").await;
     }
@@ -362,7 +363,7 @@ async fn a_payout_settles_the_payments_that_were_in_it() {
         let sql = "select status from webhook_inbox where webhook_id = 'evt_again'";
         sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
     };
-    eventually(Duration::from_secs(5), ask, |status| status == "processed").await;
+    eventually("evt_again is processed", ask, |status| status == "processed").await;
     assert_eq!(app.head().await, head);
     app.pledge_with_status(late, "captured").await;
     app.assert_verified().await;
@@ -371,30 +372,30 @@ async fn a_payout_settles_the_payments_that_were_in_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_provider_is_left_alone_and_taken_up_again() {
     let stub = StripeStub::start().await;
-    let limits = Limits {
-        retries: 1,
-        first_pause: Duration::from_millis(1),
-        failures_to_open: 2,
-        open_for: Duration::from_millis(300),
-        ..Limits::default()
+    let guarded = |open_for| {
+        let first_pause = Duration::from_millis(1);
+        let limits = Limits { retries: 1, first_pause, failures_to_open: 2, open_for, ..Limits::default() };
+        Guarded::with_limits(provider(&stub), limits)
     };
-    let stripe = Guarded::with_limits(provider(&stub), limits);
-    let refund = Refund {
-        payment_id: stub.foreign_payment().parse().unwrap(),
-        amount: usd(1),
-        idempotency_key: "k".to_owned(),
-    };
-    let ask = async || stripe.look_up(&refund.payment_id).await;
+    let payment_id: PaymentId = stub.foreign_payment().parse().unwrap();
     stub.go_down(true);
+    let long_open = guarded(Duration::from_secs(3_600));
     for _ in 0..4 {
-        assert!(matches!(ask().await, Err(ProviderError::Unavailable(_))));
+        assert!(matches!(long_open.look_up(&payment_id).await, Err(ProviderError::Unavailable(_))));
     }
     // Two questions, each repeated once; then it is open.
     assert_eq!(stub.asked().len(), 4);
+
+    let soon_closed = guarded(Duration::from_millis(300));
+    for _ in 0..2 {
+        assert!(matches!(soon_closed.look_up(&payment_id).await, Err(ProviderError::Unavailable(_))));
+    }
+    assert_eq!(stub.asked().len(), 8);
     stub.go_down(false);
-    let healed = eventually(Duration::from_secs(2), ask, Result::is_ok).await;
+    let ask = async || soon_closed.look_up(&payment_id).await;
+    let healed = eventually("a question comes through", ask, Result::is_ok).await;
     assert_eq!(healed.unwrap(), None, "nothing of ours");
-    assert_eq!(stub.asked().len(), 5, "only the question that healed it came through");
+    assert_eq!(stub.asked().len(), 9, "only the question that healed it came through");
 }
 
 #[tokio::test(flavor = "multi_thread")]

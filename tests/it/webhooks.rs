@@ -10,6 +10,8 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::projectors::from_redis;
+
 async fn inbox_status(app: &TestApp, webhook_id: &str) -> Option<(String, Option<String>)> {
     sqlx::query_as("select status, reason from webhook_inbox where webhook_id = $1")
         .bind(webhook_id)
@@ -20,12 +22,12 @@ async fn inbox_status(app: &TestApp, webhook_id: &str) -> Option<(String, Option
 
 pub(crate) async fn inbox_with_status(app: &TestApp, webhook_id: &str, status: &str) -> Option<String> {
     let ask = async || inbox_status(app, webhook_id).await;
-    let found = eventually(Duration::from_secs(5), ask, |row| row.as_ref().is_some_and(|r| r.0 == status));
-    found.await.unwrap().1
+    let has_status = |row: &Option<(String, Option<String>)>| row.as_ref().is_some_and(|row| row.0 == status);
+    eventually(format!("{webhook_id} is {status}"), ask, has_status).await.unwrap().1
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn authorized_then_captured_moves_the_total_within_a_second() {
+async fn authorized_then_captured_moves_the_total() {
     let app = TestApp::start().await;
     let campaign = app.campaign().await;
     let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
@@ -34,7 +36,7 @@ async fn authorized_then_captured_moves_the_total_within_a_second() {
     let totals = app.totals_with(campaign, "/raised_minor", 5000).await;
     assert_eq!((&totals["donors"], &totals["pledges"]["captured"]), (&json!(1), &json!(1)));
     assert_eq!(totals["goal_minor"], 100_000);
-    assert_eq!(app.totals_now(campaign).await.1["source"], "redis");
+    from_redis(&app, campaign).await;
 
     app.fact("settlement.confirmed", pledge, "pay_1", 5000).await;
     let totals = app.totals_with(campaign, "/pledges/completed", 1).await;
@@ -55,12 +57,8 @@ async fn the_same_webhook_twenty_times_at_once_counts_once() {
     app.fact("payment.captured", pledge, "pay_1", 5000).await;
     app.fact("payment.captured", pledge, "pay_1", 5000).await;
     app.totals_with(campaign, "/raised_minor", 5000).await;
-    let open = async || -> i64 {
-        let sql = "select count(*) from webhook_inbox where status = 'pending'";
-        sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
-    };
-    eventually(Duration::from_secs(5), open, |n| *n == 0).await;
-    app.totals_with(campaign, "/raised_minor", 5000).await;
+    app.at_rest().await;
+    assert_eq!(app.totals_at_head(campaign).await["raised_minor"], 5000);
     app.assert_verified().await;
 }
 
@@ -91,7 +89,7 @@ async fn a_message_that_another_process_is_inserting_is_known_and_fails_no_neigh
                        and wait_event_type = 'Lock' and query like 'insert into webhook_inbox%'";
             sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
         };
-        eventually(Duration::from_secs(5), ask, |n| *n == how_many).await;
+        eventually(format!("{how_many} batches wait"), ask, |n| *n == how_many).await;
     };
     let let_go = async {
         waiting(1).await;
@@ -219,7 +217,7 @@ async fn a_fact_about_a_pledge_we_do_not_know_waits_for_it() {
         sqlx::query_as(sql).fetch_one(&app.pool).await.unwrap()
     };
     let (_, status, reason, _) =
-        eventually(Duration::from_secs(8), ask, |row| row.0 >= 2 && row.2.is_some() && !row.3).await;
+        eventually("it was tried twice", ask, |row| row.0 >= 2 && row.2.is_some() && !row.3).await;
     assert_eq!((status.as_str(), reason.as_deref()), ("pending", Some("there is no such pledge")));
 
     // After its last try it is a dead letter, with the reason.
@@ -240,7 +238,7 @@ async fn a_refund_whose_capture_never_comes_is_for_review() {
     let waits = |row: &Option<(String, Option<String>)>| {
         row.as_ref().is_some_and(|row| row.0 == "pending" && row.1.is_some())
     };
-    eventually(Duration::from_secs(5), async || inbox_status(&app, "msg_refund").await, waits).await;
+    eventually("the refund waits", async || inbox_status(&app, "msg_refund").await, waits).await;
     sqlx::query("update webhook_inbox set attempts = 11, next_attempt_at = now()")
         .execute(&app.pool)
         .await
@@ -299,5 +297,5 @@ async fn failed_then_captured_is_money_held_apart() {
     .await;
     assert!(output.contains("PaymentUnapplied"), "{output}");
     app.assert_verified().await;
-    assert_eq!(app.totals(campaign).await.1["raised_minor"], 0);
+    assert_eq!(app.totals_at_head(campaign).await["raised_minor"], 0);
 }

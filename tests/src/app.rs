@@ -1,17 +1,20 @@
 //! The whole system in the test's own process, on a database of its own.
 
 use std::ops::Deref;
-use std::time::Duration;
 
 use careforall::{Settings, Up};
 use clap::Parser;
 use payments::{ProviderDescriptor, Registry};
+use serde_json::Value;
 use service::Shutdown;
 use sqlx::PgPool;
 use tempfile::TempDir;
+use uuid::Uuid;
 
+use crate::books::all_folded;
 use crate::client::Client;
 use crate::servers::{fresh_database, redis_url};
+use crate::{completes, eventually};
 
 pub(crate) const ADMIN_TOKEN: &str = "a-token-for-tests";
 /// The key of the sandbox provider's API.
@@ -120,12 +123,41 @@ impl TestApp {
     pub async fn stop(&mut self) {
         self.shutdown.cancel();
         let up = self.up.take().unwrap();
-        tokio::time::timeout(Duration::from_secs(20), up.finish()).await.expect("it stops").unwrap();
+        completes("the system stops", up.finish()).await.unwrap();
     }
 
     /// The last position of the ledger.
     pub async fn head(&self) -> i64 {
         event_store::head(&self.pool).await.unwrap()
+    }
+
+    /// Waits until every message is worked off and the read tables have all of it. Returns the last position,
+    /// which stays the last unless the test goes on.
+    pub async fn at_rest(&self) -> i64 {
+        let pending = async || -> Vec<(String, Option<String>)> {
+            let sql = "select event_type, reason from webhook_inbox where status = 'pending' limit 5";
+            sqlx::query_as(sql).fetch_all(&self.pool).await.unwrap()
+        };
+        eventually("no message is pending", pending, Vec::is_empty).await;
+        all_folded(&self.pool).await;
+        self.head().await
+    }
+
+    /// The totals with all that is in the ledger now.
+    pub async fn totals_at_head(&self, campaign_id: Uuid) -> Value {
+        let head = self.head().await;
+        self.get_at(&format!("/api/campaigns/{campaign_id}/totals"), head).await
+    }
+
+    /// Makes a pledge older in the eyes of whoever looks for overdue ones, or younger again. A test with a
+    /// long time to pay is not overtaken by an expiry that it is not ready for.
+    pub async fn make_older(&self, pledge_id: Uuid, hours: i32) {
+        let older = async || {
+            let sql = "update pledges set created_at = created_at - make_interval(hours => $2) where pledge_id = $1";
+            let done = sqlx::query(sql).bind(pledge_id).bind(hours).execute(&self.pool).await.unwrap();
+            done.rows_affected()
+        };
+        eventually(format!("pledge {pledge_id} is in the read table"), older, |rows| *rows == 1).await;
     }
 
     /// Runs `replay verify` on this system: whether all is well, and what it says.

@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::client::{Client, answer};
-use crate::eventually;
 use crate::program::{Program, free_address, replay};
 use crate::servers::{fresh_database, redis_url};
+use crate::waiting::{PATIENCE, eventually, eventually_within};
 
 /// Where the projectors are among those that are killed.
 const PROJECTORS: usize = 2;
@@ -23,7 +23,7 @@ const PROJECTORS: usize = 2;
 const AT_ONCE: usize = 16;
 const CAMPAIGNS: usize = 3;
 /// Webhooks that were not taken are sent again after up to five minutes; in the end all must be well.
-const PATIENCE: Duration = Duration::from_secs(400);
+const ALL_IS_KNOWN_WITHIN: Duration = PATIENCE.saturating_mul(4);
 
 /// How a run goes.
 #[derive(Clone, Copy, Debug)]
@@ -237,7 +237,8 @@ impl System {
         let holds = |(of_books, of_ledger, open, books): &(Figures, Figures, Vec<(String, i64)>, Value)| {
             of_books == of_ledger && open.is_empty() && told(books)
         };
-        eventually(PATIENCE, ask, holds).await.3
+        let what = "the ledger has all that the provider's books have, and nothing is open";
+        eventually_within(ALL_IS_KNOWN_WITHIN, what, ask, holds).await.3
     }
 
     async fn replay(&self, command: &str) -> (Option<i32>, String) {
@@ -450,9 +451,11 @@ impl Donation<'_> {
             let response = request.json(&json!({"amount": amount})).send().await.unwrap();
             response.status()
         };
-        // 422: nothing is known to be taken yet.
-        let known = |status: &StatusCode| *status != StatusCode::UNPROCESSABLE_ENTITY;
-        let status = eventually(Duration::from_secs(60), ask, known).await;
+        // 422: nothing is known to be taken yet. 503: the provider is slow to answer.
+        let answered = |status: &StatusCode| {
+            !matches!(*status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::SERVICE_UNAVAILABLE)
+        };
+        let status = eventually(format!("pledge {pledge} can be refunded"), ask, answered).await;
         assert_eq!(status, StatusCode::ACCEPTED);
     }
 
@@ -463,7 +466,8 @@ impl Donation<'_> {
         let ask = async || self.sandbox.provider_post(&path, &json!({"outcome": outcome})).await.0;
         // 422: the provider has not taken it yet.
         let known = |status: &StatusCode| *status != StatusCode::UNPROCESSABLE_ENTITY;
-        assert_eq!(eventually(Duration::from_secs(10), ask, known).await, StatusCode::CREATED);
+        let what = format!("payment {payment} can be disputed");
+        assert_eq!(eventually(what, ask, known).await, StatusCode::CREATED);
     }
 
     /// Tries to withdraw until the pledge is authorised or it is too late.

@@ -1,7 +1,5 @@
 //! Speaks to the system as donors, organisers and the payment provider do.
 
-use std::time::Duration;
-
 use chrono::Utc;
 use payments::sign;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -9,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::{ADMIN_TOKEN, SANDBOX_API_KEY, WEBHOOK_SECRET};
-use crate::eventually;
+use crate::{PATIENCE, eventually};
 
 #[derive(Clone)]
 pub struct Client {
@@ -24,7 +22,7 @@ impl Client {
     pub fn new(base_url: String) -> Self {
         let http = payments::http_client_builder()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(20))
+            .timeout(PATIENCE)
             .build()
             .unwrap();
         Self { base_url, http }
@@ -40,6 +38,18 @@ impl Client {
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         answer(self.request(Method::GET, path).send().await.unwrap()).await
+    }
+
+    /// An answer with all that happened up to a position; it must be a success. While the service says that
+    /// it is behind, it is asked again, as its answer recommends.
+    pub async fn get_at(&self, path: &str, position: i64) -> Value {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{separator}min_position={position}");
+        let is_served = |(_, body): &(StatusCode, Value)| body["type"] != "urn:careforall:problem:behind";
+        let what = format!("{path} is served");
+        let (status, body) = eventually(what, async || self.get(&path).await, is_served).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
     }
 
     /// A request with the key of the sandbox provider.
@@ -95,7 +105,8 @@ impl Client {
         let holds = |(_, body): &(StatusCode, Value)| {
             body["facts"].as_array().is_some_and(|facts| facts.iter().any(|fact| fact["type"] == kind))
         };
-        eventually(Duration::from_secs(5), async || self.provider_get(&path).await, holds).await.1
+        let what = format!("session {session_id} reports {kind}");
+        eventually(what, async || self.provider_get(&path).await, holds).await.1
     }
 
     /// Asks the provider for a refund in US dollars.
@@ -112,7 +123,7 @@ impl Client {
             let count = |name: &str| body["messages"][name].as_i64().unwrap_or(-1);
             count("facts") == count("sent") + count("lost") && count("unacknowledged") == 0
         };
-        eventually(Duration::from_secs(20), async || self.provider_get("/books").await, holds).await.1
+        eventually("every message was taken", async || self.provider_get("/books").await, holds).await.1
     }
 
     /// A draft campaign in US dollars.
@@ -204,18 +215,20 @@ impl Client {
         answer(request.header("cache-control", "no-cache").send().await.unwrap()).await
     }
 
-    /// Waits until a field of the totals has a value, a second at most, and returns the totals.
+    /// Waits until a field of the totals has a value, and returns the totals.
     pub async fn totals_with(&self, campaign_id: Uuid, field: &str, value: impl Into<Value>) -> Value {
         let value = value.into();
         let holds = |(_, body): &Totals| body.pointer(field) == Some(&value);
-        eventually(Duration::from_secs(1), async || self.totals(campaign_id).await, holds).await.1
+        let what = format!("{field} of the totals is {value}");
+        eventually(what, async || self.totals(campaign_id).await, holds).await.1
     }
 
     /// Waits until a pledge has a status.
     pub async fn pledge_with_status(&self, pledge_id: Uuid, status: &str) -> Value {
         let path = format!("/api/pledges/{pledge_id}");
         let holds = |(_, body): &(StatusCode, Value)| body["status"] == status;
-        eventually(Duration::from_secs(5), async || self.get(&path).await, holds).await.1
+        let what = format!("pledge {pledge_id} is {status}");
+        eventually(what, async || self.get(&path).await, holds).await.1
     }
 }
 

@@ -18,33 +18,16 @@ mod redis_cluster;
 pub mod scale;
 mod servers;
 mod stripe;
+mod waiting;
 pub mod watchers;
 
 pub use acme::Acme;
 pub use app::{SANDBOX_API_KEY, TestApp};
-pub use books::{all_folded, assert_books_agree};
+pub use books::{PROJECTIONS, all_folded, assert_books_agree};
 pub use client::{Client, Totals, answer};
 pub use lives::Lives;
 pub use program::{Program, free_address, peak_memory_mb, program, replay};
 pub use redis_cluster::RedisCluster;
-pub use servers::{PrivateRedis, copy_of, fresh_database, ledger_of, redis_url};
+pub use servers::{PrivateRedis, copy_of, fresh_database, ledger_of, redis_url, settle_port};
 pub use stripe::{Asked, STRIPE_API_KEY, STRIPE_SECRET, StripeStub};
-
-use std::time::{Duration, Instant};
-
-/// Asks until `check` holds and returns what it found; panics with the last answer after `patience`.
-pub async fn eventually<T: std::fmt::Debug>(
-    patience: Duration,
-    mut ask: impl AsyncFnMut() -> T,
-    check: impl Fn(&T) -> bool,
-) -> T {
-    let started = Instant::now();
-    loop {
-        let found = ask().await;
-        if check(&found) {
-            return found;
-        }
-        assert!(started.elapsed() < patience, "not within {patience:?}; the last answer was {found:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
+pub use waiting::{PATIENCE, completes, eventually};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -13,8 +14,8 @@ use tokio::sync::OnceCell;
 
 use crate::app::{ADMIN_TOKEN, SANDBOX_API_KEY, WEBHOOK_SECRET};
 use crate::client::Client;
-use crate::eventually;
 use crate::servers::build_dir;
+use crate::{completes, eventually};
 
 static BUILT: OnceCell<()> = OnceCell::const_new();
 
@@ -124,7 +125,7 @@ impl Program {
             let answer = self.client.request(reqwest::Method::GET, "/readyz").send().await;
             answer.map(|response| response.status().as_u16()).unwrap_or_default()
         };
-        eventually(Duration::from_secs(60), ask, |status| *status == 200).await;
+        eventually(format!("{} is ready", self.client.base_url), ask, |status| *status == 200).await;
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -135,8 +136,7 @@ impl Program {
     /// Ends it as Ctrl-C does and returns its exit code.
     pub async fn interrupt(mut self) -> Option<i32> {
         self.signal(Signal::SIGINT);
-        let exit = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
-        exit.expect("it ends").unwrap().code()
+        completes("the program ends", self.child.wait()).await.unwrap().code()
     }
 
     pub async fn kill(mut self) {
@@ -150,6 +150,18 @@ impl Program {
 
 /// An address that nobody listens on.
 pub fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
+}
+
+/// A port that nobody listens on, and that no connection takes before it is listened on: it is below those
+/// that the system gives to connections, and given out once.
+pub(crate) fn free_port() -> u16 {
+    const PORTS: std::ops::Range<u16> = 12_000..32_000;
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Other test processes give out ports at the same time.
+    let start = std::process::id() as u16;
+    (0..PORTS.len())
+        .map(|_| start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u16 + PORTS.start)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }

@@ -1,13 +1,13 @@
 //! A Redis Cluster of three nodes on loopback.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::eventually;
+use crate::program::free_port;
 
 /// Three masters that share the slots, without replicas.
 pub struct RedisCluster {
@@ -49,13 +49,9 @@ impl Node {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         let ask = async || client.get_multiplexed_async_connection().await.ok().map(Some);
         let connect = async || ask().await.flatten().is_some();
-        eventually(Duration::from_secs(10), connect, |connected| *connected).await;
+        eventually(format!("port {} accepts connections", self.port), connect, |connected| *connected).await;
         client.get_multiplexed_async_connection().await.unwrap()
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl RedisCluster {
@@ -90,7 +86,7 @@ impl RedisCluster {
                     && info.contains("cluster_slots_ok:16384")
                     && info.contains("cluster_known_nodes:3")
             };
-            eventually(Duration::from_secs(20), ask, whole).await;
+            eventually("the cluster is whole", ask, whole).await;
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 use careforall::embedded::EmbeddedPostgres;
 use reqwest::Method;
@@ -13,6 +12,7 @@ use uuid::Uuid;
 
 use crate::program::{Program, free_address};
 use crate::servers::redis_url;
+use crate::waiting::PATIENCE;
 
 /// Read tables with so many pledges, half of them of one campaign. Rows are what projectors would
 /// write, apart from the ids, which are made of their numbers.
@@ -207,13 +207,10 @@ async fn read(program: &Program, path: &str, pledge: Uuid) -> Value {
     body
 }
 
-/// An export of a million rows has this long.
-const EXPORT_PATIENCE: Duration = Duration::from_secs(300);
-
 /// Reads an export as it comes and returns its length.
 async fn read_export(program: &Program, path: &str) -> usize {
-    // A client gives up long before a million rows have come.
-    let request = program.client.as_organiser(Method::GET, path).timeout(EXPORT_PATIENCE);
+    // A million rows take their time.
+    let request = program.client.as_organiser(Method::GET, path).timeout(4 * PATIENCE);
     let mut response = request.send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     let mut bytes = 0;

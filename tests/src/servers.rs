@@ -8,6 +8,9 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use crate::eventually;
+use crate::program::free_port;
+
 const TEMPLATE: &str = "careforall_template";
 
 struct Servers {
@@ -86,7 +89,10 @@ pub async fn copy_of(database_url: &str) -> String {
     static COPYING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _copying = COPYING.lock().await;
     let mut connection = PgConnection::connect(servers().await.postgres.url()).await.unwrap();
-    connection.execute(format!("create database {name} template {template}").as_str()).await.unwrap();
+    let create = format!("create database {name} template {template}");
+    // Connections that were closed a moment ago may still be there.
+    let copied = async || connection.execute(create.as_str()).await;
+    eventually(format!("{template} can be copied"), copied, Result::is_ok).await.unwrap();
     with_database(database_url, &name)
 }
 
@@ -122,6 +128,7 @@ pub struct PrivateRedis {
 impl PrivateRedis {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        settle_port(folder.path(), "redis");
         let server = start_redis(folder.path()).await;
         Self { url: server.url().to_owned(), server: Some(server), folder }
     }
@@ -153,6 +160,11 @@ impl PrivateRedis {
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
     }
+}
+
+/// Has a server start, and start again, on a port that no connection takes while it is away.
+pub fn settle_port(data_dir: &Path, server: &str) {
+    std::fs::write(data_dir.join(format!("{server}.port")), free_port().to_string()).unwrap();
 }
 
 async fn start_redis(folder: &Path) -> EmbeddedRedis {
