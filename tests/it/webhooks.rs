@@ -93,7 +93,8 @@ async fn a_message_that_another_process_is_inserting_is_known_and_fails_no_neigh
     };
     let let_go = async {
         waiting(1).await;
-        // Until here the first stands alone; the others gather behind it and go together.
+        // Until here the first stands alone; the others gather behind it and go together. Were this time too
+        // short for them, they would go one after another, and be answered the same.
         tokio::time::sleep(Duration::from_millis(300)).await;
         taken_back.rollback().await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;

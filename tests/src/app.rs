@@ -168,7 +168,12 @@ impl TestApp {
         (code == Some(0), output)
     }
 
+    /// Expects `replay verify` to find nothing, once the projectors of a running system have done their work:
+    /// the tool itself waits for them only a little.
     pub async fn assert_verified(&self) {
+        if self.up.is_some() {
+            all_folded(&self.pool).await;
+        }
         let (well, said) = self.verify().await;
         assert!(well, "{said}");
     }
