@@ -22,6 +22,7 @@ mod rebuild;
 mod reconcile;
 mod replay_tool;
 mod sandbox;
+mod schema;
 mod stripe;
 mod third_provider;
 mod webhooks;
