@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State as Shared;
 use cqrs_es::Aggregate;
 use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeId, PledgeStatus};
-use event_store::PledgeDonor;
+use event_store::{PledgeDonor, donor_of, read_stream};
 use serde::Serialize;
 use service::auth::Organiser;
 use service::{Path, Problem, ProblemKind, RequestId};
@@ -67,7 +67,9 @@ async fn accept_unapplied(
         .parse()
         .map_err(|error| Problem::new(ProblemKind::Malformed, format!("the payment's id {error}")))?;
     let accepted_as = state.id_key.accepted_pledge_id(PledgeId(id), &payment_id);
+    // What the donor said belongs to the pledge that they made.
     let donor = donor_of(state.ledger.pool(), id).await?;
+    let donor = donor.map(|donor| Arc::new(PledgeDonor { message: None, ..donor }));
     let command = PledgeCommand::AcceptUnapplied { payment_id: payment_id.clone(), accepted_as };
     let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
     let executed = state
@@ -88,26 +90,13 @@ async fn accept_unapplied(
     Ok(Created { body, hit })
 }
 
-/// The personal data of a pledge's donor, for another pledge of theirs; none once it was erased.
-async fn donor_of(pool: &PgPool, id: Uuid) -> Result<Option<Arc<PledgeDonor>>, Problem> {
-    let row: Option<(Uuid, Option<String>, String)> =
-        sqlx::query_as("select donor_id, name, email from pledge_donor_of($1)")
-            .bind(id)
-            .fetch_optional(pool)
-            .await?;
-    // What the donor said belongs to the pledge that they made.
-    Ok(row.map(|(donor_id, name, email)| Arc::new(PledgeDonor { donor_id, name, email, message: None })))
-}
-
 /// Where the money of a pledge counts from.
 async fn captured_at(pool: &PgPool, pledge_id: PledgeId) -> Result<i64, Problem> {
-    let position = sqlx::query_scalar(
-        "select position from events
-         where aggregate_type = $1 and aggregate_id = $2 and event_type = 'PledgeCaptured'",
-    )
-    .bind(Pledge::TYPE)
-    .bind(pledge_id.to_string())
-    .fetch_one(pool)
-    .await?;
-    Ok(position)
+    let events = read_stream(pool, Pledge::TYPE, &pledge_id.to_string())
+        .await
+        .map_err(|error| Problem::unavailable("the ledger", error))?;
+    let captured = events.iter().find(|event| event.event_type == "PledgeCaptured");
+    captured
+        .map(|event| event.position)
+        .ok_or_else(|| Problem::internal("an accepted pledge is not captured"))
 }

@@ -8,7 +8,6 @@ mod campaigns;
 mod input;
 mod open_campaigns;
 mod pay;
-mod payment_sessions;
 mod pledges;
 mod refunds;
 mod replies;

@@ -6,8 +6,9 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::pledge::PledgeState;
-use domain::{PaymentFact, Pledge, PledgeId};
+use domain::{Pledge, PledgeId};
 use event_store::Ledger;
+use payments::store::sessions::{self, OpenSession};
 use payments::{CheckOut, ProviderError, Providers};
 use service::{Path, page};
 use sqlx::PgPool;
@@ -15,7 +16,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::payment_sessions::{self, OpenSession};
 use crate::pledges::payment_url;
 use crate::{PublicUrl, ReconcileAfter, State};
 
@@ -95,17 +95,17 @@ async fn open_session(
     pool: &PgPool,
     providers: &Providers,
     check_out: CheckOut,
-    reconcile_after: ReconcileAfter,
+    ReconcileAfter(reconcile_after): ReconcileAfter,
 ) -> Result<Opened, OpenError> {
     let provider = providers.for_check_outs();
     let CheckOut { pledge_id, amount, .. } = check_out;
-    for session in payment_sessions::outdated(pool, provider.name(), pledge_id, amount).await? {
+    for session in sessions::outdated(pool, provider.name(), pledge_id, amount).await? {
         if is_paid_when_closed(pool, providers, &session).await? {
             return Ok(Opened::PaidBefore);
         }
     }
     let opened = provider.check_out(check_out).await?;
-    payment_sessions::record(pool, provider.name(), &opened, pledge_id, amount, reconcile_after).await?;
+    sessions::record(pool, provider.name(), &opened, pledge_id, amount, reconcile_after).await?;
     Ok(opened.url.map_or(Opened::PaidBefore, Opened::Page))
 }
 
@@ -122,18 +122,9 @@ async fn is_paid_when_closed(
         .named(&session.provider)
         .ok_or_else(|| unavailable(&format!("{} is not set up", session.provider)))?;
     provider.close(&session_id).await?;
-    let report = provider.fetch(&session_id).await?;
-    let took_money = report.facts.iter().any(|fact| match fact {
-        PaymentFact::Authorized { .. } | PaymentFact::Captured { .. } | PaymentFact::Settled { .. } => true,
-        PaymentFact::Failed { .. }
-        | PaymentFact::Refunded { .. }
-        | PaymentFact::DisputeOpened { .. }
-        | PaymentFact::DisputeWon { .. }
-        | PaymentFact::DisputeLost { .. } => false,
-    });
-    let is_paid = took_money || report.is_underway;
+    let is_paid = provider.fetch(&session_id).await?.is_paid();
     if !is_paid {
-        payment_sessions::end(pool, &session.provider, &session_id).await?;
+        sessions::end(pool, &session.provider, &session_id).await?;
     }
     Ok(is_paid)
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::input::{MoneyInput, RequiredKey};
 use crate::open_campaigns::OpenCampaigns;
-use crate::replies::{Created, append_problem, made_before, metadata, pledge_problem};
+use crate::replies::{Created, append_problem, load_problem, made_before, metadata, pledge_problem};
 use crate::{PublicUrl, State};
 
 /// How often a pledge whose campaign moved on is tried again.
@@ -204,7 +204,7 @@ async fn make(state: &State, pledge: &PledgeToMake, request_id: RequestId) -> Re
         match made {
             Ok(Executed::<Pledge> { position, .. }) => return Ok(position),
             Err(ExecuteError::Append(AppendError::Conflict)) => {
-                if state.exists(pledge.id).await? {
+                if exists(&state.ledger, pledge.id).await? {
                     break;
                 }
                 open.forget(pledge.campaign_id);
@@ -215,17 +215,9 @@ async fn make(state: &State, pledge: &PledgeToMake, request_id: RequestId) -> Re
     Err(append_problem(AppendError::Conflict))
 }
 
-impl State {
-    async fn exists(&self, pledge_id: PledgeId) -> Result<bool, Problem> {
-        let found: bool = sqlx::query_scalar(
-            "select exists (select from events where aggregate_type = $1 and aggregate_id = $2)",
-        )
-        .bind(Pledge::TYPE)
-        .bind(pledge_id.to_string())
-        .fetch_one(self.ledger.pool())
-        .await?;
-        Ok(found)
-    }
+async fn exists(ledger: &Ledger, pledge_id: PledgeId) -> Result<bool, Problem> {
+    let loaded = ledger.load::<Pledge>(pledge_id.0).await.map_err(load_problem)?;
+    Ok(loaded.aggregate.record().is_some())
 }
 
 /// The page where a pledge is paid.

@@ -7,20 +7,20 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::pledge::{Payment, PledgeRecord, TakenPayment, Usage};
-use domain::{Money, PaymentId, Pledge, PledgeId, RefundId, Text};
+use domain::{Money, PaymentId, Pledge, PledgeId, Text};
+use payments::store::refund_requests::{self, RefundRequest};
 use payments::{ProviderError, Refund};
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
 use service::{FieldErrors, Json, Path, Problem, ProblemKind};
-use sqlx::PgPool;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::State;
 use crate::input::{MoneyInput, RequiredKey};
 use crate::replies::load_problem;
-use crate::{ReconcileAfter, State};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(refund_pledge))
@@ -55,13 +55,6 @@ impl IntoResponse for RefundAsked {
     }
 }
 
-/// A refund as it is kept under its key.
-#[derive(Clone, Debug, PartialEq)]
-struct RefundRequest {
-    payment: Payment,
-    reason: Option<Text<500>>,
-}
-
 /// Refund a pledge's payment
 ///
 /// 202 says that the provider will give the money back; totals move when it reports that it has. A
@@ -89,12 +82,12 @@ async fn refund_pledge(
     let pledge_id = PledgeId(id);
     let key = state.id_key.refund_key(pledge_id, &key);
     let pool = state.ledger.pool();
-    let request = match kept(pool, pledge_id, &key).await? {
+    let request = match refund_requests::find(pool, pledge_id, &key).await? {
         Some(request) => request,
         None => {
             let loaded = state.ledger.load::<Pledge>(id).await.map_err(load_problem)?;
             let record = loaded.aggregate.record().ok_or(ProblemKind::NotFound)?;
-            keep(pool, pledge_id, &key, input.parse(record)?).await?
+            refund_requests::keep(pool, pledge_id, &key, input.parse(record)?).await?
         }
     };
     let request = input.repeats(request)?;
@@ -102,7 +95,7 @@ async fn refund_pledge(
     let refund = Refund { payment_id: payment_id.clone(), amount, idempotency_key: key.clone() };
     let provider = state.providers.of_payment(&payment_id).map_err(provider_problem)?;
     let refund_id = provider.refund(refund).await.map_err(provider_problem)?;
-    expect(pool, pledge_id, &key, &refund_id, state.reconcile_after).await?;
+    refund_requests::expect(pool, pledge_id, &key, &refund_id, state.reconcile_after.0).await?;
     tracing::info!(%pledge_id, %payment_id, %refund_id, "a refund was asked for");
     Ok(RefundAsked { refund_id: refund_id.to_string(), payment_id: payment_id.to_string(), amount })
 }
@@ -192,69 +185,4 @@ fn provider_problem(error: ProviderError) -> Problem {
         ProviderError::Unavailable(_) => Problem::unavailable("the payment provider", error),
         ProviderError::Refused(_) => Problem::new(ProblemKind::RuleBroken, error),
     }
-}
-
-/// The refund that was asked for under this key before.
-async fn kept(pool: &PgPool, pledge_id: PledgeId, key: &str) -> Result<Option<RefundRequest>, Problem> {
-    let row: Option<(String, i64, String, Option<String>)> = sqlx::query_as(
-        "select payment_id, amount_minor, currency, reason from refund_requests
-         where pledge_id = $1 and request_key = $2",
-    )
-    .bind(pledge_id.0)
-    .bind(key)
-    .fetch_optional(pool)
-    .await?;
-    let Some((payment_id, amount_minor, currency, reason)) = row else { return Ok(None) };
-    let currency = currency.parse().map_err(Problem::internal)?;
-    let payment = Payment {
-        payment_id: payment_id.parse().map_err(Problem::internal)?,
-        amount: Money::new(amount_minor, currency).map_err(Problem::internal)?,
-    };
-    let reason = reason.map(|reason| reason.parse()).transpose().map_err(Problem::internal)?;
-    Ok(Some(RefundRequest { payment, reason }))
-}
-
-/// Notes that the provider will make a refund: it is asked later whether it has.
-async fn expect(
-    pool: &PgPool,
-    pledge_id: PledgeId,
-    key: &str,
-    refund_id: &RefundId,
-    ReconcileAfter(reconcile_after): ReconcileAfter,
-) -> Result<(), Problem> {
-    sqlx::query(
-        "update refund_requests set refund_id = $3, next_check_at = now() + make_interval(secs => $4)
-         where pledge_id = $1 and request_key = $2 and refund_id is null",
-    )
-    .bind(pledge_id.0)
-    .bind(key)
-    .bind(refund_id.as_str())
-    .bind(reconcile_after.as_secs_f64())
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-/// Keeps a request under its key, before the provider hears of it. Of two at once the first stays,
-/// and is what this returns.
-async fn keep(
-    pool: &PgPool,
-    pledge_id: PledgeId,
-    key: &str,
-    request: RefundRequest,
-) -> Result<RefundRequest, Problem> {
-    sqlx::query(
-        "insert into refund_requests (pledge_id, request_key, payment_id, amount_minor, currency, reason)
-         values ($1, $2, $3, $4, $5, $6)
-         on conflict (pledge_id, request_key) do nothing",
-    )
-    .bind(pledge_id.0)
-    .bind(key)
-    .bind(request.payment.payment_id.as_str())
-    .bind(request.payment.amount.amount_minor())
-    .bind(request.payment.amount.currency().code())
-    .bind(request.reason.as_ref().map(Text::as_str))
-    .execute(pool)
-    .await?;
-    Ok(kept(pool, pledge_id, key).await?.unwrap_or(request))
 }

@@ -7,6 +7,7 @@
 //! is given here.
 
 mod append;
+mod donors;
 mod group_commit;
 mod identity;
 mod ledger;
@@ -18,11 +19,12 @@ mod turns;
 mod wakeup;
 
 pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor, StreamEvents};
+pub use donors::donor_of;
 pub use group_commit::{BatchWriter, GroupCommit, QueueError};
 pub use identity::load_id_key;
 pub use ledger::{ExecuteError, Executed, Ledger, Loaded, Metadata};
 pub use own_connection::{OwnConnection, is_transient};
-pub use read::{ReadError, RecordedEvent, head, read_after, read_stream};
+pub use read::{Lag, ReadError, RecordedEvent, head, lag_behind, read_after, read_stream};
 pub use repository::LedgerRepository;
 pub use rows::{TextAs, VarChar};
 pub use wakeup::Wakeup;

@@ -138,3 +138,30 @@ pub async fn read_stream(
 pub async fn head(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("select position from ledger_head").fetch_one(executor).await
 }
+
+/// How far the ledger is ahead of a reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// How many events follow.
+    pub events: i64,
+    /// How long the next of them has waited.
+    pub seconds: f64,
+}
+
+/// How far the ledger is ahead of readers that have come to `positions`, in the same order.
+///
+/// # Errors
+/// What the database says.
+pub async fn lag_behind(executor: impl PgExecutor<'_>, positions: &[i64]) -> Result<Vec<Lag>, sqlx::Error> {
+    let rows: Vec<(i64, f64)> = sqlx::query_as(
+        "select greatest(h.position - p.position, 0),
+             coalesce(greatest(extract(epoch from now() - e.recorded_at), 0), 0)::float8
+         from unnest($1::bigint[]) with ordinality as p (position, ordinal)
+             cross join ledger_head h left join events e on e.position = p.position + 1
+         order by p.ordinal",
+    )
+    .bind(positions)
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(|(events, seconds)| Lag { events, seconds }).collect())
+}

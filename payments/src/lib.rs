@@ -13,6 +13,8 @@ mod providers;
 mod registry;
 pub mod sandbox;
 mod signature;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod stripe;
 
 #[cfg(feature = "guarded")]

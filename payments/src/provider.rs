@@ -185,6 +185,24 @@ pub struct PaymentReport {
     pub is_underway: bool,
 }
 
+impl PaymentReport {
+    /// Whether money was reserved or taken on the session, or may be soon. Only a failure says of a payment
+    /// that it took nothing; what goes back or is disputed was taken, also where the report of that is missing.
+    pub fn is_paid(&self) -> bool {
+        self.is_underway
+            || self.facts.iter().any(|fact| match fact {
+                PaymentFact::Failed { .. } => false,
+                PaymentFact::Authorized { .. }
+                | PaymentFact::Captured { .. }
+                | PaymentFact::Settled { .. }
+                | PaymentFact::Refunded { .. }
+                | PaymentFact::DisputeOpened { .. }
+                | PaymentFact::DisputeWon { .. }
+                | PaymentFact::DisputeLost { .. } => true,
+            })
+    }
+}
+
 /// Some reports, and where the next ones are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
@@ -268,5 +286,39 @@ impl ParseError {
     /// What is wrong with the value at `path`.
     pub(crate) fn at(path: &str, detail: impl ToString) -> Self {
         Self { path: path.to_owned(), detail: detail.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failures_say_that_nobody_has_paid() {
+        let id = || "pay_1".parse().unwrap();
+        let refund_id: RefundId = "re_1".parse().unwrap();
+        let dispute_id: domain::DisputeId = "dp_1".parse().unwrap();
+        let amount = Money::new(5000, "USD".parse().unwrap()).unwrap();
+        let failed = PaymentFact::Failed { payment_id: id(), reason: None };
+        let report = |facts: &[PaymentFact], is_underway| PaymentReport {
+            pledge_id: "7d444840-9dc0-11d1-b245-5ffdce74fad2".parse().unwrap(),
+            facts: facts.to_vec(),
+            is_underway,
+        };
+        assert!(!report(&[], false).is_paid());
+        assert!(!report(&[failed.clone(), failed.clone()], false).is_paid());
+        assert!(report(&[], true).is_paid());
+        assert!(report(&[failed.clone()], true).is_paid());
+        for money in [
+            PaymentFact::Authorized { payment_id: id(), amount },
+            PaymentFact::Captured { payment_id: id(), amount },
+            PaymentFact::Settled { payment_id: id(), amount },
+            PaymentFact::Refunded { payment_id: id(), refund_id, amount },
+            PaymentFact::DisputeOpened { payment_id: id(), dispute_id: dispute_id.clone(), amount },
+            PaymentFact::DisputeWon { payment_id: id(), dispute_id: dispute_id.clone(), amount },
+            PaymentFact::DisputeLost { payment_id: id(), dispute_id, amount },
+        ] {
+            assert!(report(&[failed.clone(), money.clone()], false).is_paid(), "{money:?}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Builds a projection anew beside the live one, compares both at one position, and switches over.
 //!
 //! The new tables stand in a schema of their own, `rebuild_NAME`, under the same names. The fold is the
-//! projector's own: its session sees only that schema, so it cannot touch a live table, and finds the
-//! ledger through a view. Readers and the live projector go on meanwhile. The switch is one short
-//! transaction that puts the tables into each other's place and the live checkpoint to where the new
-//! tables are, under a new token: the live projector goes on from there.
+//! projector's own: its session sees only that schema, so it cannot touch a live table. Readers and the
+//! live projector go on meanwhile. The switch is one short transaction that puts the tables into each
+//! other's place and the live checkpoint to where the new tables are, under a new token: the live projector
+//! goes on from there.
 
 use std::time::{Duration, Instant};
 
@@ -397,13 +397,10 @@ impl<'a, P: Projector, R: FnMut(RebuildProgress) + Send> Build<'a, P, R> {
             .bind(P::NAME)
             .execute(&mut *transaction)
             .await?;
-        let head: i64 = sqlx::query_scalar("select position from public.ledger_head")
-            .fetch_one(&mut *transaction)
-            .await?;
-        if head - self.position > SWITCH_EVENTS {
+        if event_store::head(self.pool).await? - self.position > SWITCH_EVENTS {
             return Ok(false);
         }
-        let events = read_after(&mut *transaction, self.position, SWITCH_EVENTS).await?;
+        let events = read_after(self.pool, self.position, SWITCH_EVENTS).await?;
         let events: Vec<_> = events.into_iter().map(Arc::new).collect();
         fold(&mut self.projector, &mut transaction, &events, self.position).await?;
         let position = events.last().map_or(self.position, |event| event.position);
@@ -531,8 +528,7 @@ async fn move_checkpoint<P: Projector>(
     Ok(())
 }
 
-/// The statements that make, in the schema $1, empty tables like the live ones of the names $2, and the
-/// view through which a fold finds the ledger.
+/// The statements that make, in the schema $1, empty tables like the live ones of the names $2.
 const COPY_SHAPE: &str = "
     with live as (
         select c.oid, c.relname, c.reloptions, c.relacl, n.ordinal
@@ -564,7 +560,5 @@ const COPY_SHAPE: &str = "
             case a.grantee when 0 then 'public' else a.grantee::regrole::text end)
         from live join pg_attribute t on t.attrelid = live.oid and t.attnum > 0 and not t.attisdropped,
             aclexplode(t.attacl) a
-        union all
-        select 7, 0, format('create view %I.events as select * from public.events', $1)
     )
     select statement from statements order by step, ordinal";

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use chrono::{DateTime, Utc};
+use event_store::lag_behind;
 use serde::Serialize;
 use service::{Problem, Shutdown};
 use sqlx::{FromRow, PgPool};
@@ -23,8 +24,10 @@ struct Status {
     /// The last position that it has folded.
     position: i64,
     /// How many events follow.
+    #[sqlx(skip)]
     lag_events: i64,
     /// How long the next of them has waited, in seconds.
+    #[sqlx(skip)]
     lag_seconds: f64,
     /// Whether a worker holds the lease.
     leased: bool,
@@ -46,16 +49,18 @@ async fn show(State(pool): State<PgPool>) -> Result<Json<Vec<Status>>, Problem> 
 }
 
 async fn load(pool: &PgPool) -> Result<Vec<Status>, sqlx::Error> {
-    sqlx::query_as(
-        "select c.name, c.version, c.status, c.position, greatest(h.position - c.position, 0) as lag_events,
-             coalesce(greatest(extract(epoch from now() - e.recorded_at), 0), 0)::float8 as lag_seconds,
-             c.leased_until >= now() as leased, c.blocked_position, c.reason, c.stopped_at, c.updated_at
-         from projector_checkpoints c cross join ledger_head h
-             left join events e on e.position = c.position + 1
-         order by c.name, c.version",
+    let mut all: Vec<Status> = sqlx::query_as(
+        "select name, version, status, position, leased_until >= now() as leased, blocked_position, reason,
+             stopped_at, updated_at
+         from projector_checkpoints order by name, version",
     )
     .fetch_all(pool)
-    .await
+    .await?;
+    let positions: Vec<i64> = all.iter().map(|status| status.position).collect();
+    for (status, lag) in all.iter_mut().zip(lag_behind(pool, &positions).await?) {
+        (status.lag_events, status.lag_seconds) = (lag.events, lag.seconds);
+    }
+    Ok(all)
 }
 
 /// Keeps the metrics, also of projectors that are stopped or run elsewhere.

@@ -13,7 +13,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("event-store", &["domain"]),
     ("payments", &["domain", "service"]),
     ("command-api", &["domain", "event-store", "payments", "service"]),
-    ("webhook-ingest", &["domain", "event-store", "payments", "service"]),
+    ("webhook-ingest", &["domain", "event-store", "payments", "read-model", "service"]),
     ("projectors", &["domain", "event-store", "payments", "read-model", "service"]),
     ("query-api", &["read-model", "service"]),
     ("replay-tool", &["domain", "event-store", "payments", "projectors", "read-model", "service"]),

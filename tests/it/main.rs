@@ -24,5 +24,6 @@ mod replay_tool;
 mod sandbox;
 mod schema;
 mod stripe;
+mod tables;
 mod third_provider;
 mod webhooks;

@@ -5,15 +5,18 @@
 //! provider is not hammered, nothing starves, and what was lost is found at the latest when the
 //! session is about twice as old as it was then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use domain::{PaymentFact, Pledge, PledgeStatus};
 use event_store::{GroupCommit, Ledger};
 use futures_util::future::join_all;
+use payments::store::refund_requests::{self, DueRefund};
+use payments::store::sessions::{self, DueSession};
 use payments::{PaymentReport, Provider, ProviderError, Providers, SessionId};
+use read_model::overdue_among;
 use service::Shutdown;
-use sqlx::{FromRow, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::Config;
@@ -26,7 +29,7 @@ const BATCH: usize = 100;
 const AT_ONCE: usize = 16;
 /// What is taken is not due again for this long, should the process die meanwhile. A session may
 /// cost three questions, each of five seconds.
-const CLAIM_SECONDS: f64 = 20.0;
+const CLAIM: Duration = Duration::from_secs(20);
 /// How often it looks for what is due, at most.
 const LOOK: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -66,27 +69,6 @@ struct Reconciler {
     /// The first question is asked after this, and no pause is shorter.
     reconcile_after: Duration,
     pledge_ttl: Duration,
-}
-
-/// A session on which something may have happened that nobody told.
-#[derive(Debug, FromRow)]
-struct Session {
-    provider: String,
-    session_id: String,
-    pledge_id: Uuid,
-    age_seconds: f64,
-    /// Whether its pledge has been pending for too long: it is closed before anything else.
-    is_overdue: bool,
-}
-
-/// A refund that nobody has confirmed.
-#[derive(Debug, FromRow)]
-struct AskedRefund {
-    pledge_id: Uuid,
-    request_key: String,
-    payment_id: String,
-    refund_id: Option<String>,
-    age_seconds: f64,
 }
 
 /// What the answer to a question is.
@@ -152,27 +134,35 @@ impl Reconciler {
 
     /// Returns how many sessions were due.
     async fn check_sessions(&self) -> Result<usize, sqlx::Error> {
-        let sessions = claim_sessions(&self.pool, self.pledge_ttl).await?;
+        let sessions = sessions::claim(&self.pool, BATCH, CLAIM).await?;
         let ids: Vec<Uuid> = sessions.iter().map(|session| session.pledge_id).collect();
+        let overdue: HashSet<Uuid> =
+            overdue_among(&self.pool, self.pledge_ttl, &ids).await?.into_iter().collect();
         let mut statuses: HashMap<Uuid, PledgeStatus> = HashMap::new();
         for (id, loaded) in self.ledger.load_many::<Pledge>(&ids).await? {
             statuses.extend(loaded.ok().and_then(|loaded| Some((id, loaded.aggregate.status()?))));
         }
         let mut pauses = Vec::with_capacity(sessions.len());
         for some in sessions.chunks(AT_ONCE) {
-            let asked = some
-                .iter()
-                .map(|session| self.check_session(session, statuses.get(&session.pledge_id).copied()));
+            let asked = some.iter().map(|session| {
+                let status = statuses.get(&session.pledge_id).copied();
+                self.check_session(session, status, overdue.contains(&session.pledge_id))
+            });
             pauses.extend(join_all(asked).await);
         }
-        schedule_sessions(&self.pool, &sessions, &pauses).await?;
+        sessions::schedule(&self.pool, &sessions, &pauses).await?;
         Ok(sessions.len())
     }
 
     /// Asks what happened on a session; after what pause to ask again.
-    async fn check_session(&self, session: &Session, status: Option<PledgeStatus>) -> Option<Duration> {
-        let outcome = self.ask_about_session(session, status).await.unwrap_or_else(|error| {
-            let Session { provider, session_id, pledge_id, .. } = session;
+    async fn check_session(
+        &self,
+        session: &DueSession,
+        status: Option<PledgeStatus>,
+        is_overdue: bool,
+    ) -> Option<Duration> {
+        let outcome = self.ask_about_session(session, status, is_overdue).await.unwrap_or_else(|error| {
+            let DueSession { provider, session_id, pledge_id, .. } = session;
             tracing::warn!(provider, session_id, %pledge_id, %error, "a session cannot be reconciled; trying again");
             Outcome::Unanswered
         });
@@ -184,16 +174,17 @@ impl Reconciler {
     /// has waited for too long; a payment that is found then counts.
     async fn ask_about_session(
         &self,
-        session: &Session,
+        session: &DueSession,
         status: Option<PledgeStatus>,
+        is_overdue: bool,
     ) -> Result<Outcome, AskError> {
         let provider = self.provider(&session.provider)?;
         let Some(status) = status else { return Err(AskError::NoPledge) };
         let session_id: SessionId =
             session.session_id.parse().map_err(|error| ProviderError::Refused(format!("{error}")))?;
         let mut report = provider.fetch(&session_id).await?;
-        let waits = status == PledgeStatus::Pending && !session.is_overdue;
-        if is_unpaid(&report) && !waits {
+        let waits = status == PledgeStatus::Pending && !is_overdue;
+        if !report.is_paid() && !waits {
             provider.close(&session_id).await?;
             report = provider.fetch(&session_id).await?;
         }
@@ -203,7 +194,7 @@ impl Reconciler {
         }
         Ok(match store_unknown(&self.ledger, &self.inbox, provider.name(), &report).await? {
             Found { new: 1.., .. } => Outcome::Found,
-            Found { unknown: 0, .. } if is_unpaid(&report) && !waits => Outcome::Over,
+            Found { unknown: 0, .. } if !report.is_paid() && !waits => Outcome::Over,
             Found { .. } => match status {
                 PledgeStatus::Pending | PledgeStatus::Authorized | PledgeStatus::Captured => Outcome::Open,
                 PledgeStatus::Completed
@@ -216,18 +207,18 @@ impl Reconciler {
 
     /// Returns how many refunds were due.
     async fn check_refunds(&self) -> Result<usize, sqlx::Error> {
-        let refunds = claim_refunds(&self.pool).await?;
+        let refunds = refund_requests::claim(&self.pool, BATCH, CLAIM).await?;
         let mut pauses = Vec::with_capacity(refunds.len());
         for some in refunds.chunks(AT_ONCE) {
             pauses.extend(join_all(some.iter().map(|refund| self.check_refund(refund))).await);
         }
-        schedule_refunds(&self.pool, &refunds, &pauses).await?;
+        refund_requests::schedule(&self.pool, &refunds, &pauses).await?;
         Ok(refunds.len())
     }
 
     /// Asks whether a refund was made; after what pause to ask again, none when it was.
-    async fn check_refund(&self, refund: &AskedRefund) -> Option<Duration> {
-        let AskedRefund { pledge_id, payment_id, refund_id, .. } = refund;
+    async fn check_refund(&self, refund: &DueRefund) -> Option<Duration> {
+        let DueRefund { pledge_id, payment_id, refund_id, .. } = refund;
         let outcome = self.look_up_refund(refund).await.unwrap_or_else(|error| {
             tracing::warn!(%pledge_id, payment_id, %error, "a refund cannot be reconciled; trying again");
             Outcome::Unanswered
@@ -240,7 +231,7 @@ impl Reconciler {
         pause
     }
 
-    async fn look_up_refund(&self, refund: &AskedRefund) -> Result<Outcome, AskError> {
+    async fn look_up_refund(&self, refund: &DueRefund) -> Result<Outcome, AskError> {
         let payment_id =
             refund.payment_id.parse().map_err(|error| ProviderError::Refused(format!("{error}")))?;
         let provider = self.providers.of_payment(&payment_id)?;
@@ -263,12 +254,7 @@ impl Reconciler {
     }
 }
 
-/// Whether no money was moved or reserved on a session, and none is on its way.
-fn is_unpaid(report: &PaymentReport) -> bool {
-    !report.is_underway && report.facts.iter().all(|fact| matches!(fact, PaymentFact::Failed { .. }))
-}
-
-fn is_made(report: &PaymentReport, refund: &AskedRefund) -> bool {
+fn is_made(report: &PaymentReport, refund: &DueRefund) -> bool {
     report.facts.iter().any(|fact| {
         matches!(fact, PaymentFact::Refunded { refund_id, .. } if Some(refund_id.as_str()) == refund.refund_id.as_deref())
     })
@@ -282,100 +268,6 @@ fn count(provider: &str, outcome: Outcome) {
 
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
-}
-
-/// Takes sessions that are due, those that have waited longest first. Another process takes others.
-async fn claim_sessions(pool: &PgPool, pledge_ttl: Duration) -> Result<Vec<Session>, sqlx::Error> {
-    sqlx::query_as(
-        "with due as (
-             select provider, session_id from payment_sessions
-             where ended_at is null and next_check_at <= now()
-             order by next_check_at limit $1 for update skip locked
-         ), claimed as (
-             update payment_sessions s
-             set checks = s.checks + 1, checked_at = now(), next_check_at = now() + make_interval(secs => $2)
-             from due where s.provider = due.provider and s.session_id = due.session_id
-             returning s.provider, s.session_id, s.pledge_id, s.created_at
-         )
-         select c.provider, c.session_id, c.pledge_id,
-             extract(epoch from now() - c.created_at)::float8 as age_seconds,
-             coalesce(p.created_at < now() - make_interval(secs => $3), false) as is_overdue
-         from claimed c left join pledges p on p.pledge_id = c.pledge_id",
-    )
-    .bind(BATCH as i64)
-    .bind(CLAIM_SECONDS)
-    .bind(pledge_ttl.as_secs_f64())
-    // Planned anew each time: a plan from when the table was small would read all of it.
-    .persistent(false)
-    .fetch_all(pool)
-    .await
-}
-
-/// Writes when sessions are asked about again; none means never.
-async fn schedule_sessions(
-    pool: &PgPool,
-    sessions: &[Session],
-    pauses: &[Option<Duration>],
-) -> Result<(), sqlx::Error> {
-    if sessions.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "update payment_sessions s
-         set next_check_at = now() + make_interval(secs => coalesce(c.pause_seconds, 0)),
-             ended_at = case when c.pause_seconds is null then now() end
-         from unnest($1::text[], $2::text[], $3::float8[]) as c (provider, session_id, pause_seconds)
-         where s.provider = c.provider and s.session_id = c.session_id and s.ended_at is null",
-    )
-    .bind(sessions.iter().map(|session| session.provider.as_str()).collect::<Vec<_>>())
-    .bind(sessions.iter().map(|session| session.session_id.as_str()).collect::<Vec<_>>())
-    .bind(pauses.iter().map(|pause| pause.map(|pause| pause.as_secs_f64())).collect::<Vec<_>>())
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-async fn claim_refunds(pool: &PgPool) -> Result<Vec<AskedRefund>, sqlx::Error> {
-    sqlx::query_as(
-        "update refund_requests r
-         set checks = r.checks + 1, next_check_at = now() + make_interval(secs => $2)
-         from (
-             select pledge_id, request_key from refund_requests
-             where ended_at is null and next_check_at <= now()
-             order by next_check_at limit $1 for update skip locked
-         ) due
-         where r.pledge_id = due.pledge_id and r.request_key = due.request_key
-         returning r.pledge_id, r.request_key, r.payment_id, r.refund_id,
-             extract(epoch from now() - r.requested_at)::float8 as age_seconds",
-    )
-    .bind(BATCH as i64)
-    .bind(CLAIM_SECONDS)
-    .persistent(false)
-    .fetch_all(pool)
-    .await
-}
-
-async fn schedule_refunds(
-    pool: &PgPool,
-    refunds: &[AskedRefund],
-    pauses: &[Option<Duration>],
-) -> Result<(), sqlx::Error> {
-    if refunds.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "update refund_requests r
-         set next_check_at = now() + make_interval(secs => coalesce(c.pause_seconds, 0)),
-             ended_at = case when c.pause_seconds is null then now() end
-         from unnest($1::uuid[], $2::text[], $3::float8[]) as c (pledge_id, request_key, pause_seconds)
-         where r.pledge_id = c.pledge_id and r.request_key = c.request_key and r.ended_at is null",
-    )
-    .bind(refunds.iter().map(|refund| refund.pledge_id).collect::<Vec<_>>())
-    .bind(refunds.iter().map(|refund| refund.request_key.as_str()).collect::<Vec<_>>())
-    .bind(pauses.iter().map(|pause| pause.map(|pause| pause.as_secs_f64())).collect::<Vec<_>>())
-    .execute(pool)
-    .await?;
-    Ok(())
 }
 
 #[cfg(test)]
