@@ -13,7 +13,6 @@ mod pledges;
 mod progress;
 mod stream;
 mod totals;
-mod totals_cache;
 mod unapplied;
 mod webhook_log;
 

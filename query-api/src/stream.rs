@@ -27,8 +27,7 @@ use uuid::Uuid;
 
 use crate::State;
 use crate::progress::MinPosition;
-use crate::totals::{TotalsReader, TotalsReply};
-use crate::totals_cache::{Known, Snapshot};
+use crate::totals::{CacheEntry, Snapshot, TotalsReader, TotalsReply};
 
 /// Watchers at once; more are answered 503.
 const MAX_WATCHERS: usize = 10_000;
@@ -87,7 +86,7 @@ async fn listen(redis: &RedisTotals, totals: &TotalsReader) {
                 let mut news = messages.on_message();
                 while let Some(message) = news.next().await {
                     if let Ok(news) = serde_json::from_slice::<Totals>(message.get_payload_bytes())
-                        && let Err(error) = totals.cache.heard(news)
+                        && let Err(error) = totals.cache.insert_news(news)
                     {
                         tracing::warn!(?error, "news of totals cannot be passed on");
                     }
@@ -156,10 +155,10 @@ impl Watcher {
 }
 
 /// The present totals, then each change.
-fn events(known: &Known, place: Place) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
+fn events(entry: &CacheEntry, place: Place) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
     // Watching starts before the newest is taken, so that nothing falls in between.
-    let shown = WatchStream::from_changes(known.watch());
-    let first = known.newest();
+    let shown = WatchStream::from_changes(entry.watch());
+    let first = entry.newest();
     let retry = format!("retry: {}\n", place.come_back_ms).into_bytes();
     let start = first.as_ref().map_or(retry.clone(), |first| [retry, first.frame.to_vec()].concat());
     let position = first.map_or(0, |first| first.position);
@@ -192,8 +191,8 @@ async fn watch_totals(
     Query(wanted): Query<MinPosition>,
 ) -> Result<Response, Problem> {
     let place = hub.place()?;
-    let known = totals.known_to(visitor, id, wanted).await?;
-    let events = events(&known, place).take_until(shutdown.cancelled_owned());
+    let entry = totals.watched(visitor, id, wanted).await?;
+    let events = events(&entry, place).take_until(shutdown.cancelled_owned());
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-store"),
