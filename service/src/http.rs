@@ -1,4 +1,4 @@
-//! What stands around every router: request ids, limits, metrics, problems instead of plain errors.
+//! The layer around every router: request ids, limits, metrics, problems instead of plain errors.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -8,45 +8,23 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::BytesMut;
 use futures_util::FutureExt;
-use http_body_util::BodyExt;
 use metrics::Histogram;
 use tokio::sync::Semaphore;
 use tower::{Layer, Service};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::problem::Cause;
+use crate::limits::Limits;
+use crate::problem::{Cause, HELP_ROUTE};
 use crate::{Problem, ProblemKind, problem_page};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Past the limit, this much of a body is still read and thrown away, so that a client that is
-/// still sending gets the answer instead of a broken connection.
-const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
-
-/// The limits of one service.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Largest body, in bytes.
-    pub max_body_bytes: usize,
-    /// Longest time until the answer's head, a slow body included.
-    pub request_timeout: Duration,
-    /// Requests worked on at once; more are answered 503.
-    pub max_in_flight: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_body_bytes: 64 * 1024, request_timeout: Duration::from_secs(10), max_in_flight: 2_048 }
-    }
-}
 
 /// The id under which a request appears in the log, in the ledger's metadata and in the answer's
 /// `x-request-id`: the caller's own, where it sent a plausible one.
@@ -57,7 +35,7 @@ pub struct RequestId(pub String);
 /// problems, so that the link in each leads somewhere whichever service it came from.
 pub fn harden<S: Clone + Send + Sync + 'static>(router: Router<S>, limits: Limits) -> Router<S> {
     router
-        .route(problem_page::ROUTE, get(problem_page::show))
+        .route(HELP_ROUTE, get(problem_page::show))
         .fallback(async || Problem::from(ProblemKind::NotFound))
         .method_not_allowed_fallback(async || Problem::from(ProblemKind::MethodNotAllowed))
         .layer(Harden { limits, in_flight: Arc::new(Semaphore::new(limits.max_in_flight)) })
@@ -111,22 +89,22 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let endpoint = self.endpoint.clone();
-        let asked = Asked {
+        let label = RequestLabel {
             at: Instant::now(),
             id: request_id(&request),
             method: method_label(request.method()),
             route: request.extensions().get::<MatchedPath>().cloned(),
         };
-        request.extensions_mut().insert(RequestId(asked.id.clone()));
+        request.extensions_mut().insert(RequestId(label.id.clone()));
         request.extensions_mut().insert(endpoint.limits);
         // Nothing is done before it is polled. To keep the request until then would move it about once more.
         let handler = self.inner.call(request);
-        Box::pin(async move { Ok(endpoint.answer(asked, handler).await) })
+        Box::pin(async move { Ok(endpoint.answer(label, handler).await) })
     }
 }
 
-/// What is said of a request in the log, the metrics and the answer.
-struct Asked {
+/// A request's label in the log, the metrics and the answer.
+struct RequestLabel {
     at: Instant,
     id: String,
     method: &'static str,
@@ -136,7 +114,7 @@ struct Asked {
 impl Endpoint {
     async fn answer(
         &self,
-        Asked { at, id, method, route }: Asked,
+        RequestLabel { at, id, method, route }: RequestLabel,
         handler: impl Future<Output = Result<Response, Infallible>>,
     ) -> Response {
         let name = route.as_ref().map_or("(none)", MatchedPath::as_str);
@@ -204,10 +182,10 @@ fn method_label(method: &Method) -> &'static str {
 /// The histograms of one endpoint. Finding one among all metrics costs more than recording, so
 /// each is looked up once.
 #[derive(Default)]
-struct Durations(RwLock<Vec<Known>>);
+struct Durations(RwLock<Vec<StatusHistogram>>);
 
 /// A histogram, by method and status; an endpoint has a handful.
-struct Known {
+struct StatusHistogram {
     method: &'static str,
     status: u16,
     histogram: Histogram,
@@ -228,51 +206,21 @@ impl Durations {
             "status" => status.to_string(),
         );
         histogram.record(took);
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Known { method, status, histogram });
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(StatusHistogram {
+            method,
+            status,
+            histogram,
+        });
     }
-}
-
-/// Reads a request's body, up to the service's limit.
-///
-/// # Errors
-/// [`ProblemKind::TooLarge`] above the limit, [`ProblemKind::Malformed`] when the client stops in
-/// the middle.
-pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
-    let max_bytes = request.extensions().get::<Limits>().copied().unwrap_or_default().max_body_bytes;
-    read_limited(request.into_body(), max_bytes).await
-}
-
-async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
-    let mut kept = Bytes::new();
-    let mut total_bytes = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Problem::new(ProblemKind::Malformed, error))?;
-        let Ok(data) = frame.into_data() else { continue };
-        total_bytes += data.len();
-        kept = match total_bytes {
-            // Most bodies come in one piece, which need not be copied.
-            total if total <= max_bytes && kept.is_empty() => data,
-            total if total <= max_bytes => {
-                let mut joined = BytesMut::from(kept);
-                joined.extend_from_slice(&data);
-                joined.freeze()
-            }
-            _ => Bytes::new(),
-        };
-        if total_bytes > max_bytes + MAX_DISCARDED_BYTES {
-            break;
-        }
-    }
-    if total_bytes > max_bytes {
-        return Err(Problem::new(ProblemKind::TooLarge, format!("at most {max_bytes} bytes are taken")));
-    }
-    Ok(kept)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read_body;
+    use axum::body::Body;
     use axum::routing::post;
+    use http_body_util::BodyExt;
     use tower::ServiceExt;
 
     fn limits() -> Limits {

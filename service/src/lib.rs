@@ -8,6 +8,7 @@ pub mod database;
 mod extract;
 pub mod health;
 mod http;
+mod limits;
 mod page;
 pub mod paging;
 mod problem;
@@ -20,7 +21,8 @@ mod state;
 pub mod telemetry;
 
 pub use extract::{Json, Path, Query, parse_json};
-pub use http::{Limits, RequestId, harden, read_body};
+pub use http::{RequestId, harden};
+pub use limits::{Limits, read_body};
 pub use page::page;
 pub use problem::{FieldError, FieldErrors, Problem, ProblemKind};
 pub use server::serve;

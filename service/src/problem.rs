@@ -7,9 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::problem_page;
+/// The address that explains a kind of problem, which problem documents link to.
+pub(crate) const HELP_ROUTE: &str = "/api/problems/{name}";
 
-/// What every `type` begins with.
+/// Every `type` begins with this.
 const TYPE: &str = "urn:careforall:problem:";
 
 /// Every kind of problem there is. Its name makes the stable `type`; docs/problems.md explains each.
@@ -260,7 +261,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         let help = self.kind.trim_start_matches(TYPE);
-        let help = format!("<{}>; rel=\"help\"", problem_page::ROUTE.replace("{name}", help));
+        let help = format!("<{}>; rel=\"help\"", HELP_ROUTE.replace("{name}", help));
         if let Ok(help) = HeaderValue::from_str(&help) {
             headers.insert(header::LINK, help);
         }

@@ -5,9 +5,6 @@ use axum::response::{IntoResponse, Response};
 
 use crate::{Path, Problem, ProblemKind};
 
-/// The address of a section, which problem documents link to.
-pub(crate) const ROUTE: &str = "/api/problems/{name}";
-
 const PAGE: &str = include_str!("../../docs/problems.md");
 
 /// Explains one kind of problem.

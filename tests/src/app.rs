@@ -13,13 +13,9 @@ use uuid::Uuid;
 
 use crate::books::all_folded;
 use crate::client::Client;
+use crate::credentials::{ADMIN_TOKEN, SANDBOX_API_KEY, WEBHOOK_SECRET};
 use crate::servers::{fresh_database, redis_url};
 use crate::{completes, eventually};
-
-pub(crate) const ADMIN_TOKEN: &str = "a-token-for-tests";
-/// The key of the sandbox provider's API.
-pub const SANDBOX_API_KEY: &str = "a-key-of-the-sandbox-for-tests";
-pub(crate) const WEBHOOK_SECRET: &str = "whsec_dGVzdHMgc2lnbiB3aXRoIHRoaXMgc2VjcmV0";
 
 /// A running system, and a client of it.
 pub struct TestApp {

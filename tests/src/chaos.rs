@@ -13,7 +13,8 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::client::{Client, answer};
-use crate::program::{Program, free_address, replay};
+use crate::ports::free_address;
+use crate::program::{Program, replay};
 use crate::servers::{fresh_database, redis_url};
 use crate::waiting::{PATIENCE, eventually, eventually_within};
 
@@ -244,7 +245,7 @@ impl System {
     async fn replay(&self, command: &str) -> (Option<i32>, String) {
         let mut arguments = vec!["--database-url", &self.database, "--redis-url", &self.redis, command];
         if command == "reconcile" {
-            let key = crate::app::SANDBOX_API_KEY;
+            let key = crate::credentials::SANDBOX_API_KEY;
             arguments.extend(["--sandbox-url", &self.sandbox_url, "--sandbox-api-key", key]);
         }
         replay(&arguments).await

@@ -6,7 +6,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{ADMIN_TOKEN, SANDBOX_API_KEY, WEBHOOK_SECRET};
+use crate::credentials::{ADMIN_TOKEN, SANDBOX_API_KEY, WEBHOOK_SECRET};
 use crate::{PATIENCE, eventually};
 
 #[derive(Clone)]

@@ -19,8 +19,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::app::{TestApp, WEBHOOK_SECRET};
+use crate::app::TestApp;
 use crate::client::{Client, answer};
+use crate::credentials::WEBHOOK_SECRET;
 use crate::stripe::{STRIPE_SECRET, StripeStub};
 use crate::{completes, eventually};
 

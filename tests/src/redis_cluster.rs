@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::eventually;
-use crate::program::free_port;
+use crate::ports::free_port;
 
 /// Three masters that share the slots, without replicas.
 pub struct RedisCluster {

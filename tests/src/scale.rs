@@ -10,7 +10,8 @@ use serde_json::Value;
 use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
-use crate::program::{Program, free_address};
+use crate::ports::free_address;
+use crate::program::Program;
 use crate::servers::redis_url;
 use crate::waiting::PATIENCE;
 

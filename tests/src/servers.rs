@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::eventually;
-use crate::program::free_port;
+use crate::ports::free_port;
 
 const TEMPLATE: &str = "careforall_template";
 

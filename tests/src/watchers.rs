@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::program::{Program, free_address};
+use crate::ports::free_address;
+use crate::program::Program;
 use crate::servers::{fresh_database, redis_url};
 use crate::waiting::{PATIENCE, eventually_within};
 use crate::{Client, answer, completes, eventually};
