@@ -200,5 +200,6 @@ fn describe_api(registry: &Registry) -> OpenApi {
     for service in services {
         whole.merge(service);
     }
+    service::openapi::describe_problems(&mut whole);
     whole
 }

@@ -51,10 +51,8 @@ struct Accepted {
         ("payment_id" = String, Path, description = "The provider's payment, as in the list of money held apart"),
     ),
     responses(
-        (status = 201, body = Accepted), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 422, description = "It is not held apart, or not whole", body = Problem),
-        (status = 503, body = Problem),
+        (status = 201, body = Accepted), (status = 404), (status = 409),
+        (status = 422, description = "It is not held apart, or not whole"),
     ),
 )]
 async fn accept_unapplied(

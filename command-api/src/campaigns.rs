@@ -117,10 +117,7 @@ struct CampaignReply {
     post, path = "/api/campaigns", tag = "campaigns", security(("admin_token" = [])),
     params(("idempotency-key" = Option<String>, Header, description = "Your own name for this request")),
     request_body = NewCampaign,
-    responses(
-        (status = 201, body = CampaignReply), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 422, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 201, body = CampaignReply), (status = 422)),
 )]
 async fn create_campaign(
     _: Organiser,
@@ -155,10 +152,7 @@ async fn create_campaign(
     patch, path = "/api/campaigns/{id}", tag = "campaigns", security(("admin_token" = [])),
     params(("id" = Uuid, Path)),
     request_body = CampaignChanges,
-    responses(
-        (status = 200, body = CampaignReply), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 422, body = Problem),
-    ),
+    responses((status = 200, body = CampaignReply), (status = 404), (status = 422)),
 )]
 async fn edit_campaign(
     _: Organiser,
@@ -175,10 +169,7 @@ async fn edit_campaign(
 #[utoipa::path(
     post, path = "/api/campaigns/{id}/publish", tag = "campaigns", security(("admin_token" = [])),
     params(("id" = Uuid, Path)),
-    responses(
-        (status = 200, body = CampaignReply), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 422, body = Problem),
-    ),
+    responses((status = 200, body = CampaignReply), (status = 404), (status = 422)),
 )]
 async fn publish_campaign(
     _: Organiser,
@@ -195,10 +186,7 @@ async fn publish_campaign(
 #[utoipa::path(
     post, path = "/api/campaigns/{id}/close", tag = "campaigns", security(("admin_token" = [])),
     params(("id" = Uuid, Path)),
-    responses(
-        (status = 200, body = CampaignReply), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 422, body = Problem),
-    ),
+    responses((status = 200, body = CampaignReply), (status = 404), (status = 422)),
 )]
 async fn close_campaign(
     _: Organiser,

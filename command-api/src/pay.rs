@@ -32,8 +32,11 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     responses(
         (status = 303, description = "To the provider's payment page"),
         (status = 200, description = "The pledge needs no payment; the page says why"),
-        (status = 404, description = "There is no such pledge"),
-        (status = 503, description = "The provider or the ledger cannot be reached"),
+        (status = 404, description = "There is no such pledge", content_type = "text/html", body = String),
+        (
+            status = 503, description = "The provider or the ledger cannot be reached",
+            content_type = "text/html", body = String,
+        ),
     ),
 )]
 async fn pay(

@@ -165,10 +165,7 @@ struct PledgeReply {
     post, path = "/api/pledges", tag = "pledges",
     params(("idempotency-key" = String, Header, description = "Your own name for this request")),
     request_body = NewPledge,
-    responses(
-        (status = 201, body = PledgeMade), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 201, body = PledgeMade), (status = 404), (status = 409), (status = 422)),
 )]
 async fn create_pledge(
     Shared(state): Shared<State>,
@@ -237,10 +234,7 @@ struct PledgeChanges {
     put, path = "/api/pledges/{id}", tag = "pledges",
     params(("id" = Uuid, Path)),
     request_body = PledgeChanges,
-    responses(
-        (status = 200, body = PledgeReply), (status = 400, body = Problem), (status = 404, body = Problem),
-        (status = 409, body = Problem), (status = 422, body = Problem),
-    ),
+    responses((status = 200, body = PledgeReply), (status = 404), (status = 409), (status = 422)),
 )]
 async fn amend_pledge(
     Shared(ledger): Shared<Ledger>,
@@ -259,10 +253,7 @@ async fn amend_pledge(
 #[utoipa::path(
     post, path = "/api/pledges/{id}/cancel", tag = "pledges",
     params(("id" = Uuid, Path)),
-    responses(
-        (status = 200, body = PledgeReply), (status = 404, body = Problem), (status = 409, body = Problem),
-        (status = 422, body = Problem),
-    ),
+    responses((status = 200, body = PledgeReply), (status = 404), (status = 409), (status = 422)),
 )]
 async fn cancel_pledge(
     Shared(ledger): Shared<Ledger>,

@@ -67,10 +67,7 @@ impl IntoResponse for RefundAsked {
         ("idempotency-key" = String, Header, description = "Your own name for this request"),
     ),
     request_body = RefundInput,
-    responses(
-        (status = 202, body = RefundAsked), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 202, body = RefundAsked), (status = 404), (status = 422)),
 )]
 async fn refund_pledge(
     _: Organiser,

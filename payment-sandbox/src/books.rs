@@ -99,7 +99,7 @@ struct PaymentsQuery {
 /// Show the books
 #[utoipa::path(
     get, path = "/sandbox/books", tag = "sandbox provider", security(("sandbox_key" = [])),
-    responses((status = 200, body = Books), (status = 401, body = Problem)),
+    responses((status = 200, body = Books)),
 )]
 async fn show_books(_: Merchant, Shared(pool): Shared<PgPool>) -> Result<Json<Books>, Problem> {
     let currencies = sqlx::query_as(
@@ -145,7 +145,7 @@ impl MessageCounts {
 #[utoipa::path(
     get, path = "/sandbox/books/payments", tag = "sandbox provider", security(("sandbox_key" = [])),
     params(PaymentsQuery),
-    responses((status = 200, body = Payments), (status = 400, body = Problem), (status = 401, body = Problem)),
+    responses((status = 200, body = Payments)),
 )]
 async fn list_payments(
     _: Merchant,

@@ -111,7 +111,7 @@ impl Dial {
 /// Show the dial
 #[utoipa::path(
     get, path = "/sandbox/dial", tag = "sandbox provider", security(("sandbox_key" = [])),
-    responses((status = 200, body = Dial), (status = 401, body = Problem)),
+    responses((status = 200, body = Dial)),
 )]
 async fn show_dial(_: Merchant, Shared(pool): Shared<PgPool>) -> Result<Json<Dial>, Problem> {
     Ok(Json(Dial::load(&pool).await?))
@@ -124,10 +124,7 @@ async fn show_dial(_: Merchant, Shared(pool): Shared<PgPool>) -> Result<Json<Dia
 #[utoipa::path(
     put, path = "/sandbox/dial", tag = "sandbox provider", security(("sandbox_key" = [])),
     request_body = Dial,
-    responses(
-        (status = 200, body = Dial), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 422, body = Problem),
-    ),
+    responses((status = 200, body = Dial), (status = 422)),
 )]
 async fn turn_dial(
     _: Merchant,

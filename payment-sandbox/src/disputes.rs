@@ -82,9 +82,8 @@ struct Resolved {
     post, path = "/sandbox/payments/{payment_id}/disputes", tag = "sandbox provider",
     security(("sandbox_key" = [])), params(("payment_id" = String, Path)), request_body = DisputeRequest,
     responses(
-        (status = 201, body = Disputed), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 404, body = Problem),
-        (status = 422, description = "It was not captured, or less of it is left", body = Problem),
+        (status = 201, body = Disputed), (status = 404),
+        (status = 422, description = "It was not captured, or less of it is left"),
     ),
 )]
 async fn open_dispute(
@@ -152,9 +151,8 @@ async fn dispute(
     post, path = "/sandbox/disputes/{dispute_id}/resolve", tag = "sandbox provider",
     security(("sandbox_key" = [])), params(("dispute_id" = String, Path)), request_body = Resolution,
     responses(
-        (status = 200, body = Resolved), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 404, body = Problem),
-        (status = 409, description = "It ended in the other way", body = Problem),
+        (status = 200, body = Resolved), (status = 404),
+        (status = 409, description = "It ended in the other way"),
     ),
 )]
 async fn resolve_dispute(

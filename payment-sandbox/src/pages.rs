@@ -54,7 +54,10 @@ fn no_such_session() -> Response {
 /// Show the payment page
 #[utoipa::path(
     get, path = "/sandbox/pay/{session_id}", tag = "sandbox provider", params(("session_id" = Uuid, Path)),
-    responses((status = 200, description = "A page with the buttons Pay and Decline"), (status = 404, description = "There is no such session")),
+    responses(
+        (status = 200, description = "A page with the buttons Pay and Decline"),
+        (status = 404, description = "There is no such session", content_type = "text/html", body = String),
+    ),
 )]
 async fn show_page(Shared(pool): Shared<PgPool>, Path(session_id): Path<Uuid>) -> Result<Response, Problem> {
     let Some(session) = Session::load(&pool, session_id).await? else { return Ok(no_such_session()) };
@@ -77,7 +80,10 @@ async fn show_page(Shared(pool): Shared<PgPool>, Path(session_id): Path<Uuid>) -
 #[utoipa::path(
     post, path = "/sandbox/pay/{session_id}/approve", tag = "sandbox provider",
     params(("session_id" = Uuid, Path)),
-    responses((status = 303, description = "Back to the merchant"), (status = 404, description = "There is no such session")),
+    responses(
+        (status = 303, description = "Back to the merchant"),
+        (status = 404, description = "There is no such session", content_type = "text/html", body = String),
+    ),
 )]
 async fn approve_on_page(
     Shared(pool): Shared<PgPool>,
@@ -93,7 +99,10 @@ async fn approve_on_page(
 #[utoipa::path(
     post, path = "/sandbox/pay/{session_id}/decline", tag = "sandbox provider",
     params(("session_id" = Uuid, Path)),
-    responses((status = 303, description = "Back to the merchant"), (status = 404, description = "There is no such session")),
+    responses(
+        (status = 303, description = "Back to the merchant"),
+        (status = 404, description = "There is no such session", content_type = "text/html", body = String),
+    ),
 )]
 async fn decline_on_page(
     Shared(pool): Shared<PgPool>,

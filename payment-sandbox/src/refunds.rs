@@ -43,9 +43,8 @@ struct Refunded {
     params(("payment_id" = String, Path), ("Idempotency-Key" = String, Header)),
     request_body = RefundRequest,
     responses(
-        (status = 201, body = Refunded), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 404, body = Problem), (status = 503, body = Problem),
-        (status = 422, description = "It was not captured, or less of it is left", body = Problem),
+        (status = 201, body = Refunded), (status = 404),
+        (status = 422, description = "It was not captured, or less of it is left"),
     ),
 )]
 async fn refund_payment(

@@ -116,8 +116,8 @@ struct Session {
     post, path = "/sandbox/sessions", tag = "sandbox provider", security(("sandbox_key" = [])),
     request_body = OpenSession,
     responses(
-        (status = 200, body = OpenedSession), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 503, description = "The dial asks for outages; ask again", body = Problem),
+        (status = 200, body = OpenedSession),
+        (status = 503, description = "The dial asks for outages; ask again"),
     ),
 )]
 async fn open_session(
@@ -149,10 +149,7 @@ async fn open_session(
 #[utoipa::path(
     post, path = "/sandbox/sessions/{session_id}/close", tag = "sandbox provider",
     security(("sandbox_key" = [])), params(("session_id" = Uuid, Path)),
-    responses(
-        (status = 200, body = Report), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Report), (status = 404)),
 )]
 async fn close_session(
     _: Merchant,
@@ -173,10 +170,7 @@ async fn close_session(
 #[utoipa::path(
     get, path = "/sandbox/sessions/{session_id}", tag = "sandbox provider",
     security(("sandbox_key" = [])), params(("session_id" = Uuid, Path)),
-    responses(
-        (status = 200, body = Report), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Report), (status = 404)),
 )]
 async fn show_session(
     _: Merchant,
@@ -192,10 +186,7 @@ async fn show_session(
 #[utoipa::path(
     get, path = "/sandbox/payments/{payment_id}", tag = "sandbox provider",
     security(("sandbox_key" = [])), params(("payment_id" = String, Path)),
-    responses(
-        (status = 200, body = Report), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Report), (status = 404)),
 )]
 async fn show_payment(
     _: Merchant,
@@ -218,10 +209,7 @@ async fn show_payment(
 #[utoipa::path(
     get, path = "/sandbox/sessions", tag = "sandbox provider", security(("sandbox_key" = [])),
     params(ListQuery),
-    responses(
-        (status = 200, body = Reports), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Reports)),
 )]
 async fn list_sessions(
     _: Merchant,
@@ -251,8 +239,8 @@ async fn list_sessions(
     post, path = "/sandbox/sessions/{session_id}/approve", tag = "sandbox provider",
     security(("sandbox_key" = [])), params(("session_id" = Uuid, Path)),
     responses(
-        (status = 200, body = Report), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 409, description = "It was declined, voided or closed", body = Problem),
+        (status = 200, body = Report), (status = 404),
+        (status = 409, description = "It was declined, voided or closed"),
     ),
 )]
 async fn approve_session(
@@ -270,8 +258,8 @@ async fn approve_session(
     post, path = "/sandbox/sessions/{session_id}/decline", tag = "sandbox provider",
     security(("sandbox_key" = [])), params(("session_id" = Uuid, Path)),
     responses(
-        (status = 200, body = Report), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 409, description = "It was approved, voided or closed", body = Problem),
+        (status = 200, body = Report), (status = 404),
+        (status = 409, description = "It was approved, voided or closed"),
     ),
 )]
 async fn decline_session(

@@ -33,9 +33,8 @@ struct Voided {
     post, path = "/sandbox/payments/{payment_id}/void", tag = "sandbox provider",
     security(("sandbox_key" = [])), params(("payment_id" = String, Path)),
     responses(
-        (status = 200, body = Voided), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 409, description = "It was captured already", body = Problem),
-        (status = 503, body = Problem),
+        (status = 200, body = Voided), (status = 404),
+        (status = 409, description = "It was captured already"),
     ),
 )]
 async fn void_payment(

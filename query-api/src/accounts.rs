@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use read_model::{AccountBalance, JournalLine};
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
-use service::paging::{Page, PageQuery};
+use service::paging::{Page, PageQuery, PageRequest};
 use service::{Json, Path, Problem, Query};
 use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
@@ -61,10 +61,7 @@ struct AccountReply {
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/accounts", tag = "accounts",
     params(("id" = Uuid, Path), AccountsQuery, MinPosition), security(("admin_token" = [])),
-    responses(
-        (status = 200, body = AccountsReply), (status = 304), (status = 400, body = Problem),
-        (status = 401, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = AccountsReply)),
 )]
 async fn get_accounts(
     _: Organiser,
@@ -150,10 +147,7 @@ impl From<JournalLine> for JournalReply {
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/journal", tag = "accounts",
     params(("id" = Uuid, Path), MinPosition, PageQuery), security(("admin_token" = [])),
-    responses(
-        (status = 200, body = Page<JournalReply>), (status = 304), (status = 400, body = Problem),
-        (status = 401, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Page<JournalReply>)),
 )]
 async fn list_journal(
     _: Organiser,
@@ -161,10 +155,8 @@ async fn list_journal(
     Shared(progress): Shared<Arc<Progress>>,
     Path(campaign_id): Path<Uuid>,
     Query(wanted): Query<MinPosition>,
-    Query(page): Query<PageQuery>,
+    page: PageRequest<(i64, i16)>,
 ) -> Result<Json<Page<JournalReply>>, Problem> {
-    let limit = page.limit()?;
-    let after = page.after::<(i64, i16)>()?;
     progress.reach(PROJECTION, wanted).await?;
     let rows: Vec<JournalLine> = sqlx::query_as(
         "select position, line, debit_account, credit_account, campaign_id, pledge_id, amount_minor, currency,
@@ -175,10 +167,10 @@ async fn list_journal(
          limit $4",
     )
     .bind(campaign_id)
-    .bind(after.map(|(position, _)| position))
-    .bind(after.map(|(_, line)| line))
-    .bind(limit + 1)
+    .bind(page.after.map(|(position, _)| position))
+    .bind(page.after.map(|(_, line)| line))
+    .bind(page.rows())
     .fetch_all(&pool)
     .await?;
-    Page::of(rows, limit, |row| (row.position, row.line), JournalReply::from).map(Json)
+    page.page(rows, |row| (row.position, row.line), JournalReply::from)
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use read_model::Campaign;
 use serde::{Deserialize, Serialize};
 use service::auth::Visitor;
-use service::paging::{Page, PageQuery};
+use service::paging::{Page, PageQuery, PageRequest};
 use service::{Json, Path, Problem, ProblemKind, Query};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryAs;
@@ -138,12 +138,12 @@ struct Ordered<K> {
     key: K,
 }
 
-/// The filters of every order.
-struct Filter {
+/// The campaigns that are asked for, in whatever order.
+struct Selection {
     drafts: bool,
     status: Option<&'static str>,
     currency: Option<String>,
-    limit: i64,
+    page: PageRequest<After>,
 }
 
 /// List campaigns
@@ -151,10 +151,7 @@ struct Filter {
 /// Newest first, unless another order is asked for. Drafts are listed for organisers only.
 #[utoipa::path(
     get, path = "/api/campaigns", tag = "campaigns", params(CampaignQuery, MinPosition, PageQuery),
-    responses(
-        (status = 200, body = Page<CampaignReply>), (status = 304), (status = 400, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Page<CampaignReply>)),
 )]
 async fn list_campaigns(
     visitor: Visitor,
@@ -162,26 +159,24 @@ async fn list_campaigns(
     Shared(progress): Shared<Arc<Progress>>,
     Query(query): Query<CampaignQuery>,
     Query(wanted): Query<MinPosition>,
-    Query(page): Query<PageQuery>,
+    page: PageRequest<After>,
 ) -> Result<Json<Page<CampaignReply>>, Problem> {
-    let filter = Filter {
+    let selection = Selection {
         drafts: visitor == Visitor::Organiser,
         status: query.status.map(CampaignStatus::as_str),
         currency: checked(query.currency, "currency", MAX_CURRENCY_BYTES)?,
-        limit: page.limit()?,
+        page,
     };
     let q = checked(query.q, "q", MAX_SEARCH_BYTES)?.filter(|q| !q.trim().is_empty());
-    let after = page.after::<After>()?;
     progress.reach("campaigns", wanted).await?;
     match (query.sort, q) {
-        (None | Some(Sort::Relevance), Some(q)) => search(&pool, &filter, q.trim(), after).await,
+        (None | Some(Sort::Relevance), Some(q)) => search(&pool, &selection, q.trim()).await,
         (Some(_), Some(_)) => Err(malformed("what is searched by q is sorted by relevance only")),
         (Some(Sort::Relevance), None) => Err(malformed("sort=relevance needs q")),
-        (None | Some(Sort::Newest), None) => newest(&pool, &filter, after).await,
-        (Some(Sort::EndingSoon), None) => ending_soon(&pool, &filter, after).await,
-        (Some(Sort::MostRaised), None) => most_raised(&pool, &filter, after).await,
+        (None | Some(Sort::Newest), None) => newest(&pool, &selection).await,
+        (Some(Sort::EndingSoon), None) => ending_soon(&pool, &selection).await,
+        (Some(Sort::MostRaised), None) => most_raised(&pool, &selection).await,
     }
-    .map(Json)
 }
 
 fn malformed(detail: &str) -> Problem {
@@ -199,11 +194,11 @@ fn checked(text: Option<String>, name: &str, max_bytes: usize) -> Result<Option<
     Ok(text)
 }
 
-/// What the statements of every order are given first: the filters, where the page before ended, and the
-/// limit.
-fn filtered<'q, K, A>(
+/// Binds the first parameters, which the statements of every order share: the filters, the end of the page
+/// before, and the limit.
+fn selected<'q, K, A>(
     statement: &'static str,
-    filter: &'q Filter,
+    selection: &'q Selection,
     after: Option<A>,
     after_id: Option<Uuid>,
 ) -> QueryAs<'q, Postgres, Ordered<K>, PgArguments>
@@ -212,35 +207,31 @@ where
     A: Encode<'q, Postgres> + Type<Postgres> + 'q,
 {
     sqlx::query_as(statement)
-        .bind(filter.drafts)
-        .bind(filter.status)
-        .bind(&filter.currency)
+        .bind(selection.drafts)
+        .bind(selection.status)
+        .bind(&selection.currency)
         .bind(after)
         .bind(after_id)
-        .bind(filter.limit + 1)
+        .bind(selection.page.rows())
 }
 
 fn page<K>(
     rows: Vec<Ordered<K>>,
-    filter: &Filter,
+    selection: &Selection,
     after: impl Fn(&K, Uuid) -> After,
-) -> Result<Page<CampaignReply>, Problem> {
+) -> Result<Json<Page<CampaignReply>>, Problem> {
     let key = |row: &Ordered<K>| after(&row.key, row.campaign.campaign_id);
-    Page::of(rows, filter.limit, key, |row| row.campaign.into())
+    selection.page.page(rows, key, |row| row.campaign.into())
 }
 
-async fn newest(
-    pool: &PgPool,
-    filter: &Filter,
-    after: Option<After>,
-) -> Result<Page<CampaignReply>, Problem> {
-    let (instant, id) = match after {
+async fn newest(pool: &PgPool, selection: &Selection) -> Result<Json<Page<CampaignReply>>, Problem> {
+    let (instant, id) = match selection.page.after {
         None => (None, None),
         Some(After::Newest(instant, id)) => (Some(instant), Some(id)),
         Some(_) => return Err(other_order()),
     };
-    let rows = filtered(NEWEST, filter, instant, id).fetch_all(pool).await?;
-    page(rows, filter, |key, id| After::Newest(*key, id))
+    let rows = selected(NEWEST, selection, instant, id).fetch_all(pool).await?;
+    page(rows, selection, |key, id| After::Newest(*key, id))
 }
 
 const NEWEST: &str = "
@@ -253,18 +244,14 @@ const NEWEST: &str = "
     order by created_at desc, campaign_id desc
     limit $6";
 
-async fn ending_soon(
-    pool: &PgPool,
-    filter: &Filter,
-    after: Option<After>,
-) -> Result<Page<CampaignReply>, Problem> {
-    let (instant, id) = match after {
+async fn ending_soon(pool: &PgPool, selection: &Selection) -> Result<Json<Page<CampaignReply>>, Problem> {
+    let (instant, id) = match selection.page.after {
         None => (Some(Utc::now()), Some(Uuid::nil())),
         Some(After::EndingSoon(instant, id)) => (Some(instant), Some(id)),
         Some(_) => return Err(other_order()),
     };
-    let rows = filtered(ENDING_SOON, filter, instant, id).fetch_all(pool).await?;
-    page(rows, filter, |key, id| After::EndingSoon(*key, id))
+    let rows = selected(ENDING_SOON, selection, instant, id).fetch_all(pool).await?;
+    page(rows, selection, |key, id| After::EndingSoon(*key, id))
 }
 
 const ENDING_SOON: &str = "
@@ -277,18 +264,14 @@ const ENDING_SOON: &str = "
     order by ends_at, campaign_id
     limit $6";
 
-async fn most_raised(
-    pool: &PgPool,
-    filter: &Filter,
-    after: Option<After>,
-) -> Result<Page<CampaignReply>, Problem> {
-    let (raised_minor, id) = match after {
+async fn most_raised(pool: &PgPool, selection: &Selection) -> Result<Json<Page<CampaignReply>>, Problem> {
+    let (raised_minor, id) = match selection.page.after {
         None => (None, None),
         Some(After::MostRaised(raised_minor, id)) => (Some(raised_minor), Some(id)),
         Some(_) => return Err(other_order()),
     };
-    let rows = filtered(MOST_RAISED, filter, raised_minor, id).fetch_all(pool).await?;
-    page(rows, filter, |key, id| After::MostRaised(*key, id))
+    let rows = selected(MOST_RAISED, selection, raised_minor, id).fetch_all(pool).await?;
+    page(rows, selection, |key, id| After::MostRaised(*key, id))
 }
 
 const MOST_RAISED: &str = "
@@ -302,23 +285,18 @@ const MOST_RAISED: &str = "
     order by t.raised_minor desc, t.campaign_id desc
     limit $6";
 
-async fn search(
-    pool: &PgPool,
-    filter: &Filter,
-    q: &str,
-    after: Option<After>,
-) -> Result<Page<CampaignReply>, Problem> {
-    let (rank, id) = match after {
+async fn search(pool: &PgPool, selection: &Selection, q: &str) -> Result<Json<Page<CampaignReply>>, Problem> {
+    let (rank, id) = match selection.page.after {
         None => (None, None),
         Some(After::Relevance(rank, id)) => (Some(rank), Some(id)),
         Some(_) => return Err(other_order()),
     };
-    let rows = filtered(SEARCH, filter, rank, id)
+    let rows = selected(SEARCH, selection, rank, id)
         .bind(q)
         .bind(format!("%{}%", escape_like(q)))
         .fetch_all(pool)
         .await?;
-    page(rows, filter, |key, id| After::Relevance(*key, id))
+    page(rows, selection, |key, id| After::Relevance(*key, id))
 }
 
 /// A part of the title and words anywhere count more than what only looks like the title. How alike
@@ -347,10 +325,7 @@ fn escape_like(text: &str) -> String {
 /// Show a campaign
 #[utoipa::path(
     get, path = "/api/campaigns/{id}", tag = "campaigns", params(("id" = Uuid, Path), MinPosition),
-    responses(
-        (status = 200, body = CampaignReply), (status = 304), (status = 404, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = CampaignReply), (status = 404)),
 )]
 async fn get_campaign(
     visitor: Visitor,

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use read_model::Day;
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
-use service::paging::{Page, PageQuery};
+use service::paging::{Page, PageQuery, PageRequest};
 use service::{Json, Path, Problem, Query};
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
@@ -100,10 +100,7 @@ impl From<Day> for DayReply {
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/days", tag = "analysis",
     params(("id" = Uuid, Path), DaysQuery, MinPosition, PageQuery), security(("admin_token" = [])),
-    responses(
-        (status = 200, body = Page<DayReply>), (status = 304), (status = 400, body = Problem),
-        (status = 401, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Page<DayReply>)),
 )]
 async fn list_campaign_days(
     _: Organiser,
@@ -112,7 +109,7 @@ async fn list_campaign_days(
     Path(campaign_id): Path<Uuid>,
     Query(days): Query<DaysQuery>,
     Query(wanted): Query<MinPosition>,
-    Query(page): Query<PageQuery>,
+    page: PageRequest<NaiveDate>,
 ) -> Result<Json<Page<DayReply>>, Problem> {
     let statement = sqlx::query_as(
         "select * from campaign_days
@@ -130,10 +127,7 @@ async fn list_campaign_days(
 #[utoipa::path(
     get, path = "/api/days", tag = "analysis", params(CurrencyQuery, DaysQuery, MinPosition, PageQuery),
     security(("admin_token" = [])),
-    responses(
-        (status = 200, body = Page<DayReply>), (status = 304), (status = 400, body = Problem),
-        (status = 401, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Page<DayReply>)),
 )]
 async fn list_overall_days(
     _: Organiser,
@@ -142,7 +136,7 @@ async fn list_overall_days(
     Query(CurrencyQuery { currency }): Query<CurrencyQuery>,
     Query(days): Query<DaysQuery>,
     Query(wanted): Query<MinPosition>,
-    Query(page): Query<PageQuery>,
+    page: PageRequest<NaiveDate>,
 ) -> Result<Json<Page<DayReply>>, Problem> {
     let statement = sqlx::query_as(
         "select * from overall_days
@@ -161,12 +155,10 @@ async fn page_of_days(
     statement: QueryAs<'_, Postgres, Day, PgArguments>,
     days: DaysQuery,
     wanted: MinPosition,
-    page: PageQuery,
+    page: PageRequest<NaiveDate>,
 ) -> Result<Json<Page<DayReply>>, Problem> {
-    let limit = page.limit()?;
-    let after = page.after::<NaiveDate>()?;
     progress.reach(PROJECTION, wanted).await?;
-    let statement = statement.bind(days.from).bind(days.to).bind(after).bind(limit + 1);
+    let statement = statement.bind(days.from).bind(days.to).bind(page.after).bind(page.rows());
     let rows: Vec<Day> = statement.fetch_all(pool).await?;
-    Page::of(rows, limit, |row| row.day, DayReply::from).map(Json)
+    page.page(rows, |row| row.day, DayReply::from)
 }

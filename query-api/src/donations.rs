@@ -6,7 +6,7 @@ use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
 use read_model::Donation;
 use serde::Serialize;
-use service::paging::{Page, PageQuery};
+use service::paging::{Page, PageQuery, PageRequest};
 use service::{Json, Path, Problem, ProblemKind, Query};
 use sqlx::PgPool;
 use utoipa::ToSchema;
@@ -55,21 +55,16 @@ impl From<Donation> for DonationReply {
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/donations", tag = "campaigns",
     params(("id" = Uuid, Path), MinPosition, PageQuery),
-    responses(
-        (status = 200, body = Page<DonationReply>), (status = 304), (status = 400, body = Problem),
-        (status = 404, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Page<DonationReply>), (status = 404)),
 )]
 async fn list_donations(
     Shared(pool): Shared<PgPool>,
     Shared(progress): Shared<Arc<Progress>>,
     Path(id): Path<Uuid>,
     Query(wanted): Query<MinPosition>,
-    Query(page): Query<PageQuery>,
+    page: PageRequest<i64>,
 ) -> Result<Json<Page<DonationReply>>, Problem> {
     progress.reach("pledges", wanted).await?;
-    let limit = page.limit()?;
-    let after = page.after::<i64>()?;
     let rows: Vec<Donation> = sqlx::query_as(
         "select d.position, d.amount_minor - p.refunded_minor - p.charged_back_minor as amount_minor,
              d.currency, d.anonymous, d.captured_at, g.message,
@@ -83,14 +78,14 @@ async fn list_donations(
          limit $3",
     )
     .bind(id)
-    .bind(after)
-    .bind(limit + 1)
+    .bind(page.after)
+    .bind(page.rows())
     .fetch_all(&pool)
     .await?;
     if rows.is_empty() && !exists(&pool, id).await? {
         return Err(Problem::new(ProblemKind::NotFound, "there is no such campaign"));
     }
-    Page::of(rows, limit, |row| row.position, DonationReply::from).map(Json)
+    page.page(rows, |row| row.position, DonationReply::from)
 }
 
 async fn exists(pool: &PgPool, campaign_id: Uuid) -> Result<bool, sqlx::Error> {

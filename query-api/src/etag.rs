@@ -7,10 +7,13 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use service::Problem;
+use service::{Problem, openapi};
 use sha2::{Digest, Sha256};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::State;
 
 /// An answer may be kept, and is asked for again each time: with its tag, which is cheap.
 pub(crate) const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
@@ -69,6 +72,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Conditions {
 /// The answer to a caller who has it already.
 pub(crate) fn not_modified(etag: HeaderValue, cache_control: HeaderValue) -> Response {
     (StatusCode::NOT_MODIFIED, [(ETAG, etag), (CACHE_CONTROL, cache_control)]).into_response()
+}
+
+/// Tags the answers of all routes of `router`, and says so in their description.
+pub(crate) fn tag_answers(mut router: OpenApiRouter<State>) -> OpenApiRouter<State> {
+    for operation in openapi::operations(router.get_openapi_mut()) {
+        openapi::respond(operation, StatusCode::NOT_MODIFIED);
+    }
+    router.layer(from_fn(tagged))
 }
 
 /// Tags JSON answers by their bytes, and answers 304 to whoever has them.

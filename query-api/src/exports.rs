@@ -112,10 +112,7 @@ struct DonationRow {
 #[utoipa::path(
     get, path = "/api/exports/donations", tag = "exports", params(ExportQuery, MinPosition),
     security(("admin_token" = [])),
-    responses(
-        (status = 200, content_type = "text/csv", body = String), (status = 401, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, content_type = "text/csv", body = String)),
 )]
 async fn export_donations(
     _: Organiser,
@@ -182,10 +179,7 @@ struct PledgeRow {
 #[utoipa::path(
     get, path = "/api/exports/pledges", tag = "exports", params(ExportQuery, MinPosition),
     security(("admin_token" = [])),
-    responses(
-        (status = 200, content_type = "text/csv", body = String), (status = 401, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, content_type = "text/csv", body = String)),
 )]
 async fn export_pledges(
     _: Organiser,
@@ -256,10 +250,7 @@ struct CampaignRow {
 #[utoipa::path(
     get, path = "/api/exports/campaigns", tag = "exports", params(ExportQuery, MinPosition),
     security(("admin_token" = [])),
-    responses(
-        (status = 200, content_type = "text/csv", body = String), (status = 401, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, content_type = "text/csv", body = String)),
 )]
 async fn export_campaigns(
     _: Organiser,

@@ -85,10 +85,9 @@ fn routes() -> OpenApiRouter<State> {
         .merge(unapplied::router())
         .merge(accounts::router())
         .merge(days::router())
-        .merge(webhook_log::router())
-        .layer(from_fn(etag::tagged));
+        .merge(webhook_log::router());
     // Totals bring a tag of their own; streams have none.
-    tagged.merge(totals::router()).merge(stream::router()).merge(exports::router())
+    etag::tag_answers(tagged).merge(totals::router()).merge(stream::router()).merge(exports::router())
 }
 
 /// The description of this service's routes.

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use service::auth::bearer;
-use service::paging::{Page, PageQuery};
+use service::paging::{Page, PageQuery, PageRequest};
 use service::{Json, Problem, ProblemKind, Query};
 use sqlx::{FromRow, PgPool};
 use utoipa::ToSchema;
@@ -115,21 +115,16 @@ impl From<Row> for MyDonation {
         ("authorization" = String, Header, description = "Bearer, and the ids of at most 200 pledges"),
         MinPosition, PageQuery,
     ),
-    responses(
-        (status = 200, body = Page<MyDonation>), (status = 304), (status = 400, body = Problem),
-        (status = 401, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = Page<MyDonation>), (status = 401)),
 )]
 async fn list_my_donations(
     Shared(pool): Shared<PgPool>,
     Shared(progress): Shared<Arc<Progress>>,
     Tickets(tickets): Tickets,
     Query(wanted): Query<MinPosition>,
-    Query(page): Query<PageQuery>,
+    page: PageRequest<i64>,
 ) -> Result<Json<Page<MyDonation>>, Problem> {
     progress.reach("pledges", wanted).await?;
-    let limit = page.limit()?;
-    let after = page.after::<i64>()?;
     let rows: Vec<Row> = sqlx::query_as(
         "select h.position, p.pledge_id, p.campaign_id, c.title, p.status, p.captured_minor, p.currency,
              p.refunded_minor, p.charged_back_minor, p.anonymous, h.recorded_at as captured_at
@@ -142,9 +137,9 @@ async fn list_my_donations(
          limit $3",
     )
     .bind(tickets)
-    .bind(after)
-    .bind(limit + 1)
+    .bind(page.after)
+    .bind(page.rows())
     .fetch_all(&pool)
     .await?;
-    Page::of(rows, limit, |row| row.position, MyDonation::from).map(Json)
+    page.page(rows, |row| row.position, MyDonation::from)
 }

@@ -64,10 +64,7 @@ impl From<Pledge> for PledgeReply {
 /// Show a pledge
 #[utoipa::path(
     get, path = "/api/pledges/{id}", tag = "pledges", params(("id" = Uuid, Path), MinPosition),
-    responses(
-        (status = 200, body = PledgeReply), (status = 304), (status = 404, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = PledgeReply), (status = 404)),
 )]
 async fn get_pledge(
     Shared(pool): Shared<PgPool>,
@@ -110,10 +107,7 @@ struct HistoryItem {
 /// Show a pledge's history
 #[utoipa::path(
     get, path = "/api/pledges/{id}/history", tag = "pledges", params(("id" = Uuid, Path), MinPosition),
-    responses(
-        (status = 200, body = HistoryReply), (status = 304), (status = 404, body = Problem),
-        (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = HistoryReply), (status = 404)),
 )]
 async fn get_history(
     Shared(pool): Shared<PgPool>,

@@ -177,10 +177,7 @@ fn events(entry: &CacheEntry, place: Place) -> impl Stream<Item = Result<Bytes, 
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/totals/stream", tag = "campaigns",
     params(("id" = Uuid, Path), MinPosition),
-    responses(
-        (status = 200, content_type = "text/event-stream", body = TotalsReply),
-        (status = 404, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 200, content_type = "text/event-stream", body = TotalsReply), (status = 404)),
 )]
 async fn watch_totals(
     visitor: Visitor,

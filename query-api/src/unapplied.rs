@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use read_model::UnappliedPayment;
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
-use service::paging::{Page, PageQuery};
+use service::paging::{Page, PageQuery, PageRequest};
 use service::{Json, Problem, Query};
 use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
@@ -100,16 +100,14 @@ impl From<UnappliedPayment> for UnappliedReply {
 #[utoipa::path(
     get, path = "/api/unapplied", tag = "pledges", params(UnappliedQuery, PageQuery),
     security(("admin_token" = [])),
-    responses((status = 200, body = Page<UnappliedReply>), (status = 400, body = Problem), (status = 401, body = Problem)),
+    responses((status = 200, body = Page<UnappliedReply>)),
 )]
 async fn list_unapplied(
     _: Organiser,
     Shared(pool): Shared<PgPool>,
     Query(filter): Query<UnappliedQuery>,
-    Query(page): Query<PageQuery>,
+    page: PageRequest<i64>,
 ) -> Result<Json<Page<UnappliedReply>>, Problem> {
-    let limit = page.limit()?;
-    let after = page.after::<i64>()?;
     let rows: Vec<UnappliedPayment> = sqlx::query_as(
         "select * from unapplied_payments
          where status = $1 and ($2::bigint is null or position < $2)
@@ -117,9 +115,9 @@ async fn list_unapplied(
          limit $3",
     )
     .bind(filter.status.as_str())
-    .bind(after)
-    .bind(limit + 1)
+    .bind(page.after)
+    .bind(page.rows())
     .fetch_all(&pool)
     .await?;
-    Page::of(rows, limit, |row| row.position, UnappliedReply::from).map(Json)
+    page.page(rows, |row| row.position, UnappliedReply::from)
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use read_model::LoggedWebhook;
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
-use service::paging::{Page, PageQuery};
+use service::paging::{Page, PageQuery, PageRequest};
 use service::{Json, Problem, Query};
 use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
@@ -76,19 +76,14 @@ impl From<LoggedWebhook> for WebhookReply {
 #[utoipa::path(
     get, path = "/api/webhook-log", tag = "webhooks", params(WebhookQuery, PageQuery),
     security(("admin_token" = [])),
-    responses(
-        (status = 200, body = Page<WebhookReply>), (status = 304), (status = 400, body = Problem),
-        (status = 401, body = Problem),
-    ),
+    responses((status = 200, body = Page<WebhookReply>)),
 )]
 async fn list_webhooks(
     _: Organiser,
     Shared(pool): Shared<PgPool>,
     Query(filter): Query<WebhookQuery>,
-    Query(page): Query<PageQuery>,
+    page: PageRequest<i64>,
 ) -> Result<Json<Page<WebhookReply>>, Problem> {
-    let limit = page.limit()?;
-    let after = page.after::<i64>()?;
     let rows: Vec<LoggedWebhook> = sqlx::query_as(
         "select * from webhook_log
          where ($1::text is null or provider = $1) and ($2::text is null or outcome = $2)
@@ -99,9 +94,9 @@ async fn list_webhooks(
     .bind(filter.provider.map(|text| text.replace('\0', "")))
     .bind(filter.outcome.map(|text| text.replace('\0', "")))
     .bind(filter.pledge_id)
-    .bind(after)
-    .bind(limit + 1)
+    .bind(page.after)
+    .bind(page.rows())
     .fetch_all(&pool)
     .await?;
-    Page::of(rows, limit, |row| row.inbox_id, WebhookReply::from).map(Json)
+    page.page(rows, |row| row.inbox_id, WebhookReply::from)
 }

@@ -9,6 +9,7 @@ mod extract;
 pub mod health;
 mod http;
 mod limits;
+pub mod openapi;
 mod page;
 pub mod paging;
 mod problem;

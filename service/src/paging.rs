@@ -1,13 +1,15 @@
-//! Pages by keyset: a cursor says after which item to go on, so that items that are added
+//! Pages by keyset: a cursor names the last item of a page, so that items that are added
 //! meanwhile neither repeat nor hide others.
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{Problem, ProblemKind};
+use crate::{Json, Problem, ProblemKind, Query};
 
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
@@ -30,58 +32,58 @@ pub struct Page<T> {
     next_cursor: Option<String>,
 }
 
-impl PageQuery {
-    /// How many items it has at most.
-    ///
-    /// # Errors
-    /// [`ProblemKind::Malformed`] for none and for too many.
-    pub fn limit(&self) -> Result<i64, Problem> {
-        match self.limit {
-            None => Ok(DEFAULT_LIMIT),
-            Some(limit @ 1..=MAX_LIMIT) => Ok(limit),
-            Some(_) => Err(Problem::new(ProblemKind::Malformed, format!("limit must be 1 to {MAX_LIMIT}"))),
-        }
-    }
+/// The page that a request asks for, of a list in the order of the key `K`. Described by [`PageQuery`].
+#[derive(Debug)]
+pub struct PageRequest<K> {
+    /// The key of the last item of the page before; none for the first page.
+    pub after: Option<K>,
+    limit: i64,
+}
 
-    /// The key after which the page starts.
-    ///
-    /// # Errors
-    /// [`ProblemKind::Malformed`] when the cursor is none of ours.
-    pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, Problem> {
-        let Some(cursor) = &self.cursor else { return Ok(None) };
-        URL_SAFE_NO_PAD
-            .decode(cursor)
-            .ok()
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .map(Some)
-            .ok_or_else(|| {
-                Problem::new(ProblemKind::Malformed, "cursor must be a next_cursor of an earlier page")
-            })
+impl<K: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for PageRequest<K> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(PageQuery { cursor, limit }) = Query::from_request_parts(parts, state).await?;
+        let limit = limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Problem::new(ProblemKind::Malformed, format!("limit must be 1 to {MAX_LIMIT}")));
+        }
+        let after = cursor.as_deref().map(key_of).transpose()?;
+        Ok(Self { after, limit })
     }
 }
 
-impl<T> Page<T> {
-    /// A page from `rows`, of which one more than `limit` were asked for: that one tells whether
-    /// another page follows.
+impl<K: Serialize> PageRequest<K> {
+    /// How many rows to select: one more than the page has items, which tells whether another page follows.
+    pub fn rows(&self) -> i64 {
+        self.limit + 1
+    }
+
+    /// The page of `rows`, of which at most [`Self::rows`] were selected.
     ///
     /// # Errors
     /// [`ProblemKind::Internal`] when a key is not JSON.
-    pub fn of<R, K: Serialize>(
+    pub fn page<R, T>(
+        &self,
         mut rows: Vec<R>,
-        limit: i64,
         key: impl Fn(&R) -> K,
         item: impl Fn(R) -> T,
-    ) -> Result<Self, Problem> {
-        let limit = usize::try_from(limit).unwrap_or_default();
+    ) -> Result<Json<Page<T>>, Problem> {
+        let limit = usize::try_from(self.limit).unwrap_or_default();
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next_cursor = match rows.last().filter(|_| more) {
-            Some(last) => {
-                let json = serde_json::to_vec(&key(last)).map_err(Problem::internal)?;
-                Some(URL_SAFE_NO_PAD.encode(json))
-            }
-            None => None,
-        };
-        Ok(Self { items: rows.into_iter().map(item).collect(), next_cursor })
+        let last = rows.last().filter(|_| more);
+        let next_cursor = last.map(|last| cursor_of(&key(last))).transpose()?;
+        Ok(Json(Page { items: rows.into_iter().map(item).collect(), next_cursor }))
     }
+}
+
+fn key_of<K: DeserializeOwned>(cursor: &str) -> Result<K, Problem> {
+    let key = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    key.ok_or_else(|| Problem::new(ProblemKind::Malformed, "cursor must be a next_cursor of an earlier page"))
+}
+
+fn cursor_of(key: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_vec(key).map(|json| URL_SAFE_NO_PAD.encode(json)).map_err(Problem::internal)
 }

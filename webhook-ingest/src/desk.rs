@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::Text;
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
-use service::paging::{Page, PageQuery};
+use service::paging::{Page, PageQuery, PageRequest};
 use service::{FieldErrors, Json, Path, Problem, ProblemKind, Query};
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, PgPool};
@@ -118,17 +118,14 @@ struct MessageQuery {
 #[utoipa::path(
     get, path = "/webhooks/inbox", tag = "webhooks", security(("admin_token" = [])),
     params(MessageQuery, PageQuery),
-    responses(
-        (status = 200, body = Page<MessageReply>), (status = 400, body = Problem), (status = 401, body = Problem),
-    ),
+    responses((status = 200, body = Page<MessageReply>)),
 )]
 async fn list_messages(
     _: Organiser,
     Shared(pool): Shared<PgPool>,
     Query(query): Query<MessageQuery>,
-    Query(page): Query<PageQuery>,
+    page: PageRequest<i64>,
 ) -> Result<Json<Page<MessageReply>>, Problem> {
-    let limit = page.limit()?;
     let rows: Vec<MessageReply> = sqlx::query_as(
         "select inbox_id, provider, webhook_id, event_type, pledge_id, status, attempts, reason as why,
              received_at, case when status = 'pending' then next_attempt_at end as next_attempt_at,
@@ -138,16 +135,16 @@ async fn list_messages(
              and ($3::text is null or provider = $3) and ($4::uuid is null or pledge_id = $4)
          order by inbox_id desc limit $5",
     )
-    .bind(page.after::<i64>()?)
+    .bind(page.after)
     .bind(query.status.map(Status::as_str))
     .bind(query.provider)
     .bind(query.pledge_id)
-    .bind(limit + 1)
+    .bind(page.rows())
     // Planned for what is asked: each filter has an index of its own.
     .persistent(false)
     .fetch_all(&pool)
     .await?;
-    Ok(Json(Page::of(rows, limit, |row| row.inbox_id, |row| row)?))
+    page.page(rows, |row| row.inbox_id, |row| row)
 }
 
 /// What an operator decided about a message.
@@ -188,9 +185,7 @@ struct WholeMessage {
 #[utoipa::path(
     get, path = "/webhooks/inbox/{inbox_id}", tag = "webhooks", security(("admin_token" = [])),
     params(("inbox_id" = i64, Path)),
-    responses(
-        (status = 200, body = WholeMessageReply), (status = 401, body = Problem), (status = 404, body = Problem),
-    ),
+    responses((status = 200, body = WholeMessageReply), (status = 404)),
 )]
 async fn show_message(
     _: Organiser,
@@ -232,10 +227,7 @@ async fn whole_message(pool: &PgPool, inbox_id: i64) -> Result<WholeMessageReply
         ("inbox_id" = i64, Path),
         ("x-operator" = Option<String>, Header, description = "Who decides, at most 100 characters"),
     ),
-    responses(
-        (status = 200, body = WholeMessageReply), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 409, body = Problem),
-    ),
+    responses((status = 200, body = WholeMessageReply), (status = 404), (status = 409)),
 )]
 async fn retry_message(
     _: Organiser,
@@ -284,10 +276,7 @@ struct RetriedReply {
     post, path = "/webhooks/inbox/retry", tag = "webhooks", security(("admin_token" = [])),
     params(("x-operator" = Option<String>, Header, description = "Who decides, at most 100 characters")),
     request_body = RetryAll,
-    responses(
-        (status = 200, body = RetriedReply), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 422, body = Problem),
-    ),
+    responses((status = 200, body = RetriedReply), (status = 422)),
 )]
 async fn retry_all(
     _: Organiser,
@@ -346,10 +335,7 @@ struct Discard {
         ("x-operator" = Option<String>, Header, description = "Who decides, at most 100 characters"),
     ),
     request_body = Discard,
-    responses(
-        (status = 200, body = WholeMessageReply), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem),
-    ),
+    responses((status = 200, body = WholeMessageReply), (status = 404), (status = 409), (status = 422)),
 )]
 async fn discard_message(
     _: Organiser,

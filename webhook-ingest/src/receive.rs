@@ -92,10 +92,8 @@ struct Received {
     post, path = ROUTE, tag = "webhooks",
     request_body(content = serde_json::Value),
     responses(
-        (status = 200, body = Received),
-        (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 404, description = "The provider is not set up here", body = Problem),
-        (status = 413, body = Problem), (status = 503, body = Problem),
+        (status = 200, body = Received), (status = 401),
+        (status = 404, description = "The provider is not set up here"),
     ),
 )]
 async fn receive(

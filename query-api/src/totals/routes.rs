@@ -42,10 +42,7 @@ struct TotalsQuery {
 /// old. `cache-control: no-cache` in the request asks behind that memory.
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/totals", tag = "campaigns", params(("id" = Uuid, Path), TotalsQuery, MinPosition),
-    responses(
-        (status = 200, body = TotalsReply), (status = 304), (status = 400, body = Problem),
-        (status = 404, body = Problem), (status = 503, body = Problem),
-    ),
+    responses((status = 200, body = TotalsReply), (status = 304), (status = 404)),
 )]
 async fn get_totals(
     visitor: Visitor,
