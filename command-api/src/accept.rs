@@ -25,7 +25,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
 
 /// The pledge that money became.
 #[derive(Serialize, ToSchema)]
-struct Accepted {
+struct AcceptedPledgeReply {
     /// The new pledge. Its id is the donor's ticket, as with every pledge.
     pledge_id: Uuid,
     /// `captured`: it is paid from the start.
@@ -51,7 +51,7 @@ struct Accepted {
         ("payment_id" = String, Path, description = "The provider's payment, as in the list of money held apart"),
     ),
     responses(
-        (status = 201, body = Accepted), (status = 404), (status = 409),
+        (status = 201, body = AcceptedPledgeReply), (status = 404), (status = 409),
         (status = 422, description = "It is not held apart, or not whole"),
     ),
 )]
@@ -60,7 +60,7 @@ async fn accept_unapplied(
     Shared(state): Shared<State>,
     Extension(request_id): Extension<RequestId>,
     Path((id, payment_id)): Path<(Uuid, String)>,
-) -> Result<Created<Accepted>, Problem> {
+) -> Result<Created<AcceptedPledgeReply>, Problem> {
     let payment_id: PaymentId = payment_id
         .parse()
         .map_err(|error| Problem::new(ProblemKind::Malformed, format!("the payment's id {error}")))?;
@@ -78,7 +78,7 @@ async fn accept_unapplied(
     let taken = executed.aggregate.record().and_then(|record| Some((record, record.taken.get(&payment_id)?)));
     let (record, taken) = taken.ok_or(ProblemKind::NotFound)?;
     let hit = executed.events.is_empty();
-    let body = Accepted {
+    let body = AcceptedPledgeReply {
         pledge_id: accepted_as.0,
         status: PledgeStatus::Captured,
         campaign_id: record.campaign_id.0,
@@ -88,7 +88,7 @@ async fn accept_unapplied(
     Ok(Created { body, hit })
 }
 
-/// Where the money of a pledge counts from.
+/// The position from which the money of a pledge counts.
 async fn captured_at(pool: &PgPool, pledge_id: PledgeId) -> Result<i64, Problem> {
     let events = read_stream(pool, Pledge::TYPE, &pledge_id.to_string())
         .await

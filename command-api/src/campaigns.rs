@@ -32,9 +32,9 @@ pub(crate) fn router() -> OpenApiRouter<State> {
 struct NewCampaign {
     /// The headline, at most 120 characters.
     title: String,
-    /// What the money is for, at most 5,000 characters.
+    /// The purpose of the money, at most 5,000 characters.
     description: Option<String>,
-    /// How much is wanted. Its currency is the campaign's only currency.
+    /// The goal. Its currency is the campaign's only currency.
     goal: MoneyInput,
     /// From this instant on no pledge is taken (RFC 3339).
     ends_at: Option<DateTime<Utc>>,
@@ -54,16 +54,16 @@ impl NewCampaign {
     }
 }
 
-/// What changes: a field that is left out stays, `null` clears it.
+/// Changes of a draft: a field that is left out stays, `null` clears it.
 #[derive(Debug, Deserialize, ToSchema)]
 struct CampaignChanges {
     /// The headline, at most 120 characters.
     title: Option<String>,
-    /// What the money is for, at most 5,000 characters.
+    /// The purpose of the money, at most 5,000 characters.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
-    /// How much is wanted, and in which currency.
+    /// The goal, with its currency.
     goal: Option<MoneyInput>,
     /// When it ends (RFC 3339).
     #[serde(default, deserialize_with = "present")]

@@ -1,4 +1,4 @@
-//! What clients send, before it is parsed into the domain's types.
+//! Input as clients send it, before it is parsed into the domain's types.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;

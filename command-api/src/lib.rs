@@ -26,7 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::open_campaigns::OpenCampaigns;
 
-/// What command-api needs.
+/// The dependencies of command-api.
 #[derive(Clone)]
 pub struct Config {
     /// The ledger.
@@ -39,7 +39,7 @@ pub struct Config {
     pub providers: Providers,
     /// The address that donors see, without a slash at the end.
     pub public_url: PublicUrl,
-    /// A provider is asked what became of a payment or a refund for the first time after this.
+    /// Age at which a payment or a refund is first polled.
     pub reconcile_after: Duration,
 }
 
@@ -47,7 +47,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct PublicUrl(pub String);
 
-pub(crate) struct Parts {
+pub(crate) struct Dependencies {
     ledger: Ledger,
     id_key: IdKey,
     admin_token: AdminToken,
@@ -58,7 +58,7 @@ pub(crate) struct Parts {
 }
 
 service::state!(
-    State(Parts):
+    State(Dependencies):
     ledger: Ledger,
     id_key: IdKey,
     admin_token: AdminToken,
@@ -67,7 +67,7 @@ service::state!(
     reconcile_after: ReconcileAfter,
 );
 
-/// How long after it was begun a payment or a refund is asked about.
+/// Age at which a payment or a refund is first polled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReconcileAfter(pub(crate) Duration);
 
@@ -87,7 +87,7 @@ pub fn api() -> OpenApi {
 
 /// The service's routes.
 pub fn router(config: Config) -> OpenApiRouter {
-    let state = State::new(Parts {
+    let state = State::new(Dependencies {
         open_campaigns: OpenCampaigns::new(config.ledger.clone()),
         ledger: config.ledger,
         id_key: config.id_key,
@@ -99,7 +99,7 @@ pub fn router(config: Config) -> OpenApiRouter {
     routes().with_state(state)
 }
 
-/// What must work for this service to be ready.
+/// The readiness checks of this service.
 pub fn health(config: &Config) -> Health {
     Health::default().with(PostgresCheck(config.ledger.pool().clone()))
 }

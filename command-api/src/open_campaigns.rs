@@ -11,7 +11,7 @@ use service::Problem;
 
 use crate::replies::{campaign_rule_problem, load_problem};
 
-/// More campaigns than this are never remembered at once.
+/// Most campaigns remembered at once.
 const MAX_REMEMBERED: usize = 10_000;
 
 /// A memory that may be stale without harm: the sequence at which a campaign was seen is a

@@ -59,13 +59,13 @@ async fn pay(
         );
     };
     if record.state != PledgeState::Pending {
-        return what_became_of_it(&record.state);
+        return state_page(&record.state);
     }
     let return_url = payment_url(&public_url, pledge_id);
     let check_out = CheckOut { pledge_id, amount: record.amount, return_url };
     match open_session(ledger.pool(), &providers, check_out, reconcile_after).await {
-        Ok(Opened::Page(url)) => Redirect::to(&url).into_response(),
-        Ok(Opened::PaidBefore) => page(
+        Ok(NextStep::Page(url)) => Redirect::to(&url).into_response(),
+        Ok(NextStep::PaidBefore) => page(
             StatusCode::OK,
             "Thank you",
             "<p>You have paid already. Your payment will be shown here as soon as it is confirmed.</p>",
@@ -74,16 +74,16 @@ async fn pay(
     }
 }
 
-/// Where a donor who wants to pay goes.
-enum Opened {
-    /// To the provider's page.
+/// The next step of a donor who wants to pay.
+enum NextStep {
+    /// Pay on the provider's page.
     Page(String),
-    /// Nowhere: the donor has paid, for this amount or an earlier one, and the report of it is on its
+    /// None: the donor has paid, for this amount or an earlier one, and the report of it is on its
     /// way.
     PaidBefore,
 }
 
-/// Why the way to the payment page is not open right now.
+/// The reason why no payment page can be opened.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
     #[error(transparent)]
@@ -99,17 +99,17 @@ async fn open_session(
     providers: &Providers,
     check_out: CheckOut,
     ReconcileAfter(reconcile_after): ReconcileAfter,
-) -> Result<Opened, OpenError> {
+) -> Result<NextStep, OpenError> {
     let provider = providers.for_check_outs();
     let CheckOut { pledge_id, amount, .. } = check_out;
     for session in sessions::outdated(pool, provider.name(), pledge_id, amount).await? {
         if is_paid_when_closed(pool, providers, &session).await? {
-            return Ok(Opened::PaidBefore);
+            return Ok(NextStep::PaidBefore);
         }
     }
     let opened = provider.check_out(check_out).await?;
     sessions::record(pool, provider.name(), &opened, pledge_id, amount, reconcile_after).await?;
-    Ok(opened.url.map_or(Opened::PaidBefore, Opened::Page))
+    Ok(opened.url.map_or(NextStep::PaidBefore, NextStep::Page))
 }
 
 /// Closes a session, and asks whether it was paid before. One that was stays on the list of those
@@ -142,7 +142,7 @@ fn try_again(error: &dyn std::error::Error) -> Response {
     )
 }
 
-fn what_became_of_it(state: &PledgeState) -> Response {
+fn state_page(state: &PledgeState) -> Response {
     let (title, text) = match state {
         PledgeState::Pending => ("Waiting for payment", "This pledge has not been paid yet."),
         PledgeState::Authorized(_) => {

@@ -25,7 +25,7 @@ use crate::open_campaigns::OpenCampaigns;
 use crate::replies::{Created, append_problem, load_problem, made_before, metadata, pledge_problem};
 use crate::{PublicUrl, State};
 
-/// How often a pledge whose campaign moved on is tried again.
+/// Retries of a pledge whose campaign moved on.
 const MAX_RETRIES: u32 = 3;
 
 pub(crate) fn router() -> OpenApiRouter<State> {
@@ -39,27 +39,27 @@ pub(crate) fn router() -> OpenApiRouter<State> {
 #[derive(Debug, Deserialize, ToSchema)]
 struct NewPledge {
     campaign_id: Uuid,
-    /// How much, in the campaign's currency.
+    /// The amount, in the campaign's currency.
     amount: MoneyInput,
     donor: DonorInput,
     /// Whether the donor wishes to stay nameless in public.
     #[serde(default)]
     anonymous: bool,
-    /// What the donor wishes to say in public, at most 500 characters.
+    /// A public message of the donor, at most 500 characters.
     message: Option<String>,
 }
 
-/// Who gives. Kept apart from the ledger.
+/// The donor. Kept apart from the ledger.
 #[derive(Debug, Deserialize, ToSchema)]
 struct DonorInput {
     /// The name to thank by, at most 100 characters.
     name: Option<String>,
-    /// Where the receipt goes.
+    /// The address for the receipt.
     #[schema(example = "ada@example.org")]
     email: String,
 }
 
-/// What a pledge is asked for with.
+/// A request to pledge, parsed.
 struct PledgeRequest {
     campaign_id: CampaignId,
     amount: Money,
@@ -140,7 +140,7 @@ struct PledgeMade {
     /// `pending`.
     #[schema(value_type = String)]
     status: PledgeStatus,
-    /// Where the donor pays.
+    /// The page where the donor pays.
     payment_url: String,
     /// The position of the pledge's first event in the ledger.
     position: i64,
@@ -222,7 +222,7 @@ pub(crate) fn payment_url(public_url: &PublicUrl, pledge_id: PledgeId) -> String
     format!("{}/pay/{pledge_id}", public_url.0)
 }
 
-/// What changes.
+/// Changes of a pending pledge.
 #[derive(Debug, Deserialize, ToSchema)]
 struct PledgeChanges {
     /// The new amount, in the same currency.

@@ -26,14 +26,14 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(refund_pledge))
 }
 
-/// What is to be given back.
+/// The refund that is asked for.
 #[derive(Debug, Deserialize, ToSchema)]
 struct RefundInput {
-    /// How much; all that is left of the payment where it is not said.
+    /// The amount; by default all that is left of the payment.
     amount: Option<MoneyInput>,
-    /// Of which payment; the pledge's own where it is not said. It may name money that is held apart.
+    /// The payment; by default the pledge's own. It may name money that is held apart.
     payment_id: Option<String>,
-    /// Why, for the record; at most 500 characters.
+    /// The reason, for the record; at most 500 characters.
     reason: Option<String>,
 }
 
@@ -155,7 +155,7 @@ fn taken_payment<'a>(
     })
 }
 
-/// How much of a payment can still be given back, as far as the ledger knows. The provider has the
+/// The refundable part of a payment, as far as the ledger knows. The provider has the
 /// last word on it.
 fn left_to_refund(taken: &TakenPayment) -> Result<Money, Problem> {
     if let Usage::Accepted(pledge_id) = taken.usage {

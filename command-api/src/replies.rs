@@ -1,4 +1,4 @@
-//! Answers: what a command's outcome looks like to the client, in one place.
+//! Responses to commands, in one place.
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -63,7 +63,7 @@ pub(crate) async fn made_before(
     }
 }
 
-/// What a refused pledge command is to the client.
+/// The response to a refused pledge command.
 pub(crate) fn pledge_problem(error: ExecuteError<PledgeError>) -> Problem {
     execute_problem(error, |rule| match rule {
         PledgeError::NotFound => Problem::new(ProblemKind::NotFound, rule),
@@ -79,12 +79,12 @@ pub(crate) fn pledge_problem(error: ExecuteError<PledgeError>) -> Problem {
     })
 }
 
-/// What a refused campaign command is to the client.
+/// The response to a refused campaign command.
 pub(crate) fn campaign_problem(error: ExecuteError<CampaignError>) -> Problem {
     execute_problem(error, campaign_rule_problem)
 }
 
-/// What a campaign's rule is to the client.
+/// The response to a command that breaks a campaign's rule.
 pub(crate) fn campaign_rule_problem(rule: CampaignError) -> Problem {
     match rule {
         CampaignError::NotFound => Problem::new(ProblemKind::NotFound, rule),
@@ -115,7 +115,7 @@ fn execute_problem<E: std::error::Error>(
     }
 }
 
-/// What a failed append is to the client.
+/// The response to a failed append.
 pub(crate) fn append_problem(error: AppendError) -> Problem {
     match error {
         AppendError::Conflict => {
@@ -127,7 +127,7 @@ pub(crate) fn append_problem(error: AppendError) -> Problem {
     }
 }
 
-/// What a failed load is to the client.
+/// The response to a failed load.
 pub(crate) fn load_problem(error: PersistenceError) -> Problem {
     match error {
         PersistenceError::DeserializationError(_) => Problem::internal(error),

@@ -27,7 +27,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(get_accounts)).routes(routes!(list_journal))
 }
 
-/// Which balances.
+/// The moment of the balances.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct AccountsQuery {

@@ -70,7 +70,7 @@ impl From<Campaign> for CampaignReply {
     }
 }
 
-/// Which campaigns, and in which order.
+/// The filter and the order of campaigns.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct CampaignQuery {
@@ -87,7 +87,7 @@ struct CampaignQuery {
     sort: Option<Sort>,
 }
 
-/// Where a campaign stands.
+/// The state of a campaign.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum CampaignStatus {
@@ -106,7 +106,7 @@ impl CampaignStatus {
     }
 }
 
-/// In which order.
+/// The order of a list.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Sort {
@@ -120,19 +120,19 @@ enum Sort {
     Relevance,
 }
 
-/// The last campaign of a page. A cursor holds for the order that it was made in.
+/// The last campaign of a page, valid for one order.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum After {
+enum Cursor {
     Newest(DateTime<Utc>, Uuid),
     EndingSoon(DateTime<Utc>, Uuid),
     MostRaised(i64, Uuid),
     Relevance(f32, Uuid),
 }
 
-/// A campaign, and what it was ordered by.
+/// A campaign with its key in the order of the list.
 #[derive(FromRow)]
-struct Ordered<K> {
+struct KeyedCampaign<K> {
     #[sqlx(flatten)]
     campaign: Campaign,
     key: K,
@@ -143,7 +143,7 @@ struct Selection {
     drafts: bool,
     status: Option<&'static str>,
     currency: Option<String>,
-    page: PageRequest<After>,
+    page: PageRequest<Cursor>,
 }
 
 /// List campaigns
@@ -159,7 +159,7 @@ async fn list_campaigns(
     Shared(progress): Shared<Arc<Progress>>,
     Query(query): Query<CampaignQuery>,
     Query(wanted): Query<MinPosition>,
-    page: PageRequest<After>,
+    page: PageRequest<Cursor>,
 ) -> Result<Json<Page<CampaignReply>>, Problem> {
     let selection = Selection {
         drafts: visitor == Visitor::Organiser,
@@ -201,9 +201,9 @@ fn selected<'q, K, A>(
     selection: &'q Selection,
     after: Option<A>,
     after_id: Option<Uuid>,
-) -> QueryAs<'q, Postgres, Ordered<K>, PgArguments>
+) -> QueryAs<'q, Postgres, KeyedCampaign<K>, PgArguments>
 where
-    Ordered<K>: for<'r> FromRow<'r, PgRow>,
+    KeyedCampaign<K>: for<'r> FromRow<'r, PgRow>,
     A: Encode<'q, Postgres> + Type<Postgres> + 'q,
 {
     sqlx::query_as(statement)
@@ -216,22 +216,22 @@ where
 }
 
 fn page<K>(
-    rows: Vec<Ordered<K>>,
+    rows: Vec<KeyedCampaign<K>>,
     selection: &Selection,
-    after: impl Fn(&K, Uuid) -> After,
+    after: impl Fn(&K, Uuid) -> Cursor,
 ) -> Result<Json<Page<CampaignReply>>, Problem> {
-    let key = |row: &Ordered<K>| after(&row.key, row.campaign.campaign_id);
+    let key = |row: &KeyedCampaign<K>| after(&row.key, row.campaign.campaign_id);
     selection.page.page(rows, key, |row| row.campaign.into())
 }
 
 async fn newest(pool: &PgPool, selection: &Selection) -> Result<Json<Page<CampaignReply>>, Problem> {
     let (instant, id) = match selection.page.after {
         None => (None, None),
-        Some(After::Newest(instant, id)) => (Some(instant), Some(id)),
+        Some(Cursor::Newest(instant, id)) => (Some(instant), Some(id)),
         Some(_) => return Err(other_order()),
     };
     let rows = selected(NEWEST, selection, instant, id).fetch_all(pool).await?;
-    page(rows, selection, |key, id| After::Newest(*key, id))
+    page(rows, selection, |key, id| Cursor::Newest(*key, id))
 }
 
 const NEWEST: &str = "
@@ -247,11 +247,11 @@ const NEWEST: &str = "
 async fn ending_soon(pool: &PgPool, selection: &Selection) -> Result<Json<Page<CampaignReply>>, Problem> {
     let (instant, id) = match selection.page.after {
         None => (Some(Utc::now()), Some(Uuid::nil())),
-        Some(After::EndingSoon(instant, id)) => (Some(instant), Some(id)),
+        Some(Cursor::EndingSoon(instant, id)) => (Some(instant), Some(id)),
         Some(_) => return Err(other_order()),
     };
     let rows = selected(ENDING_SOON, selection, instant, id).fetch_all(pool).await?;
-    page(rows, selection, |key, id| After::EndingSoon(*key, id))
+    page(rows, selection, |key, id| Cursor::EndingSoon(*key, id))
 }
 
 const ENDING_SOON: &str = "
@@ -267,11 +267,11 @@ const ENDING_SOON: &str = "
 async fn most_raised(pool: &PgPool, selection: &Selection) -> Result<Json<Page<CampaignReply>>, Problem> {
     let (raised_minor, id) = match selection.page.after {
         None => (None, None),
-        Some(After::MostRaised(raised_minor, id)) => (Some(raised_minor), Some(id)),
+        Some(Cursor::MostRaised(raised_minor, id)) => (Some(raised_minor), Some(id)),
         Some(_) => return Err(other_order()),
     };
     let rows = selected(MOST_RAISED, selection, raised_minor, id).fetch_all(pool).await?;
-    page(rows, selection, |key, id| After::MostRaised(*key, id))
+    page(rows, selection, |key, id| Cursor::MostRaised(*key, id))
 }
 
 const MOST_RAISED: &str = "
@@ -288,7 +288,7 @@ const MOST_RAISED: &str = "
 async fn search(pool: &PgPool, selection: &Selection, q: &str) -> Result<Json<Page<CampaignReply>>, Problem> {
     let (rank, id) = match selection.page.after {
         None => (None, None),
-        Some(After::Relevance(rank, id)) => (Some(rank), Some(id)),
+        Some(Cursor::Relevance(rank, id)) => (Some(rank), Some(id)),
         Some(_) => return Err(other_order()),
     };
     let rows = selected(SEARCH, selection, rank, id)
@@ -296,7 +296,7 @@ async fn search(pool: &PgPool, selection: &Selection, q: &str) -> Result<Json<Pa
         .bind(format!("%{}%", escape_like(q)))
         .fetch_all(pool)
         .await?;
-    page(rows, selection, |key, id| After::Relevance(*key, id))
+    page(rows, selection, |key, id| Cursor::Relevance(*key, id))
 }
 
 /// A part of the title and words anywhere count more than what only looks like the title. How alike
@@ -317,7 +317,7 @@ const SEARCH: &str = "
     order by key desc, campaign_id desc
     limit $6";
 
-/// What people type is text, not a pattern.
+/// Escapes what a pattern would read as a wildcard: people type text.
 fn escape_like(text: &str) -> String {
     text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_")
 }

@@ -27,7 +27,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list_campaign_days)).routes(routes!(list_overall_days))
 }
 
-/// Which days.
+/// The range of days.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct DaysQuery {
@@ -39,7 +39,7 @@ struct DaysQuery {
     to: Option<NaiveDate>,
 }
 
-/// Which currency.
+/// The currency of the days.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct CurrencyQuery {
@@ -47,7 +47,7 @@ struct CurrencyQuery {
     currency: String,
 }
 
-/// What happened on a day (UTC). Days on which nothing happened are left out.
+/// The figures of a day (UTC). Days on which nothing happened are left out.
 #[derive(Debug, Serialize, ToSchema)]
 struct DayReply {
     #[schema(value_type = String, format = Date)]
@@ -69,7 +69,7 @@ struct DayReply {
     charged_back_minor: i64,
     /// Taken on this day and held apart.
     unapplied_minor: i64,
-    /// What the day added to the raised money.
+    /// The day's change of the raised money.
     net_minor: i64,
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
 struct DonationReply {
     /// The position of the capture in the ledger.
     position: i64,
-    /// How much was given and is still there.
+    /// The gift, less what was given back.
     amount: MoneyReply,
     /// None where the donor wishes to stay nameless or gave no name.
     donor_name: Option<String>,

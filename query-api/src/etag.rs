@@ -1,4 +1,4 @@
-//! Reads that say whether something changed: `ETag` and `If-None-Match` (RFC 9110).
+//! Conditional reads: `ETag` and `If-None-Match` (RFC 9110).
 
 use std::convert::Infallible;
 
@@ -15,9 +15,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::State;
 
-/// An answer may be kept, and is asked for again each time: with its tag, which is cheap.
+/// An answer may be stored, and must be revalidated each time, which is cheap.
 pub(crate) const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
-/// The same for answers that are nobody else's business.
+/// The same for answers that are for one caller only.
 const REVALIDATE_PRIVATELY: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// Larger answers get no tag; a full page stays below it.
@@ -32,7 +32,7 @@ pub(crate) fn weak(body: &[u8]) -> HeaderValue {
     HeaderValue::try_from(format!("W/\"{}\"", digest(body))).unwrap_or(HeaderValue::from_static("W/\"\""))
 }
 
-/// What a caller says about the answer that it may have already.
+/// The conditions of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Conditions {
     if_none_match: Option<HeaderValue>,

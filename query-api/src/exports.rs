@@ -29,13 +29,13 @@ use uuid::Uuid;
 use crate::State;
 use crate::progress::{MinPosition, Progress};
 
-/// Exports under way at once, each with a connection of its own; more are answered 503.
+/// Concurrent exports, each with a connection of its own; more are answered 503.
 const MAX_EXPORTS: usize = 4;
-/// No export takes longer.
+/// Longest duration of an export.
 const MAX_TIME: Duration = Duration::from_secs(3_600);
 /// Rows that are put together before they are sent.
 const CHUNK_ROWS: usize = 200;
-/// Chunks that wait for a slow reader; then the database waits as well.
+/// Chunks buffered for a slow reader; beyond them the database waits as well.
 const CHUNKS_AHEAD: usize = 2;
 
 pub(crate) fn router() -> OpenApiRouter<State> {
@@ -45,7 +45,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
         .routes(routes!(export_campaigns))
 }
 
-/// The places of exports.
+/// The limit of concurrent exports.
 #[derive(Clone)]
 pub(crate) struct Exports(Arc<Semaphore>);
 
@@ -55,7 +55,7 @@ impl Exports {
     }
 }
 
-/// How rows are written.
+/// The file format.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Format {
@@ -67,7 +67,7 @@ enum Format {
     Ndjson,
 }
 
-/// What is exported, and how.
+/// The selection and the format of an export.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ExportQuery {

@@ -42,7 +42,7 @@ pub const SESSION: [(&str, &str); 2] = [
     ("pg_trgm.word_similarity_threshold", "0.3"),
 ];
 
-/// What query-api needs.
+/// The dependencies of query-api.
 #[derive(Clone)]
 pub struct Config {
     /// Connections for the read tables.
@@ -55,7 +55,7 @@ pub struct Config {
     pub openapi: OpenApi,
 }
 
-struct Parts {
+struct Dependencies {
     pool: PgPool,
     totals: Arc<TotalsReader>,
     hub: Arc<TotalsHub>,
@@ -66,7 +66,7 @@ struct Parts {
 }
 
 service::state!(
-    State(Parts):
+    State(Dependencies):
     pool: PgPool,
     totals: Arc<TotalsReader>,
     hub: Arc<TotalsHub>,
@@ -102,14 +102,13 @@ pub fn router(config: Config, shutdown: Shutdown) -> OpenApiRouter {
     let totals = Arc::new(TotalsReader::new(redis.clone(), pool.clone(), progress.clone()));
     let hub = Arc::new(TotalsHub::start(redis, totals.clone(), shutdown.clone()));
     let exports = Exports::new();
-    let state = State::new(Parts { pool, totals, hub, progress, exports, admin_token, shutdown });
+    let state = State::new(Dependencies { pool, totals, hub, progress, exports, admin_token, shutdown });
     let openapi = Arc::new(openapi);
     let description = get(async move || Json(openapi.as_ref().clone())).layer(from_fn(etag::tagged));
     routes().with_state(state).route("/api/openapi.json", description)
 }
 
-/// What must work for this service to be ready. Redis is not among it: without it the read
-/// table answers.
+/// The readiness checks of this service. Redis is not among them: without it the read table answers.
 pub fn health(config: &Config) -> Health {
     Health::default().with(PostgresCheck(config.pool.clone()))
 }

@@ -1,4 +1,4 @@
-//! What a donor gave. A guest has no account; the ids of pledges are tickets, which nobody has but the
+//! A donor's own gifts. A guest has no account; the ids of pledges are tickets, which nobody has but the
 //! donor and the provider. So a guest sees the gifts whose tickets they hold, and none by address:
 //! anybody can pledge under another's.
 
@@ -21,7 +21,7 @@ use crate::State;
 use crate::campaigns::MoneyReply;
 use crate::progress::{MinPosition, Progress};
 
-/// How many tickets are looked at.
+/// Most tickets that one request may carry.
 const MAX_TICKETS: usize = 200;
 
 pub(crate) fn router() -> OpenApiRouter<State> {
@@ -63,11 +63,11 @@ struct MyDonation {
     campaign_title: String,
     /// The pledge's state: `captured` or `completed`.
     status: String,
-    /// How much was taken.
+    /// The amount that was captured.
     amount: MoneyReply,
-    /// How much of that was refunded, in minor units.
+    /// The part that was refunded, in minor units.
     refunded_minor: i64,
-    /// How much of that was lost in disputes, in minor units.
+    /// The part that was lost in disputes, in minor units.
     charged_back_minor: i64,
     anonymous: bool,
     captured_at: DateTime<Utc>,

@@ -28,13 +28,13 @@ struct PledgeReply {
     campaign_id: Uuid,
     /// `pending`, `authorized`, `captured`, `completed`, `failed`, `expired` or `cancelled`.
     status: String,
-    /// How much is promised.
+    /// The amount that is promised.
     amount: MoneyReply,
-    /// How much was taken, in minor units, once it was.
+    /// The amount that was captured, in minor units, once it was.
     captured_minor: Option<i64>,
-    /// How much of that was refunded, in minor units.
+    /// The part that was refunded, in minor units.
     refunded_minor: i64,
-    /// How much of that was lost in disputes, in minor units.
+    /// The part that was lost in disputes, in minor units.
     charged_back_minor: i64,
     anonymous: bool,
     created_at: DateTime<Utc>,
@@ -82,7 +82,7 @@ fn no_such_pledge() -> Problem {
     Problem::new(ProblemKind::NotFound, "there is no such pledge")
 }
 
-/// What happened to a pledge.
+/// The history of a pledge.
 #[derive(Debug, Serialize, ToSchema)]
 struct HistoryReply {
     pledge_id: Uuid,
@@ -90,16 +90,16 @@ struct HistoryReply {
     items: Vec<HistoryItem>,
 }
 
-/// One thing that happened.
+/// An event of a pledge.
 #[derive(Debug, Serialize, ToSchema)]
 struct HistoryItem {
-    /// Where it stands in the ledger.
+    /// Its position in the ledger.
     position: i64,
     /// The event's name.
     event_type: String,
     /// The state it led to; none where it changed no state.
     status: Option<String>,
-    /// The amount it is about, in minor units.
+    /// Its amount, in minor units.
     amount_minor: Option<i64>,
     recorded_at: DateTime<Utc>,
 }

@@ -1,4 +1,4 @@
-//! Waiting until the read tables have come as far as a caller's own write.
+//! Read your own writes: waiting until the read tables have caught up with a position.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout;
 use utoipa::IntoParams;
 
-/// A caller waits for so long at most.
+/// Longest a caller may wait.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(5);
-/// So many callers wait at once; more are answered 503.
+/// Callers waiting at once; more are answered 503.
 const MAX_WAITING: usize = 512;
-/// While somebody waits, the checkpoints are read this often: once for all.
+/// Pause between two reads of the checkpoints, which serve everybody who waits.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// How far the answer must have come.
+/// The position that the answer must include.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct MinPosition {
@@ -30,15 +30,15 @@ pub(crate) struct MinPosition {
 
 type Positions = HashMap<String, i64>;
 
-/// How far the projections have come, for those who wait.
+/// The projections' positions, and the callers who wait for them.
 pub(crate) struct Progress {
     positions: watch::Sender<Positions>,
     wanted: Notify,
     places: Semaphore,
 }
 
-/// Who waits, until it is dropped.
-pub(crate) struct Waiting<'a> {
+/// A caller who waits, until it is dropped.
+pub(crate) struct Waiter<'a> {
     positions: watch::Receiver<Positions>,
     _place: SemaphorePermit<'a>,
 }
@@ -75,23 +75,23 @@ impl Progress {
         }
     }
 
-    /// A place among those who wait.
+    /// Registers a caller who waits.
     ///
     /// # Errors
-    /// [`ProblemKind::Overloaded`] when too many wait.
-    pub(crate) fn wait(&self) -> Result<Waiting<'_>, Problem> {
+    /// [`ProblemKind::Overloaded`] when too many wait already.
+    pub(crate) fn wait(&self) -> Result<Waiter<'_>, Problem> {
         let place = self.places.try_acquire().map_err(|_| {
             Problem::new(ProblemKind::Overloaded, "too many callers wait for a position; try again shortly")
         })?;
         let positions = self.positions.subscribe();
         self.wanted.notify_one();
-        Ok(Waiting { positions, _place: place })
+        Ok(Waiter { positions, _place: place })
     }
 
-    /// Waits until a projection has come to a position, if one is asked for.
+    /// Waits until a projection has reached a position, if one is asked for.
     ///
     /// # Errors
-    /// [`ProblemKind::Behind`] when it does not come that far in time.
+    /// [`ProblemKind::Behind`] when it does not reach it in time.
     pub(crate) async fn reach(&self, projection: &str, wanted: MinPosition) -> Result<(), Problem> {
         let Some(position) = wanted.min_position else { return Ok(()) };
         let mut waiting = self.wait()?;
@@ -99,8 +99,8 @@ impl Progress {
     }
 }
 
-impl Waiting<'_> {
-    /// Returns when a projection has come to a position.
+impl Waiter<'_> {
+    /// Returns when a projection has reached a position.
     pub(crate) async fn reached(&mut self, projection: &str, position: i64) {
         let far_enough =
             |positions: &Positions| positions.get(projection).is_some_and(|reached| *reached >= position);
@@ -111,7 +111,7 @@ impl Waiting<'_> {
     }
 }
 
-/// The problem of a caller who waited in vain.
+/// The problem of a caller whose wait timed out.
 pub(crate) fn behind(position: i64) -> Problem {
     let detail = format!("what is shown here has not come to position {position} yet; try again shortly");
     Problem::new(ProblemKind::Behind, detail)

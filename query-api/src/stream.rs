@@ -31,13 +31,13 @@ use crate::totals::{CacheEntry, Snapshot, TotalsReader, TotalsReply};
 
 /// Watchers at once; more are answered 503.
 const MAX_WATCHERS: usize = 10_000;
-/// Watchers are shown something new this often at most: more is nothing to the eye, and much to send.
+/// Shortest pause between two events: more is lost on the eye, and much to send.
 const SHOW_EVERY: Duration = Duration::from_millis(100);
-/// Watched campaigns of which nothing was heard are read this often.
+/// How often watched campaigns without news are read.
 const READ_ANYWAY: Duration = Duration::from_secs(1);
-/// A subscription that broke is made again after this.
+/// Pause before a broken subscription is renewed.
 const SUBSCRIBE_AGAIN: Duration = Duration::from_millis(500);
-/// A connection without news is shown to be alive this often.
+/// How often a connection without news gets a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Watchers come back between one and five seconds after the end of their stream, not all at once.
 const COME_BACK_MS: (usize, usize) = (1_000, 4_000);

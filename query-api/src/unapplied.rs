@@ -1,4 +1,4 @@
-//! Money that was taken and held apart, and what became of it. For organisers.
+//! Money that was taken and held apart. For organisers.
 
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
@@ -20,7 +20,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list_unapplied))
 }
 
-/// What became of money held apart.
+/// The state of money held apart.
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum UnappliedStatus {
@@ -43,11 +43,11 @@ impl UnappliedStatus {
     }
 }
 
-/// Which payments.
+/// The filter of payments.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct UnappliedQuery {
-    /// What became of it; `held` by default.
+    /// Its state; `held` by default.
     #[serde(default)]
     #[param(inline)]
     status: UnappliedStatus,
@@ -63,17 +63,17 @@ struct UnappliedReply {
     campaign_id: Uuid,
     /// The donor's pseudonym.
     donor_id: Uuid,
-    /// How much was taken.
+    /// The amount that was taken.
     amount: MoneyReply,
-    /// How much of that went back in any way, in minor units.
+    /// The part that went back in any way, in minor units.
     given_back_minor: i64,
     /// `held`, `refunded` or `accepted`.
     status: String,
     /// The pledge that it became, once it was accepted.
     accepted_as: Option<Uuid>,
-    /// Where the ledger says that it was taken.
+    /// The position of the payment's event in the ledger.
     position: i64,
-    /// When the ledger said so.
+    /// The instant of that event.
     received_at: DateTime<Utc>,
 }
 

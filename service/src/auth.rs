@@ -32,7 +32,7 @@ impl AdminToken {
     }
 }
 
-/// What the request carries as `authorization: Bearer`.
+/// The token in the header `authorization: Bearer`.
 pub fn bearer(parts: &Parts) -> Option<&str> {
     let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = header.split_once(' ')?;
@@ -68,7 +68,7 @@ where
     }
 }
 
-/// Who asks, on routes that are open to all but show more to organisers.
+/// The caller of a route that is open to all and shows more to organisers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visitor {
     /// Carries the token.

@@ -1,4 +1,4 @@
-//! A circuit breaker: something that keeps failing is left alone for a while.
+//! A circuit breaker: calls that keep failing are not made for a while.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,15 +7,15 @@ use tokio::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    /// Calls go through; so many have failed in a row.
+    /// Calls go through; counts consecutive failures.
     Closed { failures: u32 },
     /// No call goes through until then.
     Open { until: Instant },
-    /// One call is trying; all others wait for what becomes of it.
+    /// One call is trying; all others are refused until it ends.
     HalfOpen,
 }
 
-/// Opens after some failures in a row. After a pause it lets one call through, which closes it
+/// Opens after consecutive failures. After a pause it lets one call through, which closes it
 /// again, or opens it for another pause.
 pub struct Breaker {
     name: &'static str,
@@ -24,12 +24,12 @@ pub struct Breaker {
     state: Mutex<State>,
 }
 
-/// The breaker is open: no call may be made now.
+/// The error of a call while the breaker is open.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct IsOpen;
+pub struct BreakerOpen;
 
 impl Breaker {
-    /// A closed breaker that opens for `pause` after `failures_to_open` failures in a row. Its state is
+    /// A closed breaker that opens for `pause` after `failures_to_open` consecutive failures. Its state is
     /// the gauge `circuit_breaker_state{name}`: 0 closed, 1 trying, 2 open.
     pub fn new(name: &'static str, failures_to_open: u32, pause: Duration) -> Self {
         let breaker =
@@ -38,21 +38,21 @@ impl Breaker {
         breaker
     }
 
-    /// Leave to make one call.
+    /// A permit to make one call.
     ///
     /// # Errors
-    /// [`IsOpen`] while no call may be made.
-    pub fn enter(&self) -> Result<Leave<'_>, IsOpen> {
+    /// [`BreakerOpen`] while no call may be made.
+    pub fn enter(&self) -> Result<Permit<'_>, BreakerOpen> {
         let mut state = self.lock();
         let tries = match *state {
             State::Closed { .. } => false,
             State::Open { until } if until <= Instant::now() => true,
-            State::Open { .. } | State::HalfOpen => return Err(IsOpen),
+            State::Open { .. } | State::HalfOpen => return Err(BreakerOpen),
         };
         if tries {
             self.change(&mut state, State::HalfOpen);
         }
-        Ok(Leave { breaker: self, tries, is_over: false })
+        Ok(Permit { breaker: self, tries, is_over: false })
     }
 
     fn succeeded(&self) {
@@ -99,14 +99,14 @@ impl Breaker {
     }
 }
 
-/// Leave to make one call. A call that is dropped, because its caller went away, gives no verdict.
-pub struct Leave<'a> {
+/// A permit to make one call. A call that is dropped, because its caller went away, gives no verdict.
+pub struct Permit<'a> {
     breaker: &'a Breaker,
     tries: bool,
     is_over: bool,
 }
 
-impl Leave<'_> {
+impl Permit<'_> {
     /// The call was answered.
     pub fn succeeded(mut self) {
         self.is_over = true;
@@ -120,7 +120,7 @@ impl Leave<'_> {
     }
 }
 
-impl Drop for Leave<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if self.tries && !self.is_over {
             self.breaker.abandoned();

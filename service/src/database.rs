@@ -7,18 +7,18 @@ use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-/// How one service uses the database.
+/// The database access of one service.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
     /// Its name in `pg_stat_activity`.
     pub service: &'static str,
-    /// The role whose rights it drops to; none for whoever owns the schema.
+    /// The role whose rights it drops to; none for the owner of the schema.
     pub role: Option<&'static str>,
-    /// Connections open at once.
+    /// Most connections open at once.
     pub max_connections: u32,
-    /// No statement runs longer than this.
+    /// Longest a statement may run.
     pub statement_timeout: Duration,
-    /// Whether a commit waits for the disk. Not needed for what can be made again from the ledger.
+    /// Whether a commit waits for the disk. Not needed for data that can be rebuilt from the ledger.
     pub durable: bool,
     /// Further settings of its sessions.
     pub settings: &'static [(&'static str, &'static str)],

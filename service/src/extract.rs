@@ -68,7 +68,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// What stands in the path.
+/// The parameters in the path.
 #[derive(Clone, Copy, Debug)]
 pub struct Path<T>(pub T);
 
@@ -82,7 +82,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// What stands behind the question mark.
+/// The parameters in the query.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
 

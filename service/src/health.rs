@@ -1,4 +1,4 @@
-//! Is it alive, is it ready, what does it measure.
+//! Liveness, readiness and metrics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use sqlx::PgPool;
 
 use crate::telemetry;
 
-/// A dependency that does not answer within this counts as down.
+/// Longest a dependency may take to answer before it counts as down.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks one dependency whether it works.

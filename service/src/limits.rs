@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 
 use crate::{Problem, ProblemKind};
 
-/// Past the limit, this much of a body is still read and thrown away, so that a client that is
-/// still sending gets the answer instead of a broken connection.
+/// Bytes past the limit that are still read and thrown away, so that a client that is still sending
+/// gets the answer instead of a broken connection.
 const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 
 /// The limits of one service.
@@ -18,9 +18,9 @@ const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 pub struct Limits {
     /// Largest body, in bytes.
     pub max_body_bytes: usize,
-    /// Longest time until the answer's head, a slow body included.
+    /// Longest time until the answer's head, including a slow body.
     pub request_timeout: Duration,
-    /// Requests worked on at once; more are answered 503.
+    /// Most requests in flight; more are answered 503.
     pub max_in_flight: usize,
 }
 

@@ -14,7 +14,7 @@ use crate::{Json, Problem, ProblemKind, Query};
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 200;
 
-/// Which page.
+/// The page that is asked for.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
@@ -28,11 +28,11 @@ pub struct PageQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Page<T> {
     items: Vec<T>,
-    /// Where the next page starts; none on the last one.
+    /// The cursor of the next page; none on the last one.
     next_cursor: Option<String>,
 }
 
-/// The page that a request asks for, of a list in the order of the key `K`. Described by [`PageQuery`].
+/// A request for a page of a list in the order of the key `K`. [`PageQuery`] describes it.
 #[derive(Debug)]
 pub struct PageRequest<K> {
     /// The key of the last item of the page before; none for the first page.
@@ -55,7 +55,7 @@ impl<K: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for PageRequest<K>
 }
 
 impl<K: Serialize> PageRequest<K> {
-    /// How many rows to select: one more than the page has items, which tells whether another page follows.
+    /// The number of rows to select: one more than the page has items, to tell whether another page follows.
     pub fn rows(&self) -> i64 {
         self.limit + 1
     }

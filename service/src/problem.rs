@@ -26,7 +26,7 @@ pub enum ProblemKind {
     NotFound,
     /// The path exists, but not with this method.
     MethodNotAllowed,
-    /// What is there now does not allow it: another request changed it, or it is finished.
+    /// The present state does not allow it: another request changed it, or it is finished.
     Conflict,
     /// The body is larger than the limit.
     TooLarge,
@@ -40,7 +40,7 @@ pub enum ProblemKind {
     IdempotencyKeyReused,
     /// Too much is going on; try again after `Retry-After`.
     Overloaded,
-    /// What is shown has not come to the position that was asked for; try again after `Retry-After`.
+    /// The read tables have not reached the position that was asked for; try again after `Retry-After`.
     Behind,
     /// Something the service depends on is out of reach; try again after `Retry-After`.
     Unavailable,
@@ -117,11 +117,11 @@ impl ProblemKind {
 pub struct FieldError {
     /// The path of the field, such as `amount.currency`.
     pub field: String,
-    /// What is wrong with it.
+    /// The reason.
     pub detail: String,
 }
 
-/// Collects what is wrong with the fields of one request.
+/// The unacceptable fields of one request.
 #[derive(Debug, Default)]
 pub struct FieldErrors(Vec<FieldError>);
 
@@ -158,24 +158,24 @@ pub struct Problem {
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// What is wrong in this case, and what to do.
+    /// The reason in this case, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     /// Every field that is not acceptable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
-    /// What the client is not told.
+    /// The cause, for the log only.
     #[serde(skip)]
     cause: Option<Box<Cause>>,
 }
 
-/// Why something could not be done, for the log. It travels with the answer to where the id of the
+/// The cause of a problem, for the log. It travels with the answer to where the id of the
 /// request is known.
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
     /// A fault of ours.
     Internal(String),
-    /// What is out of reach, and why.
+    /// The dependency out of reach, and the reason.
     Unavailable(String, String),
 }
 

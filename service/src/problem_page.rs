@@ -1,4 +1,4 @@
-//! What a problem means and what to do about it: the sections of docs/problems.md.
+//! Explanations of problems: the sections of docs/problems.md.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};

@@ -19,15 +19,15 @@ use tokio::time::{Sleep, sleep};
 
 use crate::Shutdown;
 
-/// A client has this long to send its request's head.
+/// Longest a client may take to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A client that takes nothing of its answer for so long is dropped.
+/// Longest a client may leave its answer unread before it is dropped.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// What the kernel keeps of an answer that is not taken. By itself it would keep megabytes of it.
+/// Unread bytes of an answer that the kernel buffers; by default it would buffer megabytes.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Connections open at once; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 16_384;
-/// Requests under way at shutdown have this long to finish.
+/// Longest that requests in flight at shutdown may take to finish.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves `router` on `listener` until `shutdown`, then lets the requests under way finish.
@@ -54,7 +54,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(Impatient::new(stream)), TowerToHyperService::new(router.clone()));
+            .serve_connection(
+                TokioIo::new(StallGuard::new(stream)),
+                TowerToHyperService::new(router.clone()),
+            );
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -69,15 +72,15 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
     }
 }
 
-/// A stream that breaks when nobody reads what is written to it: whoever stops reading an answer
-/// of any length holds a connection, and what the answer is made of, for [`STALL_TIMEOUT`] only.
-struct Impatient<S> {
+/// A stream that breaks when its peer stops reading: a stalled client holds its connection, and the
+/// memory of its answer, for [`STALL_TIMEOUT`] only.
+struct StallGuard<S> {
     stream: S,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Impatient<S> {
+impl<S> StallGuard<S> {
     fn new(stream: S) -> Self {
         Self { stream, stalled: None }
     }
@@ -95,7 +98,7 @@ impl<S> Impatient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -105,7 +108,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -147,7 +150,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_does_not_read_is_dropped_and_who_reads_slowly_is_not() {
         let (ours, mut theirs) = duplex(16);
-        let mut ours = Impatient::new(ours);
+        let mut ours = StallGuard::new(ours);
         let reader = tokio::spawn(async move {
             for _ in 0..4 {
                 sleep(STALL_TIMEOUT - Duration::from_secs(1)).await;

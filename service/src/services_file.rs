@@ -1,4 +1,4 @@
-//! `services.json` in the data folder: where a running CareForAll is.
+//! `services.json` in the data folder: the addresses of a running CareForAll.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-/// Where a running CareForAll is, for tools that are given its data folder. The addresses contain
+/// The addresses of a running CareForAll, for tools that are given its data folder. They contain
 /// passwords, so only the folder's owner may read the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicesFile {

@@ -1,5 +1,5 @@
-//! What this process knows of each campaign's totals: the newest snapshot it has seen, ready to be
-//! sent, for readers, for watchers and for those who wait for a position.
+//! The newest snapshot of each campaign's totals that this process has seen, for readers, for watchers
+//! and for callers who wait for a position.
 //!
 //! Redis Pub/Sub keeps it fresh. Messages may be lost, so a snapshot is trusted for [`TTL`] only;
 //! after that whoever asks looks again. A snapshot is never replaced by an older one: whatever Redis

@@ -1,4 +1,4 @@
-//! What a campaign has raised: from this process's cache, else from Redis, else from the read table.
+//! A campaign's totals: from this process's cache, else from Redis, else from the read table.
 
 mod cache;
 mod reader;

@@ -8,7 +8,7 @@ use service::Problem;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Where totals were read.
+/// The source of totals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Source {
@@ -31,22 +31,22 @@ impl Source {
     }
 }
 
-/// What a campaign has raised, up to one position of the ledger.
+/// A campaign's totals at one position of the ledger.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct TotalsReply {
     campaign_id: Uuid,
     /// ISO 4217 code of the campaign's only currency.
     currency: String,
-    /// How much was captured and is still there, in minor units: without what went back.
+    /// Captured money less what went back, in minor units.
     raised_minor: i64,
-    /// How much of captured money was refunded, in minor units.
+    /// Captured money that was refunded, in minor units.
     refunded_minor: i64,
-    /// How much of captured money was lost in disputes, in minor units.
+    /// Captured money that was lost in disputes, in minor units.
     charged_back_minor: i64,
     /// Distinct donors whose money was captured, also where it went back.
     donors: i64,
     pledges: PledgeCountsReply,
-    /// How much is wanted, in minor units.
+    /// The campaign's goal, in minor units.
     goal_minor: i64,
     /// The position of the last event counted.
     position: i64,
@@ -56,7 +56,7 @@ pub(crate) struct TotalsReply {
     source: Source,
 }
 
-/// How many pledges are in each state.
+/// The number of pledges in each state.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 struct PledgeCountsReply {
     pending: i64,

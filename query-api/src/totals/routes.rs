@@ -26,7 +26,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(get_totals))
 }
 
-/// Which totals.
+/// The moment of the totals.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct TotalsQuery {
