@@ -64,7 +64,10 @@ pub(crate) struct Options {
     only: Vec<Scenario>,
 
     /// Length of one round in seconds.
-    #[arg(long, env = "BENCH_SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(
+        long, env = "BENCH_SECONDS", default_value_t = 3,
+        value_parser = clap::value_parser!(u64).range(1..=3600),
+    )]
     seconds: u64,
 
     /// Rounds of each side.

@@ -68,7 +68,9 @@ pub struct Settings {
     pub sandbox_webhook_url: Option<String>,
 
     /// How long after a capture the sandbox provider settles: 10s, 5m, or a number of seconds.
-    #[arg(long, env = "CAREFORALL_SANDBOX_SETTLE_AFTER", default_value = "10s", value_parser = parse_duration)]
+    #[arg(
+        long, env = "CAREFORALL_SANDBOX_SETTLE_AFTER", default_value = "10s", value_parser = parse_duration,
+    )]
     pub sandbox_settle_after: Duration,
 
     /// Log lines for people (pretty) or programs (json); auto looks for a terminal.

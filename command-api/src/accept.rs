@@ -48,7 +48,10 @@ struct AcceptedPledgeReply {
     security(("admin_token" = [])),
     params(
         ("id" = Uuid, Path, description = "The pledge that could not use the money"),
-        ("payment_id" = String, Path, description = "The provider's payment, as in the list of money held apart"),
+        (
+            "payment_id" = String, Path,
+            description = "The provider's payment, as in the list of money held apart",
+        ),
     ),
     responses(
         (status = 201, body = AcceptedPledgeReply), (status = 404), (status = 409),

@@ -41,7 +41,8 @@ struct TotalsQuery {
 /// The answer may come from the memory of the process that gives it, and is then at most a second
 /// old. `cache-control: no-cache` in the request asks behind that memory.
 #[utoipa::path(
-    get, path = "/api/campaigns/{id}/totals", tag = "campaigns", params(("id" = Uuid, Path), TotalsQuery, MinPosition),
+    get, path = "/api/campaigns/{id}/totals", tag = "campaigns",
+    params(("id" = Uuid, Path), TotalsQuery, MinPosition),
     responses((status = 200, body = TotalsReply), (status = 304), (status = 404)),
 )]
 async fn get_totals(
