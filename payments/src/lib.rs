@@ -4,6 +4,8 @@
 //! fact is new, late or contradictory is decided by the pledge.
 
 #[cfg(feature = "guarded")]
+mod descriptor;
+#[cfg(feature = "guarded")]
 mod guarded;
 mod http;
 mod json;
@@ -12,11 +14,15 @@ mod providers;
 #[cfg(feature = "guarded")]
 mod registry;
 pub mod sandbox;
+#[cfg(feature = "guarded")]
+mod set_up;
 mod signature;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod stripe;
 
+#[cfg(feature = "guarded")]
+pub use descriptor::{Build, ProviderDescriptor, ProviderSettings, WebhookFormat};
 #[cfg(feature = "guarded")]
 pub use guarded::{Guarded, Limits};
 pub use http::http_client_builder;
@@ -26,8 +32,7 @@ pub use provider::{
 };
 pub use providers::Providers;
 #[cfg(feature = "guarded")]
-pub use registry::{
-    Build, BuildContext, ProviderDescriptor, ProviderSettings, Registry, RegistryError, SetUpError,
-    WebhookFormat,
-};
+pub use registry::{Registry, RegistryError};
+#[cfg(feature = "guarded")]
+pub use set_up::{BuildContext, SetUpError};
 pub use signature::{SignatureError, Signed, WebhookSecret, WebhookSecrets, sign, verify};

@@ -5,94 +5,17 @@
 //! provider, write its adapter and its settings in a module of their own, flatten the settings into
 //! [`ProviderSettings`], and list its descriptor in [`Registry::default`].
 
-use std::path::Path;
 use std::sync::Arc;
 
-use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use reqwest::Url;
 
-use crate::sandbox::{self, SandboxSettings};
-use crate::stripe::{self, StripeSettings};
-use crate::{Provider, Providers};
+use crate::descriptor::{ProviderDescriptor, ProviderSettings};
+use crate::set_up::{BuildContext, SetUpError};
+use crate::{Provider, Providers, sandbox, stripe};
 
 /// Names that are addresses under `/webhooks/` already.
 const RESERVED_NAMES: [&str; 1] = ["inbox"];
 const MAX_NAME_CHARS: usize = 40;
-
-/// The settings of all providers.
-#[derive(Args, Clone, Debug)]
-pub struct ProviderSettings {
-    /// The sandbox provider.
-    #[command(flatten)]
-    pub sandbox: SandboxSettings,
-    /// Stripe.
-    #[command(flatten)]
-    pub stripe: StripeSettings,
-}
-
-/// Makes a provider from its settings; none if the operator has not set its key.
-pub type Build = dyn Fn(&ProviderSettings, &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError>
-    + Send
-    + Sync;
-
-/// A provider as the registry lists it.
-#[derive(Clone)]
-pub struct ProviderDescriptor {
-    /// The name in addresses, in the inbox, in metadata and in metrics: lower-case letters, digits and
-    /// hyphens, at most 40.
-    pub name: &'static str,
-    /// One line for `--help`.
-    pub summary: &'static str,
-    /// The environment variable that the operator must set so that the provider is used.
-    pub key_variable: &'static str,
-    /// How its webhooks look, for the description of the API.
-    pub webhooks: WebhookFormat,
-    /// Makes it.
-    pub build: Arc<Build>,
-}
-
-/// How a provider's webhooks look.
-#[derive(Clone, Copy, Debug)]
-pub struct WebhookFormat {
-    /// The title of the route.
-    pub summary: &'static str,
-    /// How they are signed, as a sentence.
-    pub signature: &'static str,
-    /// The headers that carry the signature, each with a description.
-    pub headers: &'static [(&'static str, &'static str)],
-    /// The body.
-    pub body: &'static str,
-}
-
-/// The program that a provider is built for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BuildContext<'a> {
-    /// The address of `careforall up`, which serves the sandbox provider too.
-    pub local_url: Option<&'a Url>,
-    /// The folder in which `careforall up` keeps the secrets that it made.
-    pub data_dir: Option<&'a Path>,
-    /// Whether the program takes webhooks. Without its secret every message of a provider would be
-    /// refused, and its money not recorded.
-    pub takes_webhooks: bool,
-}
-
-impl BuildContext<'_> {
-    /// A webhook secret, which only a program that takes webhooks needs.
-    ///
-    /// # Errors
-    /// [`SetUpError::NotSet`].
-    pub fn webhook_secret<T: Clone>(
-        &self,
-        secret: &Option<T>,
-        variable: &'static str,
-    ) -> Result<Option<T>, SetUpError> {
-        match secret {
-            None if self.takes_webhooks => Err(SetUpError::NotSet(variable)),
-            secret => Ok(secret.clone()),
-        }
-    }
-}
 
 /// The providers that a program can be set up with.
 #[derive(Clone)]
@@ -195,36 +118,6 @@ pub enum RegistryError {
     /// Two providers with one name.
     #[error("a provider named {0:?} is registered already")]
     Taken(&'static str),
-}
-
-/// Why providers cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum SetUpError {
-    /// A variable is missing.
-    #[error("{0} is not set, and this program cannot do without it")]
-    NotSet(&'static str),
-    /// The key of the provider that takes new check-outs is missing.
-    #[error("{0} is not set, and new check-outs go there")]
-    CheckOuts(&'static str),
-    /// No provider has the name.
-    #[error("there is no payment provider named {0:?}")]
-    Unknown(String),
-    /// The adapter and its row in the registry disagree.
-    #[error("the provider {registered:?} calls itself {own:?}")]
-    OtherName {
-        /// The name in the registry.
-        registered: &'static str,
-        /// What the adapter says.
-        own: &'static str,
-    },
-    /// The HTTP client cannot be made.
-    #[error("the HTTP client cannot be made: {0}")]
-    Http(#[from] reqwest::Error),
-}
-
-/// Parses the address of a provider's API.
-pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
-    text.parse().map_err(|_| "must look like https://host or http://host:8080".to_owned())
 }
 
 #[cfg(test)]

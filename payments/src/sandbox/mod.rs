@@ -22,8 +22,6 @@ use crate::{
 
 pub use messages::{DisputeData, FailureData, Message, MoneyData, RefundData, parse};
 #[cfg(feature = "guarded")]
-pub(crate) use settings::descriptor;
-#[cfg(feature = "guarded")]
 pub use settings::{API_KEY_FILE, SandboxSettings};
 
 /// The provider's name in addresses, in the inbox and in metadata.
@@ -212,5 +210,26 @@ impl Provider for Sandbox {
 
     fn parse(&self, body: &[u8]) -> Result<Notice, ParseError> {
         parse(body).map(|(_, notice)| notice)
+    }
+}
+
+/// The provider's row in the registry.
+#[cfg(feature = "guarded")]
+pub(crate) fn descriptor() -> crate::ProviderDescriptor {
+    crate::ProviderDescriptor {
+        name: NAME,
+        summary: "The stand-in: no money moves",
+        key_variable: settings::API_KEY,
+        webhooks: crate::WebhookFormat {
+            summary: "Take a message of the sandbox provider",
+            signature: "Signed by the Standard Webhooks specification.",
+            headers: &[
+                ("webhook-id", "The message's id, the same for every delivery"),
+                ("webhook-timestamp", "Seconds since 1970"),
+                ("webhook-signature", "v1, and base64; several separated by spaces"),
+            ],
+            body: "{type, timestamp, data}",
+        },
+        build: std::sync::Arc::new(|settings, context| settings.sandbox.build(context)),
     }
 }

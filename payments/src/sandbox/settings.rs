@@ -1,18 +1,18 @@
-//! The sandbox provider's settings, and its row in the registry.
+//! The sandbox provider's settings.
 
 use std::sync::Arc;
 
 use clap::Args;
 use reqwest::Url;
 
-use super::{NAME, Sandbox};
-use crate::registry::parse_url;
-use crate::{BuildContext, Guarded, Provider, ProviderDescriptor, SetUpError, WebhookFormat, WebhookSecrets};
+use super::Sandbox;
+use crate::set_up::parse_url;
+use crate::{BuildContext, Guarded, Provider, SetUpError, WebhookSecrets};
 
 /// The file in the data folder in which `careforall up` keeps the key that it made.
 pub const API_KEY_FILE: &str = "sandbox-api.key";
 
-const API_KEY: &str = "CAREFORALL_SANDBOX_API_KEY";
+pub(super) const API_KEY: &str = "CAREFORALL_SANDBOX_API_KEY";
 const WEBHOOK_SECRET: &str = "CAREFORALL_SANDBOX_WEBHOOK_SECRET";
 const URL: &str = "CAREFORALL_SANDBOX_URL";
 
@@ -34,7 +34,7 @@ pub struct SandboxSettings {
 }
 
 impl SandboxSettings {
-    fn build(&self, context: &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError> {
+    pub(super) fn build(&self, context: &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError> {
         let made_by_up = || {
             let key = std::fs::read_to_string(context.data_dir?.join(API_KEY_FILE)).ok()?;
             Some(key.trim().to_owned())
@@ -44,24 +44,5 @@ impl SandboxSettings {
         let secrets = context.webhook_secret(&self.sandbox_webhook_secret, WEBHOOK_SECRET)?;
         let secrets = secrets.map(|secrets| secrets.all().to_vec()).unwrap_or_default();
         Ok(Some(Arc::new(Guarded::new(Sandbox::new(url.clone(), api_key, secrets)?))))
-    }
-}
-
-pub(crate) fn descriptor() -> ProviderDescriptor {
-    ProviderDescriptor {
-        name: NAME,
-        summary: "The stand-in: no money moves",
-        key_variable: API_KEY,
-        webhooks: WebhookFormat {
-            summary: "Take a message of the sandbox provider",
-            signature: "Signed by the Standard Webhooks specification.",
-            headers: &[
-                ("webhook-id", "The message's id, the same for every delivery"),
-                ("webhook-timestamp", "Seconds since 1970"),
-                ("webhook-signature", "v1, and base64; several separated by spaces"),
-            ],
-            body: "{type, timestamp, data}",
-        },
-        build: Arc::new(|settings, context| settings.sandbox.build(context)),
     }
 }

@@ -31,8 +31,6 @@ use objects::{
 
 #[cfg(feature = "guarded")]
 pub use settings::StripeSettings;
-#[cfg(feature = "guarded")]
-pub(crate) use settings::descriptor;
 pub use signature::{EndpointSecrets, sign};
 
 /// The provider's name in addresses, in the inbox and in metadata.
@@ -364,5 +362,22 @@ impl Provider for Stripe {
 
     fn parse(&self, body: &[u8]) -> Result<Notice, ParseError> {
         events::parse(body).map(|parsed| parsed.notice)
+    }
+}
+
+/// The provider's row in the registry.
+#[cfg(feature = "guarded")]
+pub(crate) fn descriptor() -> crate::ProviderDescriptor {
+    crate::ProviderDescriptor {
+        name: NAME,
+        summary: "Stripe",
+        key_variable: settings::API_KEY,
+        webhooks: crate::WebhookFormat {
+            summary: "Take an event of Stripe",
+            signature: "Signed in the header Stripe-Signature.",
+            headers: &[("stripe-signature", "t=TIMESTAMP,v1=HEX")],
+            body: "An event, as Stripe describes it",
+        },
+        build: std::sync::Arc::new(|settings, context| settings.stripe.build(context)),
     }
 }

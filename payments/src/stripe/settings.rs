@@ -1,15 +1,15 @@
-//! Stripe's settings, and its row in the registry.
+//! Stripe's settings.
 
 use std::sync::Arc;
 
 use clap::Args;
 use reqwest::Url;
 
-use super::{EndpointSecrets, NAME, Stripe};
-use crate::registry::parse_url;
-use crate::{BuildContext, Guarded, Provider, ProviderDescriptor, SetUpError, WebhookFormat};
+use super::{EndpointSecrets, Stripe};
+use crate::set_up::parse_url;
+use crate::{BuildContext, Guarded, Provider, SetUpError};
 
-const API_KEY: &str = "CAREFORALL_STRIPE_API_KEY";
+pub(super) const API_KEY: &str = "CAREFORALL_STRIPE_API_KEY";
 const WEBHOOK_SECRET: &str = "CAREFORALL_STRIPE_WEBHOOK_SECRET";
 
 /// The settings of Stripe.
@@ -24,29 +24,17 @@ pub struct StripeSettings {
     pub stripe_webhook_secret: Option<EndpointSecrets>,
 
     /// Address of Stripe's API.
-    #[arg(long, env = "CAREFORALL_STRIPE_API_BASE", default_value = "https://api.stripe.com", value_parser = parse_url)]
+    #[arg(
+        long, env = "CAREFORALL_STRIPE_API_BASE", default_value = "https://api.stripe.com",
+        value_parser = parse_url,
+    )]
     pub stripe_api_base: Url,
 }
 
 impl StripeSettings {
-    fn build(&self, context: &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError> {
+    pub(super) fn build(&self, context: &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError> {
         let Some(api_key) = self.stripe_api_key.clone() else { return Ok(None) };
         let secrets = context.webhook_secret(&self.stripe_webhook_secret, WEBHOOK_SECRET)?;
         Ok(Some(Arc::new(Guarded::new(Stripe::new(self.stripe_api_base.clone(), api_key, secrets)?))))
-    }
-}
-
-pub(crate) fn descriptor() -> ProviderDescriptor {
-    ProviderDescriptor {
-        name: NAME,
-        summary: "Stripe",
-        key_variable: API_KEY,
-        webhooks: WebhookFormat {
-            summary: "Take an event of Stripe",
-            signature: "Signed in the header Stripe-Signature.",
-            headers: &[("stripe-signature", "t=TIMESTAMP,v1=HEX")],
-            body: "An event, as Stripe describes it",
-        },
-        build: Arc::new(|settings, context| settings.stripe.build(context)),
     }
 }
