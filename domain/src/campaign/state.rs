@@ -1,11 +1,9 @@
-use std::fmt;
-
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
-use super::{CampaignCommand, CampaignDetails, CampaignError, CampaignEvent};
+use super::{CampaignCommand, CampaignDetails, CampaignError, CampaignEvent, CampaignStatus};
 use crate::{Decide, Money, MoneyError};
 
 /// The state of a campaign, folded from its events.
@@ -20,35 +18,6 @@ pub enum Campaign {
     Published(CampaignDetails),
     /// Takes no more pledges.
     Closed(CampaignDetails),
-}
-
-/// The name of a campaign's state, as read tables and answers write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CampaignStatus {
-    /// Written, not yet open.
-    Draft,
-    /// Open for pledges.
-    Published,
-    /// Takes no more pledges.
-    Closed,
-}
-
-impl CampaignStatus {
-    /// The name in lower case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Draft => "draft",
-            Self::Published => "published",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-impl fmt::Display for CampaignStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl Campaign {

@@ -6,6 +6,7 @@ mod event;
 mod money_move;
 mod returns;
 mod state;
+mod status;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -13,5 +14,6 @@ mod tests;
 pub use command::{Contradiction, PaymentFact, PledgeCommand, PledgeError};
 pub use event::{FailureReason, PledgeEvent};
 pub use money_move::MoneyMove;
-pub use state::{Payment, Pledge, PledgeRecord, PledgeState, PledgeStatus};
+pub use state::{Payment, Pledge, PledgeRecord, PledgeState};
+pub use status::PledgeStatus;
 pub use taken::{Dispute, DisputeStatus, MoneyHeld, TakenPayment, Usage};
