@@ -23,6 +23,7 @@ mod reconcile;
 mod replay_tool;
 mod sandbox;
 mod schema;
+mod snapshots;
 mod stripe;
 mod tables;
 mod third_provider;
