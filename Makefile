@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: services ## Run the whole system; settings by environment, see README.md
+run: services ## Run the whole system; settings by environment: docs/operations.md
 	cargo run --package careforall -- up
 
 check: style ## Check format, clippy and unit tests, without servers: before each commit
