@@ -39,10 +39,6 @@ select campaign_id, true, 'EUR', 100000000, 2500 * count(*), count(distinct dono
     max(at)
 from happened where stage = 3 group by campaign_id;
 
-insert into projector_checkpoints (name, version, position)
-select name, 1, (select position from ledger_head)
-from unnest(array['campaigns', 'pledges', 'campaign_totals', 'accounts', 'days', 'totals_history']) name;
-
 insert into campaign_donors (campaign_id, donor_id, captured_pledges, captured_minor, first_captured_at,
     last_captured_at)
 select campaign_id, donor_id, count(*), 2500 * count(*), min(at), max(at)

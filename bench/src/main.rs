@@ -4,6 +4,7 @@ mod baseline;
 mod facts;
 mod http;
 mod lifecycles;
+mod lives;
 mod machine;
 mod messages;
 mod report;

@@ -61,23 +61,6 @@ pub(crate) async fn fill(pool: &PgPool, events: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fills an empty ledger with about `events` events of whole lives, and the read tables with what the
-/// projectors would make of them. Returns how many events there are.
-pub(crate) async fn fill_with_lives(pool: &PgPool, events: i64) -> anyhow::Result<i64> {
-    let mut connection = pool.acquire().await?;
-    let events = events / 4_000 * 4_000;
-    sqlx::query("select set_config('lives.events', $1, false)")
-        .bind(events.to_string())
-        .execute(&mut *connection)
-        .await?;
-    for script in [include_str!("lives.sql"), include_str!("lives_projected.sql"), "vacuum analyze"] {
-        sqlx::raw_sql(script).execute(&mut *connection).await.context("the ledger cannot be filled")?;
-    }
-    // Its settings and views go with it.
-    connection.detach();
-    Ok(sqlx::query_scalar("select position from ledger_head").fetch_one(pool).await?)
-}
-
 /// Appends pledges of a campaign that wait for their payment, behind the events that are there, and
 /// returns their ids. Nothing may append at the same time.
 pub(crate) async fn pledges(pool: &PgPool, campaign_id: Uuid, count: i64) -> anyhow::Result<Vec<Uuid>> {

@@ -13,18 +13,18 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use domain::{Campaign, CampaignId, Currency, Event, MoneyMove, PledgeId};
 use event_store::RecordedEvent;
-use read_model::CampaignAccounts;
+use read_model::{CampaignAccounts, Projection};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::runner::{ProjectError, Projector};
 
+#[derive(Default)]
 pub(crate) struct Accounts;
 
 #[async_trait]
 impl Projector for Accounts {
-    const NAME: &'static str = "accounts";
-    const TABLES: &'static [&'static str] = &["journal", "campaign_accounts"];
+    const PROJECTION: Option<Projection> = Some(Projection::Accounts);
     /// Nobody watches these live.
     const GATHER: Duration = Duration::from_millis(100);
 

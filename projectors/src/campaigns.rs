@@ -7,16 +7,17 @@ use cqrs_es::Aggregate;
 use domain::campaign::CampaignDetails;
 use domain::{Campaign, CampaignEvent, CampaignId, CampaignStatus, Event};
 use event_store::RecordedEvent;
+use read_model::Projection;
 use sqlx::PgConnection;
 
 use crate::runner::{ProjectError, Projector};
 
+#[derive(Default)]
 pub(crate) struct Campaigns;
 
 #[async_trait]
 impl Projector for Campaigns {
-    const NAME: &'static str = "campaigns";
-    const TABLES: &'static [&'static str] = &["campaigns"];
+    const PROJECTION: Option<Projection> = Some(Projection::Campaigns);
 
     fn needs(aggregate_type: &str, _event_type: &str) -> bool {
         aggregate_type == Campaign::TYPE

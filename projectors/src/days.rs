@@ -10,17 +10,18 @@ use chrono::NaiveDate;
 use cqrs_es::Aggregate;
 use domain::{Campaign, Currency, Event, PledgeEvent, PledgeStatus};
 use event_store::RecordedEvent;
+use read_model::Projection;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::runner::{ProjectError, Projector};
 
+#[derive(Default)]
 pub(crate) struct Days;
 
 #[async_trait]
 impl Projector for Days {
-    const NAME: &'static str = "days";
-    const TABLES: &'static [&'static str] = &["campaign_days", "overall_days"];
+    const PROJECTION: Option<Projection> = Some(Projection::Days);
     /// Nobody watches these live.
     const GATHER: Duration = Duration::from_millis(100);
 

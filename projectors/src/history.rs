@@ -8,18 +8,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::{CampaignEvent, Event, PledgeEvent, PledgeStatus};
 use event_store::RecordedEvent;
-use read_model::{PledgeCounts, Totals};
+use read_model::{PledgeCounts, Projection, Totals};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::runner::{ProjectError, Projector};
 
+#[derive(Default)]
 pub(crate) struct TotalsHistory;
 
 #[async_trait]
 impl Projector for TotalsHistory {
-    const NAME: &'static str = "totals_history";
-    const TABLES: &'static [&'static str] = &["campaign_totals_history", "campaign_first_gifts"];
+    const PROJECTION: Option<Projection> = Some(Projection::TotalsHistory);
 
     async fn fold(
         &mut self,

@@ -14,6 +14,7 @@ mod history;
 mod mirror;
 mod pledges;
 mod rebuild;
+mod registry;
 mod runner;
 mod status;
 mod totals;
@@ -21,7 +22,7 @@ mod unapplied;
 mod voids;
 
 pub use compare::TableDifference;
-pub use rebuild::{REBUILDABLE, RebuildError, RebuildOptions, RebuildProgress, Rebuilt, rebuild};
+pub use rebuild::{RebuildError, RebuildOptions, RebuildProgress, Rebuilt, rebuild};
 pub use status::status_router;
 
 use anyhow::Context;
@@ -29,12 +30,17 @@ use async_trait::async_trait;
 use axum::Router;
 use event_store::Wakeup;
 use payments::Providers;
-use read_model::RedisTotals;
+use read_model::{Projection, RedisTotals};
 use service::health::{Check, Health, PostgresCheck};
 use service::{Limits, Shutdown, harden, serve};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+use crate::feed::Feed;
+use crate::registry::registration;
+use crate::runner::{Projector, Runner};
+use crate::voids::VoidCancelled;
 
 /// What projectors need.
 #[derive(Clone)]
@@ -66,21 +72,23 @@ impl Check for RedisCheck {
     }
 }
 
+/// Names and versions of all projectors, those that only react included: each has a checkpoint of these.
+pub fn checkpoints() -> impl Iterator<Item = (&'static str, i32)> {
+    let of_projections = Projection::ALL.into_iter().map(registration).map(|one| (one.name, one.version));
+    of_projections.chain([(VoidCancelled::NAME, VoidCancelled::VERSION)])
+}
+
 /// Runs all projectors and reactions until `shutdown`.
 pub async fn run_workers(config: Config, shutdown: Shutdown) {
     let wakeup = Wakeup::listen(config.pool.clone(), Wakeup::LEDGER);
-    let mirror = mirror::Mirror::start(config.pool.clone(), config.redis.clone(), shutdown.clone());
+    let feed = Feed::new(config.pool.clone());
+    let runner = Runner { pool: config.pool.clone(), feed, wakeup, shutdown: shutdown.clone() };
     let mut workers = JoinSet::new();
-    let feed = feed::Feed::new(config.pool.clone());
-    let runner = runner::Runner { pool: config.pool.clone(), feed, wakeup, shutdown: shutdown.clone() };
-    workers.spawn(runner.clone().run(campaigns::Campaigns));
-    workers.spawn(runner.clone().run(pledges::Pledges));
-    workers.spawn(runner.clone().run(totals::CampaignTotals::mirrored(mirror)));
-    workers.spawn(runner.clone().run(accounts::Accounts));
-    workers.spawn(runner.clone().run(days::Days));
-    workers.spawn(runner.clone().run(history::TotalsHistory));
-    workers.spawn(status::observe(config.pool.clone(), shutdown.clone()));
-    workers.spawn(runner.run(voids::VoidCancelled { providers: config.providers.clone() }));
+    for projection in Projection::ALL {
+        workers.spawn((registration(projection).run)(runner.clone(), &config));
+    }
+    workers.spawn(status::observe(config.pool, shutdown));
+    workers.spawn(runner.run(VoidCancelled { providers: config.providers }));
     workers.join_all().await;
 }
 

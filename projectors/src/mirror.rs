@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use read_model::{Found, Mark, RedisTotals, RedisTotalsError, Totals, load_checkpoint, load_totals_page};
+use read_model::{
+    Mark, MarkState, Projection, RedisTotals, RedisTotalsError, Totals, load_position, load_totals_page,
+};
 use service::Shutdown;
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::runner::{Held, Projector};
-use crate::totals::CampaignTotals;
+use crate::runner::Held;
 
 /// How often the marks are looked at when there is nothing to write.
 const CHECK: Duration = Duration::from_millis(100);
@@ -25,14 +26,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Campaigns written at once when everything is written again.
 const PAGE: i64 = 500;
 
-/// The way to the mirror's task.
+/// Hands rows to the mirror's task.
 #[derive(Clone, Default)]
 pub(crate) struct Mirror {
     news: Arc<Mutex<News>>,
     arrived: Arc<Notify>,
 }
 
-/// What the task has not taken yet. Rows of one campaign replace one another, so a slow Redis costs
+/// News that the task has not taken yet. Rows of one campaign replace one another, so a slow Redis costs
 /// memory for as many rows as there are campaigns, and no more.
 #[derive(Default)]
 struct News {
@@ -133,13 +134,13 @@ impl MirrorTask {
         }
         let to = Mark { position: left.position.max(news.position), ..left };
         match self.redis.move_marks(left, to).await? {
-            Found::AsLeft => Ok(Some(Leading { held, left: Some(to) })),
-            Found::Other(mark) if mark.is_later_lease_than(left) => {
+            MarkState::Intact => Ok(Some(Leading { held, left: Some(to) })),
+            MarkState::Replaced(mark) if mark.is_later_lease_than(left) => {
                 tracing::info!("another worker keeps Redis now");
                 Ok(None)
             }
-            found @ (Found::Other(_) | Found::Nothing) => {
-                tracing::info!(?found, ?left, "Redis has lost totals; writing all of them");
+            state @ (MarkState::Replaced(_) | MarkState::Missing) => {
+                tracing::info!(?state, ?left, "Redis has lost totals; writing all of them");
                 self.write_all(held).await.map(Some)
             }
         }
@@ -148,8 +149,8 @@ impl MirrorTask {
     async fn write_all(&self, held: Held) -> Result<Leading, MirrorError> {
         let held = self.outdate_the_future(held).await?;
         // The checkpoint is read first: whatever is folded meanwhile is written twice at worst.
-        let checkpoint = load_checkpoint(&self.pool, CampaignTotals::NAME, CampaignTotals::VERSION).await?;
-        let position = checkpoint.map_or(0, |checkpoint| checkpoint.position);
+        let position =
+            load_position(&self.pool, Projection::CampaignTotals, held.version).await?.unwrap_or(0);
         let mut after = Uuid::nil();
         loop {
             let page = load_totals_page(&self.pool, after, PAGE).await?;
@@ -176,8 +177,8 @@ impl MirrorTask {
              returning generation",
         )
         .bind(found.generation)
-        .bind(CampaignTotals::NAME)
-        .bind(CampaignTotals::VERSION)
+        .bind(Projection::CampaignTotals.name())
+        .bind(held.version)
         .bind(held.token)
         .fetch_optional(&self.pool)
         .await?;

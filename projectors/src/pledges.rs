@@ -9,18 +9,19 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use domain::{Campaign, Event, PledgeEvent, PledgeId, PledgeStatus};
 use event_store::RecordedEvent;
+use read_model::Projection;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::runner::{ProjectError, Projector};
 use crate::unapplied;
 
+#[derive(Default)]
 pub(crate) struct Pledges;
 
 #[async_trait]
 impl Projector for Pledges {
-    const NAME: &'static str = "pledges";
-    const TABLES: &'static [&'static str] = &["pledges", "pledge_history", "donations", "unapplied_payments"];
+    const PROJECTION: Option<Projection> = Some(Projection::Pledges);
 
     fn needs(aggregate_type: &str, _event_type: &str) -> bool {
         aggregate_type != Campaign::TYPE

@@ -6,21 +6,18 @@
 //! other's place and the live checkpoint to where the new tables are, under a new token: the live projector
 //! goes on from there.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_store::{ReadError, read_after};
+use futures_util::future::BoxFuture;
+use read_model::Projection;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
-use std::sync::Arc;
 
-use crate::accounts::Accounts;
-use crate::campaigns::Campaigns;
 use crate::compare::{TableDifference, compare};
-use crate::days::Days;
-use crate::history::TotalsHistory;
-use crate::pledges::Pledges;
+use crate::registry::registration;
 use crate::runner::{ProjectError, Projector};
-use crate::totals::CampaignTotals;
 
 /// Events folded in one transaction.
 const BATCH: i64 = 5_000;
@@ -32,10 +29,6 @@ const LOCK_TIMEOUT: &str = "set local lock_timeout = '150ms'";
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// For so long it tries to get hold of the tables.
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
-
-/// The projections that can be rebuilt, by name.
-pub const REBUILDABLE: [&str; 6] =
-    [Campaigns::NAME, Pledges::NAME, CampaignTotals::NAME, TotalsHistory::NAME, Accounts::NAME, Days::NAME];
 
 /// How it is done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,9 +78,6 @@ pub struct Rebuilt {
 /// Why a projection was not rebuilt. Whatever was built is kept, and the next run goes on from there.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// Nothing of this name can be rebuilt.
-    #[error("there is no projection {0:?}; there are {list}", list = REBUILDABLE.join(", "))]
-    Unknown(String),
     /// Another run is at it.
     #[error("another run is rebuilding {0}")]
     Busy(&'static str),
@@ -134,32 +124,36 @@ pub enum RebuildError {
     Database(#[from] sqlx::Error),
 }
 
-/// Builds the projection `name` anew and switches over, as the owner of the schema. `report` is told
-/// how far it has come. It may be killed at any moment: the next run goes on.
+/// Builds `projection` anew and switches over, as the owner of the schema. `report` is told how far it
+/// has come. It may be killed at any moment: the next run goes on.
 ///
 /// # Errors
 /// [`RebuildError`].
 pub async fn rebuild(
     pool: &PgPool,
-    name: &str,
+    projection: Projection,
     options: RebuildOptions,
     report: impl FnMut(RebuildProgress) + Send,
 ) -> Result<Rebuilt, RebuildError> {
-    match name {
-        Campaigns::NAME => Build::run(pool, Campaigns, options, report).await,
-        Pledges::NAME => Build::run(pool, Pledges, options, report).await,
-        CampaignTotals::NAME => Build::run(pool, CampaignTotals::default(), options, report).await,
-        TotalsHistory::NAME => Build::run(pool, TotalsHistory, options, report).await,
-        Accounts::NAME => Build::run(pool, Accounts, options, report).await,
-        Days::NAME => Build::run(pool, Days, options, report).await,
-        unknown => Err(RebuildError::Unknown(unknown.to_owned())),
-    }
+    (registration(projection).rebuild)(pool, options, Box::new(report)).await
 }
 
-struct Build<'a, P, R> {
+/// Is told how far a rebuild has come.
+pub(crate) type Report<'a> = Box<dyn FnMut(RebuildProgress) + Send + 'a>;
+
+/// Builds the projection of `P` anew.
+pub(crate) fn build<'a, P: Projector + Default>(
+    pool: &'a PgPool,
+    options: RebuildOptions,
+    report: Report<'a>,
+) -> BoxFuture<'a, Result<Rebuilt, RebuildError>> {
+    Box::pin(Build::run(pool, P::default(), options, report))
+}
+
+struct Build<'a, P> {
     pool: &'a PgPool,
     projector: P,
-    report: R,
+    report: Report<'a>,
     /// Its name is `rebuild_NAME`.
     schema: String,
     /// Sees nothing but the schema, and holds the lock that makes this the only run.
@@ -168,12 +162,12 @@ struct Build<'a, P, R> {
     position: i64,
 }
 
-impl<'a, P: Projector, R: FnMut(RebuildProgress) + Send> Build<'a, P, R> {
+impl<'a, P: Projector> Build<'a, P> {
     async fn run(
         pool: &'a PgPool,
         projector: P,
         options: RebuildOptions,
-        report: R,
+        report: Report<'a>,
     ) -> Result<Rebuilt, RebuildError> {
         let schema = format!("rebuild_{}", P::NAME);
         let session = open_session(pool, &schema).await?;
@@ -264,7 +258,7 @@ impl<'a, P: Projector, R: FnMut(RebuildProgress) + Send> Build<'a, P, R> {
         transaction.execute(format!("create schema {}", self.schema).as_str()).await?;
         let statements: Vec<String> = sqlx::query_scalar(COPY_SHAPE)
             .bind(&self.schema)
-            .bind(P::TABLES)
+            .bind(tables::<P>())
             .fetch_all(&mut *transaction)
             .await?;
         for statement in statements {
@@ -352,7 +346,7 @@ impl<'a, P: Projector, R: FnMut(RebuildProgress) + Send> Build<'a, P, R> {
         self.fold_up_to(position).await?;
         (self.report)(RebuildProgress::Comparing { position });
         let mut differences = Vec::new();
-        for table in P::TABLES {
+        for table in tables::<P>() {
             differences.extend(compare(&mut snapshot, &mut self.session, table).await?);
         }
         Ok((Some(position), differences))
@@ -360,7 +354,7 @@ impl<'a, P: Projector, R: FnMut(RebuildProgress) + Send> Build<'a, P, R> {
 
     /// Catches up, and puts the new tables into the place of the live ones.
     async fn switch(&mut self) -> Result<(i64, Duration), RebuildError> {
-        for table in P::TABLES {
+        for table in tables::<P>() {
             // The planner knows the new tables from the first query on.
             self.session.execute(format!("analyze {table}").as_str()).await?;
         }
@@ -443,8 +437,12 @@ async fn open_session(pool: &PgPool, schema: &str) -> Result<PgConnection, sqlx:
     options.connect().await
 }
 
+fn tables<P: Projector>() -> &'static [&'static str] {
+    P::PROJECTION.map_or(&[], Projection::tables)
+}
+
 fn live_names<P: Projector>() -> Vec<String> {
-    P::TABLES.iter().map(|table| format!("public.{table}")).collect()
+    tables::<P>().iter().map(|table| format!("public.{table}")).collect()
 }
 
 async fn fold<P: Projector>(
@@ -492,7 +490,7 @@ async fn exchange<P: Projector>(transaction: &mut PgConnection, schema: &str) ->
     .fetch_all(&mut *transaction)
     .await?;
     transaction.execute(format!("create schema {schema}_old").as_str()).await?;
-    for table in P::TABLES {
+    for table in tables::<P>() {
         transaction.execute(format!("alter table public.{table} set schema {schema}_old").as_str()).await?;
         transaction.execute(format!("alter table {schema}.{table} set schema public").as_str()).await?;
     }

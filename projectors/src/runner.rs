@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::Utc;
 use event_store::{ReadError, RecordedEvent, Wakeup};
+use read_model::Projection;
 use service::Shutdown;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
@@ -27,16 +28,19 @@ const ASK: Duration = Duration::from_millis(250);
 /// The pauses after a failure double from the first to the last of these.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// What one projector makes of events.
+/// Folds events into tables, or reacts to them.
 #[async_trait]
 pub(crate) trait Projector: Send + 'static {
-    /// Its name in the table of checkpoints and in metrics.
-    const NAME: &'static str;
+    /// The projection whose tables it writes, and which is rebuilt as one; none for a reaction. The fold
+    /// names tables without a schema, so that it can be run on others of the same names.
+    const PROJECTION: Option<Projection> = None;
+    /// Its name in the table of checkpoints and in metrics. A reaction has one of its own.
+    const NAME: &'static str = match Self::PROJECTION {
+        Some(projection) => projection.name(),
+        None => panic!("a reaction has a name of its own"),
+    };
     /// Names its checkpoint. A changed fold needs a new version.
     const VERSION: i32 = 1;
-    /// The tables that it writes, and that are rebuilt together; none for a reaction. The fold names
-    /// them without a schema, so that it can be run on others of the same names.
-    const TABLES: &'static [&'static str] = &[];
     /// Under load it folds this often at most: events that come meanwhile share one transaction,
     /// which leaves the machine to the writers. After a pause the first is folded at once.
     const GATHER: Duration = Duration::from_millis(50);
@@ -116,6 +120,8 @@ pub(crate) struct Runner {
 /// What a worker knows of the lease that it took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
+    /// The version of its projector.
+    pub(crate) version: i32,
     /// Counts up whenever the lease is taken, which fences off the last holder.
     pub(crate) token: i32,
     /// Counts up when the rows were replaced otherwise than by folding on.
@@ -325,7 +331,7 @@ impl Runner {
         .await?;
         Ok(taken.map(|(token, generation, position)| Lease {
             session,
-            held: Held { token, generation },
+            held: Held { version: P::VERSION, token, generation },
             position,
             renewed: Instant::now(),
         }))

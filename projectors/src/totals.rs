@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::{CampaignEvent, Event, MoneyMove, PledgeEvent, PledgeStatus};
 use event_store::RecordedEvent;
-use read_model::Totals;
+use read_model::{Projection, Totals};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -31,8 +31,7 @@ impl CampaignTotals {
 
 #[async_trait]
 impl Projector for CampaignTotals {
-    const NAME: &'static str = "campaign_totals";
-    const TABLES: &'static [&'static str] = &["campaign_totals", "campaign_donors"];
+    const PROJECTION: Option<Projection> = Some(Projection::CampaignTotals);
     /// Donors watch these.
     const GATHER: Duration = Duration::from_millis(8);
 

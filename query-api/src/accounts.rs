@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
-use read_model::{AccountBalance, JournalLine};
+use read_model::{AccountBalance, JournalLine, Projection};
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
 use service::paging::{Page, PageQuery, PageRequest};
@@ -19,9 +19,6 @@ use crate::State;
 use crate::as_of::AsOf;
 use crate::campaigns::MoneyReply;
 use crate::progress::{MinPosition, Progress};
-
-/// The projector of accounts and journal.
-const PROJECTION: &str = "accounts";
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(get_accounts)).routes(routes!(list_journal))
@@ -72,8 +69,8 @@ async fn get_accounts(
     Query(wanted): Query<MinPosition>,
 ) -> Result<Json<AccountsReply>, Problem> {
     match query.as_of {
-        None => progress.reach(PROJECTION, wanted).await?,
-        Some(as_of) => as_of.reached(&progress, PROJECTION, wanted).await?,
+        None => progress.reach(Projection::Accounts, wanted).await?,
+        Some(as_of) => as_of.reached(&progress, Projection::Accounts, wanted).await?,
     }
     let balances: Vec<AccountBalance> = match query.as_of {
         None => sqlx::query_as(BALANCES).bind(campaign_id),
@@ -157,7 +154,7 @@ async fn list_journal(
     Query(wanted): Query<MinPosition>,
     page: PageRequest<(i64, i16)>,
 ) -> Result<Json<Page<JournalReply>>, Problem> {
-    progress.reach(PROJECTION, wanted).await?;
+    progress.reach(Projection::Accounts, wanted).await?;
     let rows: Vec<JournalLine> = sqlx::query_as(
         "select position, line, debit_account, credit_account, campaign_id, pledge_id, amount_minor, currency,
              recorded_at

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use read_model::Projection;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use service::{Problem, ProblemKind};
@@ -49,7 +50,7 @@ impl AsOf {
     pub(crate) async fn reached(
         self,
         progress: &Arc<Progress>,
-        projection: &str,
+        projection: Projection,
         wanted: MinPosition,
     ) -> Result<(), Problem> {
         if wanted.min_position.is_some() {

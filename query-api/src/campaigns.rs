@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
-use read_model::Campaign;
+use read_model::{Campaign, Projection};
 use serde::{Deserialize, Serialize};
 use service::auth::Visitor;
 use service::paging::{Page, PageQuery, PageRequest};
@@ -168,7 +168,7 @@ async fn list_campaigns(
         page,
     };
     let q = checked(query.q, "q", MAX_SEARCH_BYTES)?.filter(|q| !q.trim().is_empty());
-    progress.reach("campaigns", wanted).await?;
+    progress.reach(Projection::Campaigns, wanted).await?;
     match (query.sort, q) {
         (None | Some(Sort::Relevance), Some(q)) => search(&pool, &selection, q.trim()).await,
         (Some(_), Some(_)) => Err(malformed("what is searched by q is sorted by relevance only")),
@@ -334,7 +334,7 @@ async fn get_campaign(
     Path(id): Path<Uuid>,
     Query(wanted): Query<MinPosition>,
 ) -> Result<Json<CampaignReply>, Problem> {
-    progress.reach("campaigns", wanted).await?;
+    progress.reach(Projection::Campaigns, wanted).await?;
     let row: Option<Campaign> = sqlx::query_as(
         "select campaign_id, status, title, description, goal_minor, currency, ends_at, created_at,
              published_at, closed_at, position

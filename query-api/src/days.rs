@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use chrono::NaiveDate;
-use read_model::Day;
+use read_model::{Day, Projection};
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
 use service::paging::{Page, PageQuery, PageRequest};
@@ -19,9 +19,6 @@ use uuid::Uuid;
 
 use crate::State;
 use crate::progress::{MinPosition, Progress};
-
-/// The projector of daily series.
-const PROJECTION: &str = "days";
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list_campaign_days)).routes(routes!(list_overall_days))
@@ -157,7 +154,7 @@ async fn page_of_days(
     wanted: MinPosition,
     page: PageRequest<NaiveDate>,
 ) -> Result<Json<Page<DayReply>>, Problem> {
-    progress.reach(PROJECTION, wanted).await?;
+    progress.reach(Projection::Days, wanted).await?;
     let statement = statement.bind(days.from).bind(days.to).bind(page.after).bind(page.rows());
     let rows: Vec<Day> = statement.fetch_all(pool).await?;
     page.page(rows, |row| row.day, DayReply::from)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
-use read_model::Donation;
+use read_model::{Donation, Projection};
 use serde::Serialize;
 use service::paging::{Page, PageQuery, PageRequest};
 use service::{Json, Path, Problem, ProblemKind, Query};
@@ -64,7 +64,7 @@ async fn list_donations(
     Query(wanted): Query<MinPosition>,
     page: PageRequest<i64>,
 ) -> Result<Json<Page<DonationReply>>, Problem> {
-    progress.reach("pledges", wanted).await?;
+    progress.reach(Projection::Pledges, wanted).await?;
     let rows: Vec<Donation> = sqlx::query_as(
         "select d.position, d.amount_minor - p.refunded_minor - p.charged_back_minor as amount_minor,
              d.currency, d.anonymous, d.captured_at, g.message,

@@ -14,6 +14,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use read_model::Projection;
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
 use service::{Problem, ProblemKind, Query, csv};
@@ -122,7 +123,7 @@ async fn export_donations(
     Query(query): Query<ExportQuery>,
     Query(wanted): Query<MinPosition>,
 ) -> Result<Response, Problem> {
-    progress.reach("pledges", wanted).await?;
+    progress.reach(Projection::Pledges, wanted).await?;
     let rows = match query.campaign_id {
         None => sqlx::query_as(DONATIONS),
         Some(campaign_id) => sqlx::query_as(DONATIONS_OF_CAMPAIGN).bind(campaign_id),
@@ -189,7 +190,7 @@ async fn export_pledges(
     Query(query): Query<ExportQuery>,
     Query(wanted): Query<MinPosition>,
 ) -> Result<Response, Problem> {
-    progress.reach("pledges", wanted).await?;
+    progress.reach(Projection::Pledges, wanted).await?;
     let rows = match query.campaign_id {
         None => sqlx::query_as(PLEDGES),
         Some(campaign_id) => sqlx::query_as(PLEDGES_OF_CAMPAIGN).bind(campaign_id),
@@ -260,7 +261,7 @@ async fn export_campaigns(
     Query(query): Query<ExportQuery>,
     Query(wanted): Query<MinPosition>,
 ) -> Result<Response, Problem> {
-    progress.reach("campaign_totals", wanted).await?;
+    progress.reach(Projection::CampaignTotals, wanted).await?;
     let rows = match query.campaign_id {
         None => sqlx::query_as(CAMPAIGNS),
         Some(campaign_id) => sqlx::query_as(ONE_CAMPAIGN).bind(campaign_id),

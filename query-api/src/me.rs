@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, State as Shared};
 use axum::http::request::Parts;
 use chrono::{DateTime, Utc};
+use read_model::Projection;
 use serde::Serialize;
 use service::auth::bearer;
 use service::paging::{Page, PageQuery, PageRequest};
@@ -124,7 +125,7 @@ async fn list_my_donations(
     Query(wanted): Query<MinPosition>,
     page: PageRequest<i64>,
 ) -> Result<Json<Page<MyDonation>>, Problem> {
-    progress.reach("pledges", wanted).await?;
+    progress.reach(Projection::Pledges, wanted).await?;
     let rows: Vec<Row> = sqlx::query_as(
         "select h.position, p.pledge_id, p.campaign_id, c.title, p.status, p.captured_minor, p.currency,
              p.refunded_minor, p.charged_back_minor, p.anonymous, h.recorded_at as captured_at

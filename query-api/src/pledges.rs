@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
-use read_model::{HistoryEntry, Pledge};
+use read_model::{HistoryEntry, Pledge, Projection};
 use serde::Serialize;
 use service::{Json, Path, Problem, ProblemKind, Query};
 use sqlx::PgPool;
@@ -72,7 +72,7 @@ async fn get_pledge(
     Path(id): Path<Uuid>,
     Query(wanted): Query<MinPosition>,
 ) -> Result<Json<PledgeReply>, Problem> {
-    progress.reach("pledges", wanted).await?;
+    progress.reach(Projection::Pledges, wanted).await?;
     let row: Option<Pledge> =
         sqlx::query_as("select * from pledges where pledge_id = $1").bind(id).fetch_optional(&pool).await?;
     row.map(|row| Json(row.into())).ok_or_else(no_such_pledge)
@@ -115,7 +115,7 @@ async fn get_history(
     Path(id): Path<Uuid>,
     Query(wanted): Query<MinPosition>,
 ) -> Result<Json<HistoryReply>, Problem> {
-    progress.reach("pledges", wanted).await?;
+    progress.reach(Projection::Pledges, wanted).await?;
     let rows: Vec<HistoryEntry> = sqlx::query_as(
         "select position, event_type, status, amount_minor, recorded_at from pledge_history
          where pledge_id = $1 order by position",

@@ -1,9 +1,10 @@
 //! Read your own writes: waiting until the read tables have caught up with a position.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use read_model::{Projection, load_positions};
 use serde::Deserialize;
 use service::{Problem, ProblemKind, Shutdown};
 use sqlx::PgPool;
@@ -28,7 +29,7 @@ pub(crate) struct MinPosition {
     pub(crate) min_position: Option<i64>,
 }
 
-type Positions = HashMap<String, i64>;
+type Positions = BTreeMap<Projection, i64>;
 
 /// The projections' positions, and the callers who wait for them.
 pub(crate) struct Progress {
@@ -65,7 +66,7 @@ impl Progress {
             while self.positions.receiver_count() == 0 {
                 self.wanted.notified().await;
             }
-            match read_positions(&pool).await {
+            match load_positions(&pool).await {
                 Ok(positions) => {
                     self.positions.send_replace(positions);
                 }
@@ -92,7 +93,7 @@ impl Progress {
     ///
     /// # Errors
     /// [`ProblemKind::Behind`] when it does not reach it in time.
-    pub(crate) async fn reach(&self, projection: &str, wanted: MinPosition) -> Result<(), Problem> {
+    pub(crate) async fn reach(&self, projection: Projection, wanted: MinPosition) -> Result<(), Problem> {
         let Some(position) = wanted.min_position else { return Ok(()) };
         let mut waiting = self.wait()?;
         timeout(MAX_WAIT, waiting.reached(projection, position)).await.map_err(|_| behind(position))
@@ -101,9 +102,9 @@ impl Progress {
 
 impl Waiter<'_> {
     /// Returns when a projection has reached a position.
-    pub(crate) async fn reached(&mut self, projection: &str, position: i64) {
+    pub(crate) async fn reached(&mut self, projection: Projection, position: i64) {
         let far_enough =
-            |positions: &Positions| positions.get(projection).is_some_and(|reached| *reached >= position);
+            |positions: &Positions| positions.get(&projection).is_some_and(|reached| *reached >= position);
         if self.positions.wait_for(far_enough).await.is_err() {
             // Nobody looks any more, so nothing is reached any more.
             std::future::pending::<()>().await;
@@ -115,13 +116,4 @@ impl Waiter<'_> {
 pub(crate) fn behind(position: i64) -> Problem {
     let detail = format!("what is shown here has not come to position {position} yet; try again shortly");
     Problem::new(ProblemKind::Behind, detail)
-}
-
-async fn read_positions(pool: &PgPool) -> Result<Positions, sqlx::Error> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "select distinct on (name) name, position from projector_checkpoints order by name, version desc",
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows.into_iter().collect())
 }

@@ -95,15 +95,15 @@ fn parse_mark(text: &str) -> Option<Mark> {
     parts.next().is_none().then_some(mark)
 }
 
-/// What was found where a mark should be.
+/// A mark in Redis, seen by the writer that left one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// What its writer left: nothing is lost.
-    AsLeft,
-    /// Another mark: of another writer, or of an old snapshot.
-    Other(Mark),
-    /// Nothing: Redis was wiped, or restarted.
-    Nothing,
+pub enum MarkState {
+    /// Unchanged since: nothing is lost.
+    Intact,
+    /// Another mark stands there: of another writer, or of an old snapshot.
+    Replaced(Mark),
+    /// None: Redis was wiped, or restarted.
+    Missing,
 }
 
 /// Why totals could not be read from or written to Redis.
@@ -211,15 +211,16 @@ impl RedisTotals {
         Ok(call.invoke_async(&mut connection).await?)
     }
 
-    /// Moves the marks on from what this writer left to `to`; says what was found where they differ.
+    /// Moves the marks on from what this writer left to `to`. A mark that is not intact stays as it is, and is
+    /// returned.
     ///
     /// # Errors
     /// Redis is out of reach.
-    pub async fn move_marks(&self, left: Mark, to: Mark) -> Result<Found, RedisError> {
+    pub async fn move_marks(&self, left: Mark, to: Mark) -> Result<MarkState, RedisError> {
         let connection = self.server.connection().await?;
         let moves = self.mark_keys().into_iter().map(|key| move_mark(connection.clone(), key, left, to));
-        let found = try_join_all(moves).await?;
-        Ok(found.into_iter().find(|found| *found != Found::AsLeft).unwrap_or(Found::AsLeft))
+        let states = try_join_all(moves).await?;
+        Ok(states.into_iter().find(|state| *state != MarkState::Intact).unwrap_or(MarkState::Intact))
     }
 
     /// A mark as Redis remembers it, whoever left it.
@@ -274,17 +275,17 @@ async fn move_mark(
     key: String,
     left: Mark,
     to: Mark,
-) -> Result<Found, RedisError> {
+) -> Result<MarkState, RedisError> {
     let mut call = redis::cmd("EVALSHA");
     call.arg(MOVE_MARK.get_hash()).arg(1).arg(key).arg(left.to_string()).arg(to.to_string());
     let found: Option<String> = match call.query_async(&mut connection).await {
-        Err(error) if is_no_script(&error) => return Ok(Found::Nothing),
+        Err(error) if is_no_script(&error) => return Ok(MarkState::Missing),
         result => result?,
     };
     Ok(match found.as_deref().and_then(parse_mark) {
-        None => Found::Nothing,
-        Some(found) if found == left => Found::AsLeft,
-        Some(found) => Found::Other(found),
+        None => MarkState::Missing,
+        Some(found) if found == left => MarkState::Intact,
+        Some(found) => MarkState::Replaced(found),
     })
 }
 

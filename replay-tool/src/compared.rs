@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use anyhow::Context;
+use read_model::Projection;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
@@ -82,17 +83,19 @@ pub(crate) async fn compare(
     if !compared.folded.faults.is_empty() {
         return Ok(compared);
     }
-    let mut expected: HashMap<&str, Vec<Fingerprint>> =
-        running.into_iter().map(|running| (running.audited.name, running.rows.into_fingerprints())).collect();
+    let mut expected: HashMap<Projection, Vec<Fingerprint>> = running
+        .into_iter()
+        .map(|running| (running.audited.projection, running.rows.into_fingerprints()))
+        .collect();
     let mut found = found.into_iter();
     for placed in placed {
-        let expected = expected.remove(placed.audited.name).unwrap_or_default();
+        let expected = expected.remove(&placed.audited.projection).unwrap_or_default();
         for (nth, (table, expected)) in placed.audited.tables.iter().zip(expected).enumerate() {
             let Some(found) = found.next() else { continue };
             let equal = expected == found;
             compared.tables.push(ComparedTable {
                 table: table.name,
-                projection: placed.audited.name,
+                projection: placed.audited.projection.name(),
                 position: placed.position,
                 rows: found.rows,
                 equal,

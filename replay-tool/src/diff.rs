@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use read_model::Projection;
 use serde_json::json;
 
 use crate::compared::{Placed, compare};
@@ -12,7 +12,8 @@ use crate::memory::Memory;
 use crate::output;
 use crate::places::Places;
 use crate::progress::Progress;
-use crate::projections::ALL;
+use crate::projection_argument::ProjectionArgument;
+use crate::projections::audited;
 use crate::rows::{Difference, Differences};
 use crate::snapshot::Snapshot;
 use crate::verify::checkpoints;
@@ -30,9 +31,8 @@ Examples:
 
 Exit codes: 0 they are equal, 1 they differ or the ledger is bad, 2 it could not be done.")]
 pub(crate) struct Arguments {
-    /// The projection.
-    #[arg(value_parser = PossibleValuesParser::new(ALL.iter().map(|audited| audited.name)))]
-    projection: String,
+    #[command(flatten)]
+    about: ProjectionArgument,
 
     /// Show at most this many differences.
     #[arg(long, default_value_t = 1_000, value_name = "N")]
@@ -52,18 +52,12 @@ pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> an
     let head = event_store::head(snapshot.connection()).await?;
     let checkpoints = checkpoints(snapshot.connection()).await?;
     let mut differences = Differences::new(arguments.limit);
-    let placed: Vec<Placed> = ALL
-        .iter()
-        .filter(|audited| audited.name == arguments.projection)
-        .map(|audited| {
-            let position = checkpoints.get(audited.name).copied().unwrap_or(0);
-            Placed { audited, position }
-        })
-        .collect();
-    let position = placed.iter().map(|placed| placed.position).max().unwrap_or(0);
+    let projection = arguments.about.projection;
+    let position = checkpoints.get(&projection).copied().unwrap_or(0);
+    let placed = [Placed { audited: audited(projection), position }];
     if position > head {
         let what = format!("it stands at position {position}, and the ledger ends at {head}");
-        differences.say(&arguments.projection, Some(position), what);
+        differences.say(projection.name(), Some(position), what);
     }
     let up_to = position.min(head);
     let ledger = read_sorted(snapshot.open().await?, up_to, head, room.share(2), &progress).await?;
@@ -75,19 +69,19 @@ pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> an
     }
     if json {
         output::json(&json!({
-            "projection": arguments.projection,
+            "projection": projection.name(),
             "position": position,
             "tables": compared.tables,
             "differences_found": differences.count,
             "differences": differences.list(),
         }))?;
     } else {
-        print(&arguments.projection, position, &differences);
+        print(projection, position, &differences);
     }
     Ok(differences.count == 0)
 }
 
-fn print(projection: &str, position: i64, differences: &Differences) {
+fn print(projection: Projection, position: i64, differences: &Differences) {
     if differences.count == 0 {
         println!("{projection} equals the ledger at position {position}");
         return;

@@ -14,6 +14,7 @@ mod output;
 mod past;
 mod places;
 mod progress;
+mod projection_argument;
 mod projections;
 mod rebuild;
 mod reconcile;

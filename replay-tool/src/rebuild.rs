@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use projectors::{RebuildOptions, RebuildProgress, Rebuilt, rebuild};
+use read_model::Projection;
 
 use crate::places::Places;
+use crate::projection_argument::ProjectionArgument;
 
 /// Where output is no terminal, progress is a line this often.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -23,9 +24,9 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Needs the user that owns the tables: the one that runs `careforall migrate`.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The projection.
-    #[arg(value_parser = PossibleValuesParser::new(projectors::REBUILDABLE))]
-    projection: String,
+    #[command(flatten)]
+    about: ProjectionArgument,
+
     /// Switch over even if the live tables differ.
     #[arg(long)]
     accept_differences: bool,
@@ -40,13 +41,13 @@ pub(crate) struct Arguments {
 /// It cannot be rebuilt.
 pub(crate) async fn run(places: &Places, arguments: Arguments) -> anyhow::Result<bool> {
     let started = Instant::now();
-    let Arguments { projection, accept_differences, restart } = arguments;
+    let Arguments { about: ProjectionArgument { projection }, accept_differences, restart } = arguments;
     let options = RebuildOptions { restart, accept_differences };
     let mut shown = Shown::new();
     let pool = places.pool().await?;
-    let rebuilt = rebuild(&pool, &projection, options, |progress| shown.show(&progress)).await?;
+    let rebuilt = rebuild(&pool, projection, options, |progress| shown.show(&progress)).await?;
     shown.bar.finish_and_clear();
-    say(&projection, &rebuilt, started.elapsed());
+    say(projection, &rebuilt, started.elapsed());
     Ok(rebuilt.switched.is_some())
 }
 
@@ -93,7 +94,7 @@ impl Shown {
     }
 }
 
-fn say(name: &str, rebuilt: &Rebuilt, took: Duration) {
+fn say(name: Projection, rebuilt: &Rebuilt, took: Duration) {
     match rebuilt.compared_at {
         None => println!("{name}: the live projector is behind the new tables, so they were not compared"),
         Some(position) if rebuilt.differences.is_empty() => {

@@ -1,10 +1,11 @@
 //! The whole ledger, and every projection against it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use read_model::{Projection, load_positions};
 use serde::Serialize;
 use sqlx::{PgExecutor, PgPool};
 
@@ -14,7 +15,7 @@ use crate::memory::Memory;
 use crate::output;
 use crate::places::{Addresses, Places};
 use crate::progress::Progress;
-use crate::projections::ALL;
+use crate::projections::audited;
 use crate::redis_totals;
 use crate::rows::{Difference, Differences};
 use crate::snapshot::Snapshot;
@@ -133,39 +134,27 @@ async fn check(addresses: &Addresses, arguments: &Arguments) -> anyhow::Result<R
     })
 }
 
-/// Where each projection stands, by its name.
-pub(crate) type Checkpoints = BTreeMap<&'static str, i64>;
-
-/// The checkpoints of the live versions, which are the highest. A projection stands at 0 before it was
-/// folded: its tables are then expected to be empty.
+/// The position of each projection. One that was never folded stands at 0: its tables are then expected to
+/// be empty.
 ///
 /// # Errors
 /// The database cannot be read.
-pub(crate) async fn checkpoints(executor: impl PgExecutor<'_>) -> anyhow::Result<Checkpoints> {
-    let folded: HashMap<String, i64> = sqlx::query_as(
-        "select distinct on (name) name, position from projector_checkpoints order by name, version desc",
-    )
-    .fetch_all(executor)
-    .await?
-    .into_iter()
-    .collect();
-    let position = |name| folded.get(name).copied().unwrap_or(0);
-    Ok(read_model::PROJECTIONS.iter().map(|(name, _)| (*name, position(*name))).collect())
+pub(crate) async fn checkpoints(executor: impl PgExecutor<'_>) -> anyhow::Result<BTreeMap<Projection, i64>> {
+    let folded = load_positions(executor).await?;
+    let position = |projection| folded.get(&projection).copied().unwrap_or(0);
+    Ok(Projection::ALL.into_iter().map(|projection| (projection, position(projection))).collect())
 }
 
-/// Every projection at its checkpoint. One that this program cannot compare is a difference.
-fn placed(checkpoints: Checkpoints, head: i64, differences: &mut Differences) -> Vec<Placed> {
+/// Every projection at its checkpoint.
+fn placed(checkpoints: BTreeMap<Projection, i64>, head: i64, differences: &mut Differences) -> Vec<Placed> {
     let mut placed = Vec::new();
-    for (name, position) in checkpoints {
-        let Some(audited) = ALL.iter().find(|audited| audited.name == name) else {
-            differences.say(name, None, format!("projection {name} is not compared by this program"));
-            continue;
-        };
+    for (projection, position) in checkpoints {
         if position > head {
-            let what = format!("projection {name} stands at position {position}, the ledger ends at {head}");
-            differences.say(name, Some(position), what);
+            let what =
+                format!("projection {projection} stands at position {position}, the ledger ends at {head}");
+            differences.say(projection.name(), Some(position), what);
         }
-        placed.push(Placed { audited, position });
+        placed.push(Placed { audited: audited(projection), position });
     }
     placed
 }
@@ -181,10 +170,11 @@ async fn await_projections(pool: &PgPool, differences: &mut Differences) -> anyh
             return Ok(());
         }
         if started.elapsed() > PATIENCE {
-            for (name, position) in checkpoints {
-                let what =
-                    format!("projection {name} stands at position {position} and does not reach {head}");
-                differences.say(name, Some(position + 1), what);
+            for (projection, position) in checkpoints {
+                let what = format!(
+                    "projection {projection} stands at position {position} and does not reach {head}"
+                );
+                differences.say(projection.name(), Some(position + 1), what);
             }
             return Ok(());
         }

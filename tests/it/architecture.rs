@@ -32,8 +32,11 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
             "webhook-ingest",
         ],
     ),
-    ("bench", &["careforall", "domain", "event-store", "payments", "read-model", "service"]),
-    ("careforall-tests", &["careforall", "domain", "event-store", "payments", "read-model", "service"]),
+    ("bench", &["careforall", "domain", "event-store", "payments", "projectors", "read-model", "service"]),
+    (
+        "careforall-tests",
+        &["careforall", "domain", "event-store", "payments", "projectors", "read-model", "service"],
+    ),
 ];
 
 fn imports() -> BTreeMap<String, BTreeSet<String>> {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use careforall_tests::projection_faults::{RebuildUnderLoad, rebuild_while_others_work};
 use careforall_tests::{
-    Lives, PROJECTIONS, TestApp, all_folded, assert_books_agree, completes, eventually, program, replay,
+    Lives, TestApp, all_folded, assert_books_agree, completes, eventually, program, replay,
 };
+use read_model::Projection;
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -85,8 +86,8 @@ async fn a_wrong_table_is_told_of_and_put_right_on_request() {
     eventually("Redis is put right", ask, is_right).await;
     app.assert_verified().await;
 
-    for name in PROJECTIONS {
-        let (code, said) = rebuild(&app, &[name]).await;
+    for projection in Projection::ALL {
+        let (code, said) = rebuild(&app, &[projection.name()]).await;
         assert_eq!(code, Some(0), "{said}");
     }
     let after = shape(&app.pool).await;

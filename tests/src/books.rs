@@ -1,12 +1,9 @@
 //! What must agree between the read tables, whatever happened.
 
+use read_model::Projection;
 use sqlx::PgPool;
 
 use crate::eventually;
-
-/// The projections that fill tables.
-pub const PROJECTIONS: [&str; 6] =
-    ["campaigns", "pledges", "campaign_totals", "totals_history", "accounts", "days"];
 
 /// Each statement returns what is wrong, one row each.
 const CHECKS: [(&str, &str); 7] = [
@@ -86,7 +83,7 @@ pub async fn all_folded(pool: &PgPool) {
              from unnest($1) p (name) full join projector_checkpoints c using (name) cross join ledger_head h
              where c.position is distinct from h.position",
         )
-        .bind(PROJECTIONS)
+        .bind(Projection::ALL.map(Projection::name))
         .fetch_all(pool)
         .await
         .unwrap()

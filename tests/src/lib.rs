@@ -13,6 +13,8 @@ mod credentials;
 pub mod faults;
 pub mod hostile;
 mod lives;
+#[path = "../../bench/src/lives.rs"]
+mod lives_of_sql;
 mod ports;
 mod program;
 pub mod projection_faults;
@@ -25,7 +27,7 @@ pub mod watchers;
 
 pub use acme::Acme;
 pub use app::TestApp;
-pub use books::{PROJECTIONS, all_folded, assert_books_agree};
+pub use books::{all_folded, assert_books_agree};
 pub use client::{Client, Totals, answer};
 pub use credentials::SANDBOX_API_KEY;
 pub use lives::Lives;

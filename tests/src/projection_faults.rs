@@ -9,12 +9,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use read_model::Projection;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::{
-    Lives, PROJECTIONS, PrivateRedis, Program, TestApp, all_folded, assert_books_agree, eventually,
-    free_address, fresh_database, redis_url, replay, settle_port,
+    Lives, PrivateRedis, Program, TestApp, all_folded, assert_books_agree, eventually, free_address,
+    fresh_database, redis_url, replay, settle_port,
 };
 
 /// How much goes wrong.
@@ -147,8 +148,8 @@ pub async fn rebuild_while_others_work(load: RebuildUnderLoad, seed: u64) -> Str
     let started = Instant::now();
     let mut rebuilds = 0;
     while rebuilds == 0 || started.elapsed() < load.at_least {
-        for name in PROJECTIONS {
-            let (code, said) = replay(&["--database-url", &database_url, "rebuild", name]).await;
+        for projection in Projection::ALL {
+            let (code, said) = replay(&["--database-url", &database_url, "rebuild", projection.name()]).await;
             assert_eq!(code, Some(0), "{said}");
             assert!(said.contains("equal the live ones") && said.contains("switched over"), "{said}");
             rebuilds += 1;

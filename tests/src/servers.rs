@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use careforall::embedded::{DataDir, EmbeddedPostgres, EmbeddedRedis};
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -99,13 +99,9 @@ pub async fn copy_of(database_url: &str) -> String {
 /// Fills an empty ledger with whole lives of pledges, and the read tables with what projectors make of
 /// them; see `bench/src/lives.sql`.
 pub async fn ledger_of(database_url: &str, events: i64) {
-    let mut connection = PgConnection::connect(database_url).await.unwrap();
-    connection.execute(format!("set lives.events = '{events}'").as_str()).await.unwrap();
-    // A crash may lose these rows.
-    connection.execute("set synchronous_commit = off").await.unwrap();
-    connection.execute(include_str!("../../bench/src/lives.sql")).await.unwrap();
-    connection.execute(include_str!("../../bench/src/lives_projected.sql")).await.unwrap();
-    connection.execute("vacuum analyze").await.unwrap();
+    let pool = PgPool::connect(database_url).await.unwrap();
+    crate::lives_of_sql::fill_with_lives(&pool, events).await.unwrap();
+    pool.close().await;
 }
 
 /// The address of the Redis that all tests share.

@@ -15,6 +15,7 @@ mod verify;
 use std::fmt;
 
 use clap::ValueEnum;
+use read_model::Projection;
 
 use crate::Options;
 use crate::report::Entry;
@@ -101,7 +102,9 @@ impl Scenario {
             Self::GetTotals => totals::get(stage, options, self, 0).await,
             Self::GetTotalsBusy => totals::get(stage, options, self, 2_000).await,
             Self::ProjectionLag => projections::lag(stage, options, self).await,
-            Self::CatchUpTotals => projections::catch_up(stage, options, self, Some("campaign_totals")).await,
+            Self::CatchUpTotals => {
+                projections::catch_up(stage, options, self, Some(Projection::CampaignTotals)).await
+            }
             Self::CatchUpAll => projections::catch_up(stage, options, self, None).await,
         }
     }

@@ -7,7 +7,7 @@ use chrono::Utc;
 use domain::campaign::CampaignDetails;
 use domain::{Campaign, CampaignCommand, CampaignId, DonorId, Money, Pledge, PledgeCommand, PledgeEvent};
 use event_store::{Ledger, Metadata};
-use read_model::RedisTotals;
+use read_model::{Projection, RedisTotals};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
@@ -134,7 +134,7 @@ pub(super) async fn catch_up(
     stage: &Stage,
     options: &Options,
     scenario: Scenario,
-    only: Option<&str>,
+    only: Option<Projection>,
 ) -> anyhow::Result<Entry> {
     let samples = repeat(options.rounds, async || catch_up_round(stage, only).await).await?;
     let what = only.map_or("all projections", |_| "campaign_totals and Redis");
@@ -142,22 +142,22 @@ pub(super) async fn catch_up(
     Entry::new(scenario, "events/s", &samples, note)
 }
 
-async fn catch_up_round(stage: &Stage, only: Option<&str>) -> anyhow::Result<Sample> {
+async fn catch_up_round(stage: &Stage, only: Option<Projection>) -> anyhow::Result<Sample> {
     let database = stage.create_ledger("catch_up").await?;
     let pool = &database.pool;
     let campaign: Uuid = sqlx::query_scalar("select md5('campaign')::uuid").fetch_one(pool).await?;
     open_campaign(&Ledger::start(pool.clone()), campaign).await?;
     seed::fill(pool, BEHIND).await?;
     if let Some(only) = only {
+        let (names, versions): (Vec<_>, Vec<_>) = projectors::checkpoints().unzip();
         // The others have nothing to do.
         sqlx::query(
             "insert into projector_checkpoints (name, version, position)
-             select name, 1, position from ledger_head,
-                 unnest(array['campaigns', 'pledges', 'campaign_totals', 'totals_history', 'accounts', 'days',
-                     'void_cancelled']) as n (name)
-             where name <> $1",
+             select name, version, position from ledger_head, unnest($1, $2) as c (name, version) where name <> $3",
         )
-        .bind(only)
+        .bind(names)
+        .bind(versions)
+        .bind(only.name())
         .execute(pool)
         .await?;
     }
@@ -181,7 +181,7 @@ async fn is_done(pool: &PgPool, head: i64) -> anyhow::Result<bool> {
         .bind(head)
         .fetch_one(pool)
         .await?;
-    Ok(done == 7)
+    Ok(usize::try_from(done)? == projectors::checkpoints().count())
 }
 
 /// The campaign of the seed.

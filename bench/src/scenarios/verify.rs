@@ -11,10 +11,10 @@ use tokio::process::{Child, Command};
 
 use super::{Scenario, read};
 use crate::Options;
+use crate::lives::fill_with_lives;
 use crate::machine;
 use crate::report::Entry;
 use crate::rounds::{Sample, alternate};
-use crate::seed;
 use crate::stage::Stage;
 
 /// What `replay --json verify` says, as far as it matters here.
@@ -35,7 +35,8 @@ pub(super) async fn run(stage: &Stage, options: &Options, scenario: Scenario) ->
     let replay = replay_program()?;
     let database = stage.create_ledger("auditing").await?;
     let started = Instant::now();
-    let events = seed::fill_with_lives(&database.pool, options.verify_events).await?;
+    fill_with_lives(&database.pool, options.verify_events).await?;
+    let events = event_store::head(&database.pool).await?;
     eprintln!("  {events} events and their read tables loaded in {:.0} s", started.elapsed().as_secs_f64());
     stage.checkpoint().await?;
     // Both sides find the table in memory.

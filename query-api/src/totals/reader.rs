@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::HeaderValue;
 use metrics::Counter;
-use read_model::{RedisTotals, RedisTotalsError, Totals, load_totals};
+use read_model::{Projection, RedisTotals, RedisTotalsError, Totals, load_totals};
 use service::auth::Visitor;
 use service::breaker::Breaker;
 use service::{Problem, ProblemKind};
@@ -178,7 +178,7 @@ impl TotalsReader {
         as_of: AsOf,
         wanted: MinPosition,
     ) -> Result<Totals, Problem> {
-        as_of.reached(&self.progress, "totals_history", wanted).await?;
+        as_of.reached(&self.progress, Projection::TotalsHistory, wanted).await?;
         let totals: Option<Totals> = match as_of {
             AsOf::Position(position) => sqlx::query_as(
                 "select * from campaign_totals_history where campaign_id = $1 and position <= $2
@@ -222,7 +222,7 @@ impl TotalsReader {
         let reached = async {
             tokio::select! {
                 Some(snapshot) = heard => Ok(Some(Answer::cached(snapshot))),
-                () = waiting.reached("campaign_totals", position) => self.read_table(&entry).await,
+                () = waiting.reached(Projection::CampaignTotals, position) => self.read_table(&entry).await,
             }
         };
         timeout(MAX_WAIT, reached).await.map_err(|_| behind(position))?

@@ -20,7 +20,7 @@ pub(crate) const BALANCES: usize = 1;
 
 /// Projection `accounts`.
 pub(crate) const AUDITED: Audited = Audited {
-    name: "accounts",
+    projection: read_model::Projection::Accounts,
     tables: &[
         Table {
             name: "journal",

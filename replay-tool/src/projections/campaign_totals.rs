@@ -19,7 +19,7 @@ const TOTAL_ROWS: usize = 0;
 const DONOR_ROWS: usize = 1;
 
 pub(crate) const AUDITED: Audited = Audited {
-    name: "campaign_totals",
+    projection: read_model::Projection::CampaignTotals,
     tables: &[
         Table {
             name: "campaign_totals",

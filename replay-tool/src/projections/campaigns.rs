@@ -11,7 +11,7 @@ use crate::rows::{Rows, Table};
 use crate::tuple::Kind;
 
 pub(super) const AUDITED: Audited = Audited {
-    name: "campaigns",
+    projection: read_model::Projection::Campaigns,
     tables: &[Table {
         name: "campaigns",
         key: 1,

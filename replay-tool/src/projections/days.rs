@@ -17,7 +17,7 @@ const CAMPAIGN_DAYS: usize = 0;
 const OVERALL_DAYS: usize = 1;
 
 pub(super) const AUDITED: Audited = Audited {
-    name: "days",
+    projection: read_model::Projection::Days,
     tables: &[
         Table {
             name: "campaign_days",

@@ -64,20 +64,38 @@ pub(crate) trait Projection: Send {
 
 /// A projection that is compared.
 pub(crate) struct Audited {
-    /// The name of its checkpoint.
-    pub(crate) name: &'static str,
+    /// Which one.
+    pub(crate) projection: read_model::Projection,
     /// Its tables.
     pub(crate) tables: &'static [Table],
     /// Makes it anew, within some room.
     pub(crate) make: fn(&Room) -> Box<dyn Projection>,
 }
 
-/// Every projection that is compared.
-pub(crate) const ALL: &[Audited] = &[
-    campaigns::AUDITED,
-    pledges::AUDITED,
-    campaign_totals::AUDITED,
-    accounts::AUDITED,
-    days::AUDITED,
-    totals_history::AUDITED,
-];
+/// How a projection is compared.
+pub(crate) fn audited(projection: read_model::Projection) -> &'static Audited {
+    use read_model::Projection;
+    match projection {
+        Projection::Campaigns => &campaigns::AUDITED,
+        Projection::Pledges => &pledges::AUDITED,
+        Projection::CampaignTotals => &campaign_totals::AUDITED,
+        Projection::TotalsHistory => &totals_history::AUDITED,
+        Projection::Accounts => &accounts::AUDITED,
+        Projection::Days => &days::AUDITED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::audited;
+
+    #[test]
+    fn every_table_of_every_projection_is_compared() {
+        for projection in read_model::Projection::ALL {
+            let audited = audited(projection);
+            assert_eq!(audited.projection, projection);
+            let tables: Vec<&str> = audited.tables.iter().map(|table| table.name).collect();
+            assert_eq!(tables, projection.tables());
+        }
+    }
+}

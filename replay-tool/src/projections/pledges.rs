@@ -16,7 +16,7 @@ const DONATIONS: usize = 2;
 const UNAPPLIED: usize = 3;
 
 pub(super) const AUDITED: Audited = Audited {
-    name: "pledges",
+    projection: read_model::Projection::Pledges,
     tables: &[
         Table {
             name: "pledges",

@@ -25,7 +25,7 @@ const HISTORY: usize = 0;
 const FIRST_GIFTS: usize = 1;
 
 pub(super) const AUDITED: Audited = Audited {
-    name: "totals_history",
+    projection: read_model::Projection::TotalsHistory,
     tables: &[
         Table {
             name: "campaign_totals_history",

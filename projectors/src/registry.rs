@@ -1,0 +1,71 @@
+//! Every projection is registered here, once: running and rebuilding follow from it.
+
+use futures_util::future::BoxFuture;
+use read_model::Projection;
+use sqlx::PgPool;
+
+use crate::Config;
+use crate::accounts::Accounts;
+use crate::campaigns::Campaigns;
+use crate::days::Days;
+use crate::history::TotalsHistory;
+use crate::mirror::Mirror;
+use crate::pledges::Pledges;
+use crate::rebuild::{RebuildError, RebuildOptions, Rebuilt, Report, build};
+use crate::runner::{Projector, Runner};
+use crate::totals::CampaignTotals;
+
+/// The projector of a projection.
+pub(crate) struct Registration {
+    /// Its name and its version, which are those of its checkpoint.
+    pub(crate) name: &'static str,
+    pub(crate) version: i32,
+    /// Folds until shutdown.
+    pub(crate) run: fn(Runner, &Config) -> BoxFuture<'static, ()>,
+    /// Builds the tables anew beside the live ones, and switches over.
+    pub(crate) rebuild:
+        for<'a> fn(&'a PgPool, RebuildOptions, Report<'a>) -> BoxFuture<'a, Result<Rebuilt, RebuildError>>,
+}
+
+impl Registration {
+    fn of<P: Projector + Default>() -> Self {
+        Self {
+            name: P::NAME,
+            version: P::VERSION,
+            run: |runner, _| Box::pin(runner.run(P::default())),
+            rebuild: build::<P>,
+        }
+    }
+}
+
+/// The projector that makes a projection.
+pub(crate) fn registration(projection: Projection) -> Registration {
+    match projection {
+        Projection::Campaigns => Registration::of::<Campaigns>(),
+        Projection::Pledges => Registration::of::<Pledges>(),
+        Projection::CampaignTotals => Registration {
+            // Only live totals go to Redis, not those of a rebuild.
+            run: |runner, config| {
+                let mirror =
+                    Mirror::start(config.pool.clone(), config.redis.clone(), runner.shutdown.clone());
+                Box::pin(runner.run(CampaignTotals::mirrored(mirror)))
+            },
+            ..Registration::of::<CampaignTotals>()
+        },
+        Projection::TotalsHistory => Registration::of::<TotalsHistory>(),
+        Projection::Accounts => Registration::of::<Accounts>(),
+        Projection::Days => Registration::of::<Days>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_projection_is_made_by_its_own_projector() {
+        for projection in Projection::ALL {
+            assert_eq!(registration(projection).name, projection.name());
+        }
+    }
+}
