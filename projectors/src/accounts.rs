@@ -11,12 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
-use domain::{Campaign, CampaignId, Currency, Event, MoneyMove, PledgeId};
+use domain::{Campaign, CampaignId, Event, MoneyMove, PledgeId};
 use event_store::RecordedEvent;
-use read_model::{CampaignAccounts, Projection};
+use read_model::Projection;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
+use crate::rows::{Rows, row, values};
 use crate::runner::{ProjectError, Projector};
 
 #[derive(Default)]
@@ -41,7 +41,8 @@ impl Projector for Accounts {
         if lines.is_empty() {
             return Ok(());
         }
-        insert_lines(connection, &lines).await?;
+        let sql = "insert into journal ({columns}) select {columns} from {rows}";
+        Rows::of(&lines)?.execute(connection, sql).await?;
         add_to_balances(connection, &lines).await?;
         Ok(())
     }
@@ -70,30 +71,58 @@ impl Account {
         }
     }
 
-    fn balance(self, accounts: &mut CampaignAccounts) -> &mut i64 {
+    fn balance(self, balances: &mut Balances) -> &mut i64 {
         match self {
-            Self::ProviderClearing => &mut accounts.provider_clearing_minor,
-            Self::Bank => &mut accounts.bank_minor,
-            Self::Campaign => &mut accounts.campaign_minor,
-            Self::Unapplied => &mut accounts.unapplied_minor,
-            Self::Refunds => &mut accounts.refunds_minor,
-            Self::Chargebacks => &mut accounts.chargebacks_minor,
+            Self::ProviderClearing => &mut balances.provider_clearing_minor,
+            Self::Bank => &mut balances.bank_minor,
+            Self::Campaign => &mut balances.campaign_minor,
+            Self::Unapplied => &mut balances.unapplied_minor,
+            Self::Refunds => &mut balances.refunds_minor,
+            Self::Chargebacks => &mut balances.chargebacks_minor,
         }
     }
 }
 
-/// A line of the journal: an amount that moves from one account of a campaign to another.
-struct Line {
-    position: i64,
-    /// Counts the lines of one event, from 1.
-    line: i16,
-    debit: Account,
-    credit: Account,
-    campaign_id: CampaignId,
-    pledge_id: PledgeId,
-    amount_minor: i64,
-    currency: Currency,
-    recorded_at: DateTime<Utc>,
+values! {
+    Account as |account| account.name();
+}
+
+row! {
+    /// A line of the journal: an amount that moves from one account of a campaign to another.
+    struct Line {
+        position: i64,
+        /// Counts the lines of one event, from 1.
+        line: i16,
+        debit_account: Account,
+        credit_account: Account,
+        campaign_id: CampaignId,
+        pledge_id: PledgeId,
+        amount_minor: i64,
+        currency: &'static str,
+        recorded_at: DateTime<Utc>,
+    }
+}
+
+row! {
+    /// Change of a campaign's balances.
+    struct Change {
+        campaign_id: CampaignId,
+        currency: &'static str,
+        balances: Balances,
+        position: i64,
+    }
+}
+
+row! {
+    #[derive(Default)]
+    struct Balances {
+        provider_clearing_minor: i64,
+        bank_minor: i64,
+        campaign_minor: i64,
+        unapplied_minor: i64,
+        refunds_minor: i64,
+        chargebacks_minor: i64,
+    }
 }
 
 /// The lines that an event posts: one for each figure that it changes and that has an account.
@@ -106,16 +135,16 @@ fn lines(recorded: &RecordedEvent) -> impl Iterator<Item = Line> {
         let changed = postings(&moved).into_iter().filter(|(_, _, minor)| *minor != 0);
         (1..).zip(changed).map(move |(line, (debit, credit, minor))| {
             // What is taken back is posted the other way round.
-            let (debit, credit) = if minor > 0 { (debit, credit) } else { (credit, debit) };
+            let (debit_account, credit_account) = if minor > 0 { (debit, credit) } else { (credit, debit) };
             Line {
                 position: recorded.position,
                 line,
-                debit,
-                credit,
+                debit_account,
+                credit_account,
                 campaign_id: event.campaign_id(),
                 pledge_id,
                 amount_minor: minor.abs(),
-                currency: moved.currency,
+                currency: moved.currency.code(),
                 recorded_at: recorded.recorded_at,
             }
         })
@@ -135,70 +164,23 @@ fn postings(moved: &MoneyMove) -> [(Account, Account, i64); 5] {
     ]
 }
 
-async fn insert_lines(connection: &mut PgConnection, lines: &[Line]) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into journal (position, line, debit_account, credit_account, campaign_id, pledge_id,
-             amount_minor, currency, recorded_at)
-         select * from unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::uuid[], $6::uuid[],
-             $7::bigint[], $8::text[], $9::timestamptz[])",
-    )
-    .bind(lines.iter().map(|line| line.position).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.line).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.debit.name()).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.credit.name()).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.campaign_id.0).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.pledge_id.0).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.amount_minor).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.currency.code()).collect::<Vec<_>>())
-    .bind(lines.iter().map(|line| line.recorded_at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// One row per campaign and currency, however many lines there are.
 async fn add_to_balances(connection: &mut PgConnection, lines: &[Line]) -> Result<(), sqlx::Error> {
-    let mut changes: BTreeMap<(Uuid, &str), CampaignAccounts> = BTreeMap::new();
+    let mut changes: BTreeMap<(CampaignId, &'static str), Change> = BTreeMap::new();
     for line in lines {
-        let change = changes.entry((line.campaign_id.0, line.currency.code())).or_default();
-        *line.debit.balance(change) += line.amount_minor;
-        *line.credit.balance(change) -= line.amount_minor;
-        change.position = line.position;
+        let Line { campaign_id, currency, position, amount_minor, .. } = *line;
+        let new = Change { campaign_id, currency, balances: Balances::default(), position };
+        let change = changes.entry((campaign_id, currency)).or_insert(new);
+        *line.debit_account.balance(&mut change.balances) += amount_minor;
+        *line.credit_account.balance(&mut change.balances) -= amount_minor;
+        change.position = position;
     }
-    let (campaigns, currencies): (Vec<Uuid>, Vec<&str>) = changes.keys().copied().unzip();
-    let column = |of: fn(&CampaignAccounts) -> i64| changes.values().map(of).collect::<Vec<_>>();
     // Rows are made first and changed then: an insert that becomes an update would have to pass the
     // checks of signs by itself.
-    sqlx::query(
-        "insert into campaign_accounts (campaign_id, currency, position)
-         select *, 0 from unnest($1::uuid[], $2::text[]) on conflict do nothing",
-    )
-    .bind(&campaigns)
-    .bind(&currencies)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "update campaign_accounts a
-         set provider_clearing_minor = a.provider_clearing_minor + c.provider_clearing,
-             bank_minor = a.bank_minor + c.bank, campaign_minor = a.campaign_minor + c.campaign,
-             unapplied_minor = a.unapplied_minor + c.unapplied, refunds_minor = a.refunds_minor + c.refunds,
-             chargebacks_minor = a.chargebacks_minor + c.chargebacks, position = c.position
-         from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                 $7::bigint[], $8::bigint[], $9::bigint[])
-             as c (campaign_id, currency, provider_clearing, bank, campaign, unapplied, refunds, chargebacks,
-                 position)
-         where a.campaign_id = c.campaign_id and a.currency = c.currency",
-    )
-    .bind(&campaigns)
-    .bind(&currencies)
-    .bind(column(|a| a.provider_clearing_minor))
-    .bind(column(|a| a.bank_minor))
-    .bind(column(|a| a.campaign_minor))
-    .bind(column(|a| a.unapplied_minor))
-    .bind(column(|a| a.refunds_minor))
-    .bind(column(|a| a.chargebacks_minor))
-    .bind(column(|a| a.position))
-    .execute(connection)
-    .await?;
-    Ok(())
+    let sql = "insert into campaign_accounts (campaign_id, currency, position)
+        select campaign_id, currency, 0 from {rows} on conflict do nothing";
+    Rows::of(changes.values())?.execute(connection, sql).await?;
+    let sql = "update campaign_accounts t set {sums}, position = r.position from {rows}
+        where t.campaign_id = r.campaign_id and t.currency = r.currency";
+    Rows::of(changes.values())?.with_sums::<Balances>("r").execute(connection, sql).await
 }

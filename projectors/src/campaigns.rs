@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use domain::campaign::CampaignDetails;
 use domain::{Campaign, CampaignEvent, CampaignId, CampaignStatus, Event};
@@ -10,6 +11,7 @@ use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;
 
+use crate::rows::{Rows, row};
 use crate::runner::{ProjectError, Projector};
 
 #[derive(Default)]
@@ -47,6 +49,15 @@ impl Projector for Campaigns {
     }
 }
 
+row! {
+    struct Step {
+        campaign_id: CampaignId,
+        status: &'static str,
+        at: DateTime<Utc>,
+        position: i64,
+    }
+}
+
 /// Writes a later status, and the instant at which it was reached.
 async fn write_status(
     connection: &mut PgConnection,
@@ -54,20 +65,32 @@ async fn write_status(
     status: CampaignStatus,
     recorded: &RecordedEvent,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "update campaigns
-         set status = $2, position = $4,
-             published_at = case when $2 = 'published' then $3 else published_at end,
-             closed_at = case when $2 = 'closed' then $3 else closed_at end
-         where campaign_id = $1",
-    )
-    .bind(id.0)
-    .bind(status.as_str())
-    .bind(recorded.recorded_at)
-    .bind(recorded.position)
-    .execute(connection)
-    .await?;
-    Ok(())
+    let row = Step {
+        campaign_id: id,
+        status: status.as_str(),
+        at: recorded.recorded_at,
+        position: recorded.position,
+    };
+    let sql = "update campaigns c
+        set status = r.status, position = r.position,
+            published_at = case when r.status = 'published' then r.at else c.published_at end,
+            closed_at = case when r.status = 'closed' then r.at else c.closed_at end
+        from {rows} where c.campaign_id = r.campaign_id";
+    Rows::of(&[row])?.execute(connection, sql).await
+}
+
+row! {
+    struct Details<'a> {
+        campaign_id: CampaignId,
+        status: &'static str,
+        title: &'a str,
+        description: Option<&'a str>,
+        goal_minor: i64,
+        currency: &'static str,
+        ends_at: Option<DateTime<Utc>>,
+        created_at: DateTime<Utc>,
+        position: i64,
+    }
 }
 
 /// Writes a draft; an edit keeps the instant of its creation.
@@ -77,23 +100,20 @@ async fn write_details(
     details: &CampaignDetails,
     recorded: &RecordedEvent,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "insert into campaigns (campaign_id, status, title, description, goal_minor, currency, ends_at,
-             created_at, position)
-         values ($1, 'draft', $2, $3, $4, $5, $6, $7, $8)
-         on conflict (campaign_id) do update set title = excluded.title,
-             description = excluded.description, goal_minor = excluded.goal_minor,
-             currency = excluded.currency, ends_at = excluded.ends_at, position = excluded.position",
-    )
-    .bind(id.0)
-    .bind(details.title.as_str())
-    .bind(details.description.as_ref().map(|text| text.as_str()))
-    .bind(details.goal.amount_minor())
-    .bind(details.goal.currency().code())
-    .bind(details.ends_at)
-    .bind(recorded.recorded_at)
-    .bind(recorded.position)
-    .execute(connection)
-    .await?;
-    Ok(())
+    let row = Details {
+        campaign_id: id,
+        status: CampaignStatus::Draft.as_str(),
+        title: details.title.as_str(),
+        description: details.description.as_ref().map(|text| text.as_str()),
+        goal_minor: details.goal.amount_minor(),
+        currency: details.goal.currency().code(),
+        ends_at: details.ends_at,
+        created_at: recorded.recorded_at,
+        position: recorded.position,
+    };
+    let sql = "insert into campaigns ({columns}) select {columns} from {rows}
+        on conflict (campaign_id) do update set title = excluded.title,
+            description = excluded.description, goal_minor = excluded.goal_minor,
+            currency = excluded.currency, ends_at = excluded.ends_at, position = excluded.position";
+    Rows::of(&[row])?.execute(connection, sql).await
 }

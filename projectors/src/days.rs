@@ -8,12 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use cqrs_es::Aggregate;
-use domain::{Campaign, Currency, Event, PledgeEvent, PledgeStatus};
+use domain::{Campaign, CampaignId, Event, PledgeEvent, PledgeStatus};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
+use crate::rows::{Rows, row};
 use crate::runner::{ProjectError, Projector};
 
 #[derive(Default)]
@@ -34,43 +34,69 @@ impl Projector for Days {
         connection: &mut PgConnection,
         events: &[Arc<RecordedEvent>],
     ) -> Result<(), ProjectError> {
-        let mut campaigns: BTreeMap<(Uuid, NaiveDate), (Currency, Figures)> = BTreeMap::new();
-        let mut overall: BTreeMap<(&'static str, NaiveDate), Figures> = BTreeMap::new();
+        let mut campaigns: BTreeMap<CampaignDay, Figures> = BTreeMap::new();
+        let mut overall: BTreeMap<OverallDay, Figures> = BTreeMap::new();
         for recorded in events {
             let Event::Pledge(_, event) = &recorded.event else { continue };
             let Some(figures) = Figures::of(event) else { continue };
-            let (campaign_id, currency) = (event.campaign_id(), event.amount().currency());
+            let (campaign_id, currency) = (event.campaign_id(), event.amount().currency().code());
             let day = recorded.recorded_at.date_naive();
-            campaigns.entry((campaign_id.0, day)).or_insert((currency, Figures::default())).1.add(&figures);
-            overall.entry((currency.code(), day)).or_default().add(&figures);
+            campaigns.entry(CampaignDay { campaign_id, day, currency }).or_default().add(&figures);
+            overall.entry(OverallDay { currency, day }).or_default().add(&figures);
         }
         if campaigns.is_empty() {
             return Ok(());
         }
-        write_campaigns(connection, &campaigns).await?;
-        write_overall(connection, &overall).await?;
+        let campaigns: Vec<(CampaignDay, Figures)> = campaigns.into_iter().collect();
+        let sql = "insert into campaign_days as t ({columns}) select {columns} from {rows}
+            on conflict (campaign_id, day) do update set {sums}";
+        Rows::of(&campaigns)?.with_sums::<Figures>("excluded").execute(connection, sql).await?;
+        let overall: Vec<(OverallDay, Figures)> = overall.into_iter().collect();
+        let sql = "insert into overall_days as t ({columns}) select {columns} from {rows}
+            on conflict (currency, day) do update set {sums}";
+        Rows::of(&overall)?.with_sums::<Figures>("excluded").execute(connection, sql).await?;
         Ok(())
     }
 }
 
-/// What events add to a day.
-#[derive(Clone, Copy, Default, PartialEq)]
-struct Figures {
-    created: i64,
-    created_minor: i64,
-    captured: i64,
-    captured_minor: i64,
-    completed: i64,
-    failed: i64,
-    expired: i64,
-    cancelled: i64,
-    refunded_minor: i64,
-    charged_back_minor: i64,
-    unapplied_minor: i64,
+row! {
+    /// A campaign has one currency.
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct CampaignDay {
+        campaign_id: CampaignId,
+        day: NaiveDate,
+        currency: &'static str,
+    }
+}
+
+row! {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct OverallDay {
+        currency: &'static str,
+        day: NaiveDate,
+    }
+}
+
+row! {
+    /// Growth of a day's figures.
+    #[derive(Clone, Copy, Default, PartialEq)]
+    struct Figures {
+        created: i64,
+        created_minor: i64,
+        captured: i64,
+        captured_minor: i64,
+        completed: i64,
+        failed: i64,
+        expired: i64,
+        cancelled: i64,
+        refunded_minor: i64,
+        charged_back_minor: i64,
+        unapplied_minor: i64,
+    }
 }
 
 impl Figures {
-    /// What an event adds; none for one that adds nothing.
+    /// The growth by one event; none if it adds nothing.
     fn of(event: &PledgeEvent) -> Option<Self> {
         let mut figures = Self::default();
         match event.edge().map(|(_, to)| to) {
@@ -108,84 +134,4 @@ impl Figures {
         self.charged_back_minor += other.charged_back_minor;
         self.unapplied_minor += other.unapplied_minor;
     }
-
-    /// The figures as the statements below bind them, column by column.
-    fn columns<'a>(figures: impl Iterator<Item = &'a Self> + Clone) -> [Vec<i64>; 11] {
-        let column = |of: fn(&Self) -> i64| figures.clone().map(of).collect();
-        [
-            column(|f| f.created),
-            column(|f| f.created_minor),
-            column(|f| f.captured),
-            column(|f| f.captured_minor),
-            column(|f| f.completed),
-            column(|f| f.failed),
-            column(|f| f.expired),
-            column(|f| f.cancelled),
-            column(|f| f.refunded_minor),
-            column(|f| f.charged_back_minor),
-            column(|f| f.unapplied_minor),
-        ]
-    }
-}
-
-async fn write_campaigns(
-    connection: &mut PgConnection,
-    days: &BTreeMap<(Uuid, NaiveDate), (Currency, Figures)>,
-) -> Result<(), sqlx::Error> {
-    let (campaigns, dates): (Vec<Uuid>, Vec<NaiveDate>) = days.keys().copied().unzip();
-    let mut query = sqlx::query(
-        "insert into campaign_days as d (campaign_id, day, currency, created, created_minor, captured,
-             captured_minor, completed, failed, expired, cancelled, refunded_minor, charged_back_minor,
-             unapplied_minor)
-         select * from unnest($1::uuid[], $2::date[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
-             $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
-             $13::bigint[], $14::bigint[])
-         on conflict (campaign_id, day) do update
-         set created = d.created + excluded.created, created_minor = d.created_minor + excluded.created_minor,
-             captured = d.captured + excluded.captured,
-             captured_minor = d.captured_minor + excluded.captured_minor,
-             completed = d.completed + excluded.completed, failed = d.failed + excluded.failed,
-             expired = d.expired + excluded.expired, cancelled = d.cancelled + excluded.cancelled,
-             refunded_minor = d.refunded_minor + excluded.refunded_minor,
-             charged_back_minor = d.charged_back_minor + excluded.charged_back_minor,
-             unapplied_minor = d.unapplied_minor + excluded.unapplied_minor",
-    )
-    .bind(campaigns)
-    .bind(dates)
-    .bind(days.values().map(|(currency, _)| currency.code()).collect::<Vec<_>>());
-    for column in Figures::columns(days.values().map(|(_, figures)| figures)) {
-        query = query.bind(column);
-    }
-    query.execute(connection).await?;
-    Ok(())
-}
-
-async fn write_overall(
-    connection: &mut PgConnection,
-    days: &BTreeMap<(&'static str, NaiveDate), Figures>,
-) -> Result<(), sqlx::Error> {
-    let (currencies, dates): (Vec<&str>, Vec<NaiveDate>) = days.keys().copied().unzip();
-    let mut query = sqlx::query(
-        "insert into overall_days as d (currency, day, created, created_minor, captured, captured_minor,
-             completed, failed, expired, cancelled, refunded_minor, charged_back_minor, unapplied_minor)
-         select * from unnest($1::text[], $2::date[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-             $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
-             $13::bigint[])
-         on conflict (currency, day) do update
-         set created = d.created + excluded.created, created_minor = d.created_minor + excluded.created_minor,
-             captured = d.captured + excluded.captured,
-             captured_minor = d.captured_minor + excluded.captured_minor,
-             completed = d.completed + excluded.completed, failed = d.failed + excluded.failed,
-             expired = d.expired + excluded.expired, cancelled = d.cancelled + excluded.cancelled,
-             refunded_minor = d.refunded_minor + excluded.refunded_minor,
-             charged_back_minor = d.charged_back_minor + excluded.charged_back_minor,
-             unapplied_minor = d.unapplied_minor + excluded.unapplied_minor",
-    )
-    .bind(currencies)
-    .bind(dates);
-    for column in Figures::columns(days.values()) {
-        query = query.bind(column);
-    }
-    query.execute(connection).await?;
-    Ok(())
 }

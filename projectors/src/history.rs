@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{CampaignEvent, Event, PledgeEvent, PledgeStatus};
+use domain::{CampaignEvent, CampaignId, DonorId, Event, PledgeEvent};
 use event_store::RecordedEvent;
 use read_model::{PledgeCounts, Projection, Totals};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::rows::{Rows, row};
 use crate::runner::{ProjectError, Projector};
+use crate::totals::count;
 
 #[derive(Default)]
 pub(crate) struct TotalsHistory;
@@ -40,7 +42,8 @@ impl Projector for TotalsHistory {
             totals.as_of = recorded.recorded_at;
             rows.push(totals.clone());
         }
-        insert_rows(connection, &rows).await?;
+        let sql = "insert into campaign_totals_history ({columns}) select {columns} from {rows}";
+        Rows::of(&rows)?.execute(connection, sql).await?;
         Ok(())
     }
 }
@@ -95,18 +98,6 @@ fn add_pledge_event(totals: &mut Totals, event: &PledgeEvent) {
     }
 }
 
-fn count(counts: &mut PledgeCounts, status: PledgeStatus) -> &mut i64 {
-    match status {
-        PledgeStatus::Pending => &mut counts.pending,
-        PledgeStatus::Authorized => &mut counts.authorized,
-        PledgeStatus::Captured => &mut counts.captured,
-        PledgeStatus::Completed => &mut counts.completed,
-        PledgeStatus::Failed => &mut counts.failed,
-        PledgeStatus::Expired => &mut counts.expired,
-        PledgeStatus::Cancelled => &mut counts.cancelled,
-    }
-}
-
 /// The last rows of the campaigns in a batch.
 async fn load_last(
     connection: &mut PgConnection,
@@ -125,65 +116,33 @@ async fn load_last(
     Ok(last.into_iter().map(|totals| (totals.campaign_id, totals)).collect())
 }
 
+row! {
+    struct FirstGift {
+        campaign_id: CampaignId,
+        donor_id: DonorId,
+        position: i64,
+    }
+}
+
 /// Remembers the captures that are a donor's first for a campaign, and returns their positions.
 async fn insert_first_gifts(
     connection: &mut PgConnection,
     events: &[Arc<RecordedEvent>],
 ) -> Result<BTreeSet<i64>, sqlx::Error> {
-    let mut firsts: BTreeMap<(Uuid, Uuid), i64> = BTreeMap::new();
+    let mut firsts: BTreeMap<(CampaignId, DonorId), FirstGift> = BTreeMap::new();
     for recorded in events {
         if let Event::Pledge(_, PledgeEvent::PledgeCaptured { campaign_id, donor_id, .. }) = &recorded.event {
-            firsts.entry((campaign_id.0, donor_id.0)).or_insert(recorded.position);
+            let (campaign_id, donor_id, position) = (*campaign_id, *donor_id, recorded.position);
+            let first = FirstGift { campaign_id, donor_id, position };
+            firsts.entry((campaign_id, donor_id)).or_insert(first);
         }
     }
     if firsts.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let (campaigns, donors): (Vec<Uuid>, Vec<Uuid>) = firsts.keys().copied().unzip();
-    let positions: Vec<i64> = sqlx::query_scalar(
-        "insert into campaign_first_gifts (campaign_id, donor_id, position)
-         select * from unnest($1::uuid[], $2::uuid[], $3::bigint[])
-         on conflict (campaign_id, donor_id) do nothing
-         returning position",
-    )
-    .bind(campaigns)
-    .bind(donors)
-    .bind(firsts.into_values().collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
-    Ok(positions.into_iter().collect())
-}
-
-async fn insert_rows(connection: &mut PgConnection, rows: &[Totals]) -> Result<(), sqlx::Error> {
-    let column = |of: fn(&Totals) -> i64| rows.iter().map(of).collect::<Vec<_>>();
-    sqlx::query(
-        "insert into campaign_totals_history (campaign_id, position, as_of, published, currency, goal_minor,
-             raised_minor, refunded_minor, charged_back_minor, unapplied_minor, donors, pending, authorized,
-             captured, completed, failed, expired, cancelled)
-         select * from unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::bool[], $5::text[],
-             $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
-             $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[],
-             $18::bigint[])",
-    )
-    .bind(rows.iter().map(|row| row.campaign_id).collect::<Vec<_>>())
-    .bind(column(|row| row.position))
-    .bind(rows.iter().map(|row| row.as_of).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.published).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.currency.as_str()).collect::<Vec<_>>())
-    .bind(column(|row| row.goal_minor))
-    .bind(column(|row| row.raised_minor))
-    .bind(column(|row| row.refunded_minor))
-    .bind(column(|row| row.charged_back_minor))
-    .bind(column(|row| row.unapplied_minor))
-    .bind(column(|row| row.donors))
-    .bind(column(|row| row.pledges.pending))
-    .bind(column(|row| row.pledges.authorized))
-    .bind(column(|row| row.pledges.captured))
-    .bind(column(|row| row.pledges.completed))
-    .bind(column(|row| row.pledges.failed))
-    .bind(column(|row| row.pledges.expired))
-    .bind(column(|row| row.pledges.cancelled))
-    .execute(connection)
-    .await?;
-    Ok(())
+    let sql = "insert into campaign_first_gifts ({columns}) select {columns} from {rows}
+        on conflict (campaign_id, donor_id) do nothing
+        returning position";
+    let positions: Vec<(i64,)> = Rows::of(firsts.values())?.fetch(connection, sql).await?;
+    Ok(positions.into_iter().map(|(position,)| position).collect())
 }

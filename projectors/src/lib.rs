@@ -15,6 +15,7 @@ mod mirror;
 mod pledges;
 mod rebuild;
 mod registry;
+mod rows;
 mod runner;
 mod status;
 mod totals;

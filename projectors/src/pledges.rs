@@ -7,14 +7,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
-use domain::{Campaign, Event, PledgeEvent, PledgeId, PledgeStatus};
+use domain::{Campaign, CampaignId, DonorId, Event, PledgeEvent, PledgeId, PledgeStatus};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
+use crate::rows::{Rows, row};
 use crate::runner::{ProjectError, Projector};
-use crate::unapplied;
+use crate::unapplied::{self, PledgeEvents};
 
 #[derive(Default)]
 pub(crate) struct Pledges;
@@ -51,59 +51,52 @@ impl Projector for Pledges {
     }
 }
 
-pub(crate) type PledgeEvents<'a> = [(PledgeId, &'a PledgeEvent, &'a RecordedEvent)];
-
-async fn insert_created(connection: &mut PgConnection, events: &PledgeEvents<'_>) -> Result<(), sqlx::Error> {
-    let mut ids = Vec::new();
-    let mut campaigns = Vec::new();
-    let mut donors = Vec::new();
-    let mut amounts = Vec::new();
-    let mut currencies = Vec::new();
-    let mut anonymous = Vec::new();
-    let mut instants = Vec::new();
-    let mut positions = Vec::new();
-    for (id, event, recorded) in events {
-        if let PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous: nameless } = event {
-            ids.push(id.0);
-            campaigns.push(campaign_id.0);
-            donors.push(donor_id.0);
-            amounts.push(amount.amount_minor());
-            currencies.push(amount.currency().code());
-            anonymous.push(*nameless);
-            instants.push(recorded.recorded_at);
-            positions.push(recorded.position);
-        }
+row! {
+    struct Created {
+        pledge_id: PledgeId,
+        campaign_id: CampaignId,
+        donor_id: DonorId,
+        amount_minor: i64,
+        currency: &'static str,
+        anonymous: bool,
+        created_at: DateTime<Utc>,
+        position: i64,
     }
-    sqlx::query(
-        "insert into pledges (pledge_id, campaign_id, donor_id, status, amount_minor, currency, anonymous,
-             created_at, updated_at, created_position, position)
-         select id, campaign, donor, 'pending', amount, currency, anonymous, instant, instant, position, position
-         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::bool[],
-                 $7::timestamptz[], $8::bigint[])
-             as c (id, campaign, donor, amount, currency, anonymous, instant, position)",
-    )
-    .bind(ids)
-    .bind(campaigns)
-    .bind(donors)
-    .bind(amounts)
-    .bind(currencies)
-    .bind(anonymous)
-    .bind(instants)
-    .bind(positions)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
-/// What the later events of a batch change in one pledge's row.
-struct Change {
-    status: Option<PledgeStatus>,
-    amount_minor: Option<i64>,
-    captured_minor: Option<i64>,
-    refunded_minor: i64,
-    charged_back_minor: i64,
-    updated_at: DateTime<Utc>,
-    position: i64,
+async fn insert_created(connection: &mut PgConnection, events: &PledgeEvents<'_>) -> Result<(), sqlx::Error> {
+    let mut rows = Vec::new();
+    for (id, event, recorded) in events {
+        if let PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous } = event {
+            rows.push(Created {
+                pledge_id: *id,
+                campaign_id: *campaign_id,
+                donor_id: *donor_id,
+                amount_minor: amount.amount_minor(),
+                currency: amount.currency().code(),
+                anonymous: *anonymous,
+                created_at: recorded.recorded_at,
+                position: recorded.position,
+            });
+        }
+    }
+    let sql = "insert into pledges ({columns}, status, updated_at, created_position)
+        select {columns}, 'pending', created_at, position from {rows}";
+    Rows::of(&rows)?.execute(connection, sql).await
+}
+
+row! {
+    /// Changes of one pledge's row by the later events of a batch.
+    struct Change {
+        pledge_id: PledgeId,
+        status: Option<PledgeStatus>,
+        amount_minor: Option<i64>,
+        captured_minor: Option<i64>,
+        refunded_minor: i64,
+        charged_back_minor: i64,
+        updated_at: DateTime<Utc>,
+        position: i64,
+    }
 }
 
 impl Change {
@@ -124,12 +117,13 @@ impl Change {
 
 /// One update per pledge, however many of its events are in the batch.
 async fn update_changed(connection: &mut PgConnection, events: &PledgeEvents<'_>) -> Result<(), sqlx::Error> {
-    let mut changes: BTreeMap<Uuid, Change> = BTreeMap::new();
+    let mut changes: BTreeMap<PledgeId, Change> = BTreeMap::new();
     for (id, event, recorded) in events {
         if matches!(event, PledgeEvent::PledgeCreated { .. }) {
             continue;
         }
-        let change = changes.entry(id.0).or_insert(Change {
+        let change = changes.entry(*id).or_insert(Change {
+            pledge_id: *id,
             status: None,
             amount_minor: None,
             captured_minor: None,
@@ -143,48 +137,38 @@ async fn update_changed(connection: &mut PgConnection, events: &PledgeEvents<'_>
         change.status = event.edge().map(|(_, to)| to).or(change.status);
         change.add_money(event);
     }
-    let column = |of: fn(&Change) -> Option<i64>| changes.values().map(of).collect::<Vec<_>>();
-    sqlx::query(
-        "update pledges p
-         set status = coalesce(c.status, p.status), amount_minor = coalesce(c.amount, p.amount_minor),
-             captured_minor = coalesce(c.captured, p.captured_minor),
-             refunded_minor = p.refunded_minor + c.refunded,
-             charged_back_minor = p.charged_back_minor + c.charged_back, updated_at = c.instant,
-             position = c.position
-         from unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                 $7::timestamptz[], $8::bigint[])
-             as c (id, status, amount, captured, refunded, charged_back, instant, position)
-         where p.pledge_id = c.id",
-    )
-    .bind(changes.keys().copied().collect::<Vec<_>>())
-    .bind(changes.values().map(|c| c.status.map(PledgeStatus::as_str)).collect::<Vec<_>>())
-    .bind(column(|c| c.amount_minor))
-    .bind(column(|c| c.captured_minor))
-    .bind(column(|c| Some(c.refunded_minor)))
-    .bind(column(|c| Some(c.charged_back_minor)))
-    .bind(changes.values().map(|c| c.updated_at).collect::<Vec<_>>())
-    .bind(changes.values().map(|c| c.position).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+    let sql = "update pledges p
+        set status = coalesce(r.status, p.status), amount_minor = coalesce(r.amount_minor, p.amount_minor),
+            captured_minor = coalesce(r.captured_minor, p.captured_minor),
+            refunded_minor = p.refunded_minor + r.refunded_minor,
+            charged_back_minor = p.charged_back_minor + r.charged_back_minor, updated_at = r.updated_at,
+            position = r.position
+        from {rows} where p.pledge_id = r.pledge_id";
+    Rows::of(changes.values())?.execute(connection, sql).await
+}
+
+row! {
+    struct HistoryRow<'a> {
+        pledge_id: PledgeId,
+        position: i64,
+        event_type: &'a str,
+        status: Option<PledgeStatus>,
+        amount_minor: Option<i64>,
+        recorded_at: DateTime<Utc>,
+    }
 }
 
 async fn insert_history(connection: &mut PgConnection, events: &PledgeEvents<'_>) -> Result<(), sqlx::Error> {
-    let status = |event: &PledgeEvent| event.edge().map(|(_, to)| to.as_str());
-    sqlx::query(
-        "insert into pledge_history (pledge_id, position, event_type, status, amount_minor, recorded_at)
-         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bigint[],
-             $6::timestamptz[])",
-    )
-    .bind(events.iter().map(|(id, _, _)| id.0).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, r)| r.position).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, r)| r.event_type.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, event, _)| status(event)).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, event, _)| history_amount(event)).collect::<Vec<_>>())
-    .bind(events.iter().map(|(_, _, r)| r.recorded_at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+    let rows = events.iter().map(|(id, event, recorded)| HistoryRow {
+        pledge_id: *id,
+        position: recorded.position,
+        event_type: &recorded.event_type,
+        status: event.edge().map(|(_, to)| to),
+        amount_minor: history_amount(event),
+        recorded_at: recorded.recorded_at,
+    });
+    let sql = "insert into pledge_history ({columns}) select {columns} from {rows}";
+    Rows::of(&rows.collect::<Vec<_>>())?.execute(connection, sql).await
 }
 
 /// The end of a pledge brings no amount of its own.
@@ -196,37 +180,33 @@ fn history_amount(event: &PledgeEvent) -> Option<i64> {
     }
 }
 
+row! {
+    struct Capture {
+        position: i64,
+        pledge_id: PledgeId,
+        amount_minor: i64,
+        captured_at: DateTime<Utc>,
+    }
+}
+
 /// A captured pledge is a donation. Whether it is anonymous stands in the pledge's row.
 async fn insert_donations(
     connection: &mut PgConnection,
     events: &PledgeEvents<'_>,
 ) -> Result<(), sqlx::Error> {
-    let mut positions = Vec::new();
-    let mut ids = Vec::new();
-    let mut amounts = Vec::new();
-    let mut instants = Vec::new();
+    let mut rows = Vec::new();
     for (id, event, recorded) in events {
         if let PledgeEvent::PledgeCaptured { amount, .. } = event {
-            positions.push(recorded.position);
-            ids.push(id.0);
-            amounts.push(amount.amount_minor());
-            instants.push(recorded.recorded_at);
+            rows.push(Capture {
+                position: recorded.position,
+                pledge_id: *id,
+                amount_minor: amount.amount_minor(),
+                captured_at: recorded.recorded_at,
+            });
         }
     }
-    sqlx::query(
-        "insert into donations (position, pledge_id, campaign_id, donor_id, amount_minor, currency,
-             anonymous, captured_at)
-         select c.position, p.pledge_id, p.campaign_id, p.donor_id, c.amount, p.currency, p.anonymous,
-             c.instant
-         from unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::timestamptz[])
-             as c (position, pledge_id, amount, instant)
-         join pledges p using (pledge_id)",
-    )
-    .bind(positions)
-    .bind(ids)
-    .bind(amounts)
-    .bind(instants)
-    .execute(connection)
-    .await?;
-    Ok(())
+    let sql = "insert into donations ({columns}, campaign_id, donor_id, currency, anonymous)
+        select r.*, p.campaign_id, p.donor_id, p.currency, p.anonymous
+        from {rows} join pledges p using (pledge_id)";
+    Rows::of(&rows)?.execute(connection, sql).await
 }
