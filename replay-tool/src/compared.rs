@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::fold::{Folded, Running, fold};
 use crate::ledger::SortedLedger;
 use crate::progress::Progress;
-use crate::projections::Audited;
+use crate::projections::Audit;
 use crate::rows::{self, Differences, Fingerprint, Key, Rows};
 use crate::snapshot::Snapshot;
 use crate::sorter::{Room, Sorted};
@@ -21,7 +21,7 @@ use crate::sorter::{Room, Sorted};
 #[derive(Clone, Copy)]
 pub(crate) struct Placed {
     /// Which one.
-    pub(crate) audited: &'static Audited,
+    pub(crate) audit: &'static Audit,
     /// The position of its checkpoint.
     pub(crate) position: i64,
 }
@@ -66,15 +66,15 @@ pub(crate) async fn compare(
     let key = Key::default();
     let parts = placed.len() + 1;
     let running = placed.iter().map(|placed| Running {
-        audited: placed.audited,
+        audit: placed.audit,
         position: placed.position,
-        projection: (placed.audited.make)(&room.share(parts)),
-        rows: Rows::fingerprints(placed.audited.tables, &key),
+        projection: (placed.audit.make)(&room.share(parts)),
+        rows: Rows::fingerprints(placed.audit.tables, &key),
     });
     let folding = start_fold(ledger, running.collect(), room.share(parts), progress);
     let mut found = Vec::new();
-    for Placed { audited, .. } in placed {
-        for table in audited.tables {
+    for Placed { audit, .. } in placed {
+        for table in audit.tables {
             found.push(rows::fingerprint(snapshot.open().await?, table, &key).await?);
         }
     }
@@ -85,17 +85,17 @@ pub(crate) async fn compare(
     }
     let mut expected: HashMap<Projection, Vec<Fingerprint>> = running
         .into_iter()
-        .map(|running| (running.audited.projection, running.rows.into_fingerprints()))
+        .map(|running| (running.audit.projection, running.rows.into_fingerprints()))
         .collect();
     let mut found = found.into_iter();
     for placed in placed {
-        let expected = expected.remove(&placed.audited.projection).unwrap_or_default();
-        for (nth, (table, expected)) in placed.audited.tables.iter().zip(expected).enumerate() {
+        let expected = expected.remove(&placed.audit.projection).unwrap_or_default();
+        for (nth, (table, expected)) in placed.audit.tables.iter().zip(expected).enumerate() {
             let Some(found) = found.next() else { continue };
             let equal = expected == found;
             compared.tables.push(ComparedTable {
                 table: table.name,
-                projection: placed.audited.projection.name(),
+                projection: placed.audit.projection.name(),
                 position: placed.position,
                 rows: found.rows,
                 equal,
@@ -132,10 +132,10 @@ pub(crate) async fn expected_rows(
 ) -> anyhow::Result<(Folded, Sorted)> {
     let part = room.share(4);
     let running = Running {
-        audited: placed.audited,
+        audit: placed.audit,
         position: placed.position,
-        projection: (placed.audited.make)(&part),
-        rows: Rows::sorted(placed.audited.tables, table, &part),
+        projection: (placed.audit.make)(&part),
+        rows: Rows::sorted(placed.audit.tables, table, &part),
     };
     let (folded, running) =
         start_fold(ledger, vec![running], part, progress).await.context("folding ended badly")??;
@@ -152,7 +152,7 @@ async fn name_differences(
     progress: &Progress,
     differences: &mut Differences,
 ) -> anyhow::Result<()> {
-    let table = &placed.audited.tables[nth];
+    let table = &placed.audit.tables[nth];
     let (_, expected) = expected_rows(ledger, placed, nth, room, progress).await?;
     let found = rows::sort(snapshot.open().await?, table, &room.share(4)).await?;
     let before = differences.count;

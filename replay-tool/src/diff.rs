@@ -7,13 +7,13 @@ use read_model::Projection;
 use serde_json::json;
 
 use crate::compared::{Placed, compare};
+use crate::connection::Connection;
 use crate::ledger::read_sorted;
 use crate::memory::Memory;
 use crate::output;
-use crate::places::Places;
 use crate::progress::Progress;
 use crate::projection_argument::ProjectionArgument;
-use crate::projections::audited;
+use crate::projections::audit;
 use crate::rows::{Difference, Differences};
 use crate::snapshot::Snapshot;
 use crate::verify::checkpoints;
@@ -46,15 +46,15 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// The comparison cannot be made.
-pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
+pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
     let (room, progress) = (arguments.memory.room()?, Progress::shown());
-    let mut snapshot = Snapshot::take(places.addresses()?.database()?).await?;
+    let mut snapshot = Snapshot::take(connection.addresses()?.database()?).await?;
     let head = event_store::head(snapshot.connection()).await?;
     let checkpoints = checkpoints(snapshot.connection()).await?;
     let mut differences = Differences::new(arguments.limit);
     let projection = arguments.about.projection;
     let position = checkpoints.get(&projection).copied().unwrap_or(0);
-    let placed = [Placed { audited: audited(projection), position }];
+    let placed = [Placed { audit: audit(projection), position }];
     if position > head {
         let what = format!("it stands at position {position}, and the ledger ends at {head}");
         differences.say(projection.name(), Some(position), what);

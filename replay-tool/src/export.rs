@@ -14,8 +14,8 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use serde_json::value::RawValue;
 
+use crate::connection::Connection;
 use crate::ledger_rows::{LedgerRow, read_rows};
-use crate::places::Places;
 use crate::progress::Progress;
 use crate::snapshot::Snapshot;
 use crate::tuple::instant;
@@ -67,9 +67,9 @@ enum Format {
 ///
 /// # Errors
 /// The ledger cannot be read, or the file not be written.
-pub(crate) async fn run(places: &Places, arguments: Arguments) -> anyhow::Result<bool> {
+pub(crate) async fn run(connection: &Connection, arguments: Arguments) -> anyhow::Result<bool> {
     let format = arguments.format()?;
-    let mut snapshot = Snapshot::take(places.addresses()?.database()?).await?;
+    let mut snapshot = Snapshot::take(connection.addresses()?.database()?).await?;
     let head = event_store::head(snapshot.connection()).await?;
     let to = arguments.to.unwrap_or(head).min(head);
     let out: Box<dyn Write + Send> = match &arguments.out {

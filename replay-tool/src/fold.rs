@@ -5,15 +5,15 @@
 
 use std::io;
 
-use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, DomainEvent};
 use domain::{Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, StoredEvent, decode_text};
 use uuid::Uuid;
 
 use crate::grouping::Grouping;
-use crate::ledger::{Fault, Kind, SortedLedger, StoredRecord};
+use crate::ledger::{AggregateType, Fault, SortedLedger, StoredRecord};
+use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::progress::Bar;
-use crate::projections::{Audited, Projection};
+use crate::projections::{Audit, Projection};
 use crate::rows::Rows;
 use crate::sorter::Room;
 
@@ -22,47 +22,10 @@ const MAX_FAULTS: usize = 20;
 /// The progress is shown this often.
 const RECORDS_PER_LOOK: u64 = 8_192;
 
-/// Where and when something was recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct At {
-    /// The position in the ledger.
-    pub(crate) position: i64,
-    /// The instant.
-    pub(crate) recorded_at: DateTime<Utc>,
-}
-
-/// An event, and the state that it met.
-pub(crate) struct Happened<'a, A: Aggregate> {
-    /// The id of its aggregate.
-    pub(crate) id: Uuid,
-    /// The event.
-    pub(crate) event: &'a A::Event,
-    /// Its name.
-    pub(crate) event_type: &'a str,
-    /// The aggregate before it.
-    pub(crate) before: &'a A,
-    /// Its place in its aggregate's stream: the first is 1.
-    pub(crate) sequence: i64,
-    /// Where it stands.
-    pub(crate) at: At,
-}
-
-/// An aggregate as it stands at the position of a projection.
-pub(crate) struct Settled<'a, A> {
-    /// Its id.
-    pub(crate) id: Uuid,
-    /// Its state.
-    pub(crate) state: &'a A,
-    /// Its first event.
-    pub(crate) first: At,
-    /// Its last event.
-    pub(crate) last: At,
-}
-
 /// A projection at a position, with the rows that are expected of it.
 pub(crate) struct Running {
     /// Which one.
-    pub(crate) audited: &'static Audited,
+    pub(crate) audit: &'static Audit,
     /// Up to where it is folded.
     pub(crate) position: i64,
     /// What it makes of the ledger.
@@ -140,8 +103,8 @@ struct Current<A> {
     id: Uuid,
     state: A,
     sequence: i64,
-    first: Option<At>,
-    last: Option<At>,
+    first: Option<Moment>,
+    last: Option<Moment>,
     /// Something is wrong with it, and nothing more is made of it.
     broken: bool,
 }
@@ -155,16 +118,16 @@ impl<A: Default> Current<A> {
 impl Stream {
     fn of(record: &StoredRecord<'_>) -> Self {
         match record.kind {
-            Kind::Campaign => Self::Campaign(Current::new(record.id)),
-            Kind::Pledge => Self::Pledge(Current::new(record.id)),
+            AggregateType::Campaign => Self::Campaign(Current::new(record.id)),
+            AggregateType::Pledge => Self::Pledge(Current::new(record.id)),
         }
     }
 
     fn is_of(&self, record: &StoredRecord<'_>) -> bool {
         match self {
             Self::None => false,
-            Self::Campaign(current) => record.kind == Kind::Campaign && record.id == current.id,
-            Self::Pledge(current) => record.kind == Kind::Pledge && record.id == current.id,
+            Self::Campaign(current) => record.kind == AggregateType::Campaign && record.id == current.id,
+            Self::Pledge(current) => record.kind == AggregateType::Pledge && record.id == current.id,
         }
     }
 }
@@ -173,9 +136,9 @@ impl Stream {
 trait Foldable: Aggregate {
     fn allows(&self, event: &Self::Event) -> bool;
     fn evolve(self, event: Self::Event) -> Self;
-    fn happened(projection: &mut Running, happened: &Happened<'_, Self>) -> io::Result<()>;
-    fn settled(projection: &mut Running, settled: &Settled<'_, Self>) -> io::Result<()>;
-    fn note(campaigns: &mut CampaignsExist, id: Uuid, event: &Self::Event, at: At) -> io::Result<()>;
+    fn show_event(projection: &mut Running, occurrence: &Occurrence<'_, Self>) -> io::Result<()>;
+    fn show_end(projection: &mut Running, end: &FinalState<'_, Self>) -> io::Result<()>;
+    fn note(campaigns: &mut CampaignsExist, id: Uuid, event: &Self::Event, at: Moment) -> io::Result<()>;
 }
 
 impl Foldable for Campaign {
@@ -187,15 +150,15 @@ impl Foldable for Campaign {
         self.evolve(event)
     }
 
-    fn happened(running: &mut Running, happened: &Happened<'_, Self>) -> io::Result<()> {
-        running.projection.campaign_event(happened, &mut running.rows)
+    fn show_event(running: &mut Running, occurrence: &Occurrence<'_, Self>) -> io::Result<()> {
+        running.projection.campaign_event(occurrence, &mut running.rows)
     }
 
-    fn settled(running: &mut Running, settled: &Settled<'_, Self>) -> io::Result<()> {
-        running.projection.campaign(settled, &mut running.rows)
+    fn show_end(running: &mut Running, end: &FinalState<'_, Self>) -> io::Result<()> {
+        running.projection.campaign(end, &mut running.rows)
     }
 
-    fn note(campaigns: &mut CampaignsExist, id: Uuid, event: &CampaignEvent, at: At) -> io::Result<()> {
+    fn note(campaigns: &mut CampaignsExist, id: Uuid, event: &CampaignEvent, at: Moment) -> io::Result<()> {
         if let CampaignEvent::CampaignCreated(_) = event {
             campaigns.created(CampaignId(id), at.position)?;
         }
@@ -214,15 +177,15 @@ impl Foldable for Pledge {
         self.evolve(event)
     }
 
-    fn happened(running: &mut Running, happened: &Happened<'_, Self>) -> io::Result<()> {
-        running.projection.pledge_event(happened, &mut running.rows)
+    fn show_event(running: &mut Running, occurrence: &Occurrence<'_, Self>) -> io::Result<()> {
+        running.projection.pledge_event(occurrence, &mut running.rows)
     }
 
-    fn settled(running: &mut Running, settled: &Settled<'_, Self>) -> io::Result<()> {
-        running.projection.pledge(settled, &mut running.rows)
+    fn show_end(running: &mut Running, end: &FinalState<'_, Self>) -> io::Result<()> {
+        running.projection.pledge(end, &mut running.rows)
     }
 
-    fn note(campaigns: &mut CampaignsExist, _id: Uuid, event: &PledgeEvent, at: At) -> io::Result<()> {
+    fn note(campaigns: &mut CampaignsExist, _id: Uuid, event: &PledgeEvent, at: Moment) -> io::Result<()> {
         // Later events stay with the campaign that it was made for.
         if let PledgeEvent::PledgeCreated { campaign_id, .. } = event {
             campaigns.used(*campaign_id, at.position)?;
@@ -262,9 +225,9 @@ impl Fold {
             self.settle(current, self.next)?;
             self.next += 1;
         }
-        let at = At { position: record.position, recorded_at: record.recorded_at };
+        let at = Moment { position: record.position, recorded_at: record.recorded_at };
         A::note(&mut self.campaigns_exist, current.id, &event, at)?;
-        let happened = Happened {
+        let occurrence = Occurrence {
             id: current.id,
             event: &event,
             event_type: record.event_type,
@@ -273,7 +236,7 @@ impl Fold {
             at,
         };
         for running in &mut self.running[self.next..] {
-            A::happened(running, &happened)?;
+            A::show_event(running, &occurrence)?;
         }
         current.state = Foldable::evolve(std::mem::take(&mut current.state), event);
         current.sequence = record.sequence;
@@ -295,8 +258,8 @@ impl Fold {
 
     fn settle<A: Foldable>(&mut self, current: &Current<A>, nth: usize) -> io::Result<()> {
         let (Some(first), Some(last)) = (current.first, current.last) else { return Ok(()) };
-        let settled = Settled { id: current.id, state: &current.state, first, last };
-        A::settled(&mut self.running[nth], &settled)
+        let end = FinalState { id: current.id, state: &current.state, first, last };
+        A::show_end(&mut self.running[nth], &end)
     }
 
     /// Nothing more happens to an aggregate.

@@ -45,7 +45,7 @@ pub(crate) struct SortedLedger {
 
 /// The two kinds of aggregates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum AggregateType {
     /// Sorted first.
     Campaign = 0,
     /// Sorted behind.
@@ -57,7 +57,7 @@ const KEY_BYTES: usize = 25;
 
 /// An event in the sorted ledger, not decoded yet.
 pub(crate) struct StoredRecord<'a> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: AggregateType,
     pub(crate) id: Uuid,
     pub(crate) position: i64,
     pub(crate) sequence: i64,
@@ -76,7 +76,11 @@ impl<'a> StoredRecord<'a> {
         let mut text = || std::str::from_utf8(fields.next()?).ok();
         let (event_type, event_version, payload) = (text()?, text()?, text()?);
         Some(Self {
-            kind: if key[0] == Kind::Campaign as u8 { Kind::Campaign } else { Kind::Pledge },
+            kind: if key[0] == AggregateType::Campaign as u8 {
+                AggregateType::Campaign
+            } else {
+                AggregateType::Pledge
+            },
             id: Uuid::from_slice(&key[1..17]).ok()?,
             position: int(&key[17..])?,
             sequence,
@@ -212,8 +216,8 @@ impl Reader {
             return fault(at, format!("position {at}: its time is before that of position {before}"));
         }
         let kind = match row.aggregate_type {
-            b"campaign" => Kind::Campaign,
-            b"pledge" => Kind::Pledge,
+            b"campaign" => AggregateType::Campaign,
+            b"pledge" => AggregateType::Pledge,
             other => {
                 let other = String::from_utf8_lossy(other);
                 let what =

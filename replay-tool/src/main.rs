@@ -2,6 +2,7 @@
 
 mod as_of;
 mod compared;
+mod connection;
 mod diff;
 mod events;
 mod export;
@@ -10,9 +11,9 @@ mod grouping;
 mod ledger;
 mod ledger_rows;
 mod memory;
+mod occurrence;
 mod output;
 mod past;
-mod places;
 mod progress;
 mod projection_argument;
 mod projections;
@@ -34,7 +35,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::places::Places;
+use crate::connection::Connection;
 
 /// As in `careforall`: folding makes many small things.
 #[global_allocator]
@@ -59,7 +60,7 @@ Each command explains itself: replay verify --help. docs/auditing.md says what i
 )]
 struct Cli {
     #[command(flatten)]
-    places: Places,
+    connection: Connection,
     /// Print JSON for programs instead of tables for people.
     #[arg(long, global = true)]
     json: bool,
@@ -97,16 +98,16 @@ async fn main() -> ExitCode {
 
 /// Whether what was asked for is well.
 async fn run(cli: Cli) -> anyhow::Result<bool> {
-    let Cli { places, json, command } = cli;
+    let Cli { connection, json, command } = cli;
     match command {
-        Command::Verify(arguments) => verify::run(&places, arguments, json).await,
-        Command::Diff(arguments) => diff::run(&places, arguments, json).await,
-        Command::Show(arguments) => show::run(&places, arguments, json).await,
-        Command::Totals(arguments) => totals::run(&places, arguments, json).await,
-        Command::TrialBalance(arguments) => trial_balance::run(&places, arguments, json).await,
-        Command::Export(arguments) => export::run(&places, arguments).await,
-        Command::Tail(arguments) => tail::run(&places, arguments, json).await,
-        Command::Rebuild(arguments) => rebuild::run(&places, arguments).await,
-        Command::Reconcile(arguments) => reconcile::run(&places, arguments, json).await,
+        Command::Verify(arguments) => verify::run(&connection, arguments, json).await,
+        Command::Diff(arguments) => diff::run(&connection, arguments, json).await,
+        Command::Show(arguments) => show::run(&connection, arguments, json).await,
+        Command::Totals(arguments) => totals::run(&connection, arguments, json).await,
+        Command::TrialBalance(arguments) => trial_balance::run(&connection, arguments, json).await,
+        Command::Export(arguments) => export::run(&connection, arguments).await,
+        Command::Tail(arguments) => tail::run(&connection, arguments, json).await,
+        Command::Rebuild(arguments) => rebuild::run(&connection, arguments).await,
+        Command::Reconcile(arguments) => reconcile::run(&connection, arguments, json).await,
     }
 }

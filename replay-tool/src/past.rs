@@ -6,11 +6,11 @@ use clap::Args;
 
 use crate::as_of::AsOf;
 use crate::compared::{Placed, expected_rows};
+use crate::connection::Connection;
 use crate::ledger::{Fault, read_sorted};
 use crate::memory::Memory;
-use crate::places::Places;
 use crate::progress::Progress;
-use crate::projections::Audited;
+use crate::projections::Audit;
 use crate::snapshot::Snapshot;
 use crate::sorter::Sorted;
 use crate::tuple;
@@ -46,12 +46,12 @@ impl Past {
     /// The ledger cannot be read, or ends before the position that was asked for.
     pub(crate) async fn rows(
         &self,
-        places: &Places,
-        audited: &'static Audited,
+        connection: &Connection,
+        audit: &'static Audit,
         table: usize,
     ) -> anyhow::Result<PastRows> {
         let (room, progress) = (self.memory.room()?, Progress::shown());
-        let mut snapshot = Snapshot::take(places.addresses()?.database()?).await?;
+        let mut snapshot = Snapshot::take(connection.addresses()?.database()?).await?;
         let head = event_store::head(snapshot.connection()).await?;
         let position = match self.as_of {
             Some(as_of) => as_of.position(snapshot.connection(), head).await?,
@@ -59,7 +59,7 @@ impl Past {
         };
         let ledger = read_sorted(snapshot.open().await?, position, head, room.share(2), &progress).await?;
         let as_of = (position > 0).then_some(ledger.as_of).flatten().map(tuple::instant);
-        let placed = Placed { audited, position };
+        let placed = Placed { audit, position };
         let rest = room.without(ledger.sorted.bytes());
         let (folded, rows) = expected_rows(&Arc::new(ledger), placed, table, &rest, &progress).await?;
         Ok(PastRows { position, as_of, rows, faults: folded.faults })

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use projectors::{RebuildOptions, RebuildProgress, Rebuilt, rebuild};
 use read_model::Projection;
 
-use crate::places::Places;
+use crate::connection::Connection;
 use crate::projection_argument::ProjectionArgument;
 
 /// Where output is no terminal, progress is a line this often.
@@ -39,12 +39,12 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// It cannot be rebuilt.
-pub(crate) async fn run(places: &Places, arguments: Arguments) -> anyhow::Result<bool> {
+pub(crate) async fn run(connection: &Connection, arguments: Arguments) -> anyhow::Result<bool> {
     let started = Instant::now();
     let Arguments { about: ProjectionArgument { projection }, accept_differences, restart } = arguments;
     let options = RebuildOptions { restart, accept_differences };
     let mut shown = Shown::new();
-    let pool = places.pool().await?;
+    let pool = connection.pool().await?;
     let rebuilt = rebuild(&pool, projection, options, |progress| shown.show(&progress)).await?;
     shown.bar.finish_and_clear();
     say(projection, &rebuilt, started.elapsed());

@@ -16,7 +16,7 @@ use serde::Serialize;
 use service::ServicesFile;
 use sqlx::PgPool;
 
-use crate::places::Places;
+use crate::connection::Connection;
 
 /// Events read at once.
 const PAGE: i64 = 5_000;
@@ -61,9 +61,9 @@ fn for_reading(arg: Arg) -> Arg {
 ///
 /// # Errors
 /// The comparison cannot be made.
-pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
-    let pool = places.pool().await?;
-    let providers = arguments.providers(places)?;
+pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
+    let pool = connection.pool().await?;
+    let providers = arguments.providers(connection)?;
     let mut lists = Vec::new();
     for provider in &providers {
         lists.push(List::read(provider.as_ref()).await?);
@@ -87,12 +87,12 @@ pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> an
 
 impl Arguments {
     /// Those whose keys are given, and the sandbox provider of a running `careforall up`.
-    fn providers(&self, places: &Places) -> anyhow::Result<Vec<Arc<dyn Provider>>> {
-        let up = ServicesFile::read(&places.data_dir).ok();
+    fn providers(&self, connection: &Connection) -> anyhow::Result<Vec<Arc<dyn Provider>>> {
+        let up = ServicesFile::read(&connection.data_dir).ok();
         let local_url = up.map(|services| format!("http://{}", services.listen).parse()).transpose()?;
         let context = BuildContext {
             local_url: local_url.as_ref(),
-            data_dir: Some(&places.data_dir),
+            data_dir: Some(&connection.data_dir),
             takes_webhooks: false,
         };
         let registry = Registry::default();
@@ -286,7 +286,7 @@ impl List {
             Some(Told::nothing(*pledge_id))
         });
         let Some(told) = told else { return Vec::new() };
-        let mut found = Found::default();
+        let mut found = Mismatches::default();
         ledger.compare(payment_id, &told, &mut found);
         let Told { pledge_id, .. } = told;
         let difference = |what| Difference { provider, pledge_id, payment_id: payment_id.clone(), what };
@@ -310,11 +310,11 @@ impl List {
     }
 }
 
-/// What is different about one payment, as sentences.
+/// Differences of one payment, as sentences.
 #[derive(Debug, Default)]
-struct Found(Vec<String>);
+struct Mismatches(Vec<String>);
 
-impl Found {
+impl Mismatches {
     /// Notes where the provider says one thing and the ledger another.
     fn same<T: PartialEq + Display>(&mut self, subject: &str, told: Option<T>, known: Option<T>) {
         match (told, known) {
@@ -368,7 +368,7 @@ impl LedgerState {
     }
 
     /// Compares what the provider tells of a payment with what the ledger has.
-    fn compare(&self, payment_id: &PaymentId, told: &Told, found: &mut Found) {
+    fn compare(&self, payment_id: &PaymentId, told: &Told, found: &mut Mismatches) {
         let Some(first) = self.pledges.get(&told.pledge_id).and_then(Pledge::record) else {
             found.0.push("the provider says it is for a pledge that the ledger does not have".to_owned());
             return;
@@ -410,7 +410,7 @@ fn in_use(record: &PledgeRecord) -> Option<&PaymentId> {
 
 /// Refunds and disputes, by their ids. What was won before the money was accepted as another pledge
 /// stands where it was held.
-fn compare_returns(told: &Told, taken: [Option<&TakenPayment>; 2], found: &mut Found) {
+fn compare_returns(told: &Told, taken: [Option<&TakenPayment>; 2], found: &mut Mismatches) {
     let known = || taken.into_iter().flatten();
     let refunds: BTreeMap<_, _> = known().flat_map(|taken| &taken.refunds).collect();
     let ids: BTreeSet<&RefundId> = told.refunds.keys().chain(refunds.keys().copied()).collect();
@@ -427,7 +427,7 @@ fn compare_returns(told: &Told, taken: [Option<&TakenPayment>; 2], found: &mut F
 }
 
 /// Whether the pledge stands where the payment that it uses has come to.
-fn compare_state(payment_id: &PaymentId, told: &Told, record: &PledgeRecord, found: &mut Found) {
+fn compare_state(payment_id: &PaymentId, told: &Told, record: &PledgeRecord, found: &mut Mismatches) {
     let status = record.state.status();
     let is_in_use = in_use(record) == Some(payment_id);
     let expected = match status {

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 
 use crate::snapshot::copy;
 use crate::sorter::{Room, Sorted, Sorter};
-use crate::tuple::{Fields, Kind, Shown, Tuple};
+use crate::tuple::{ColumnType, Fields, Shown, Tuple};
 
 /// A read table: all of its columns but those that Postgres makes by itself for a search.
 pub(crate) struct Table {
@@ -18,13 +18,13 @@ pub(crate) struct Table {
     /// How many of its first columns name a row.
     pub(crate) key: usize,
     /// Its columns.
-    pub(crate) columns: &'static [(&'static str, Kind)],
+    pub(crate) columns: &'static [(&'static str, ColumnType)],
 }
 
 impl Table {
     fn select(&self) -> String {
         let columns: Vec<String> =
-            self.columns.iter().map(|(name, kind)| format!("{name}::{}", kind.sql())).collect();
+            self.columns.iter().map(|(name, column_type)| format!("{name}::{}", column_type.sql())).collect();
         format!("select {} from {}", columns.join(", "), self.name)
     }
 
@@ -38,7 +38,7 @@ impl Table {
     /// A row's fields, with the names of their columns.
     pub(crate) fn read(&self, row: &[u8]) -> Vec<(&'static str, Shown)> {
         let columns = self.columns.iter().zip(Fields::of(row));
-        columns.map(|((name, kind), field)| (*name, Shown::of(*kind, field))).collect()
+        columns.map(|((name, column_type), field)| (*name, Shown::of(*column_type, field))).collect()
     }
 }
 

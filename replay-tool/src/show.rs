@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::connection::Connection;
 use crate::events;
 use crate::output::{self, money, number, text};
-use crate::places::Places;
 use crate::tuple::instant;
 
 /// What the ledger holds of one pledge, campaign or donor
@@ -56,8 +56,8 @@ enum What {
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
-    let pool = places.pool().await?;
+pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
+    let pool = connection.pool().await?;
     match arguments.what {
         What::Pledge { id } => history(&pool, Pledge::TYPE, &id.to_string(), json).await,
         What::Campaign { id } => history(&pool, Campaign::TYPE, &id.to_string(), json).await,

@@ -188,17 +188,17 @@ fn prefix(key: &[u8]) -> u64 {
 }
 
 struct PieceWriter<'a> {
-    out: BufWriter<At<'a>>,
+    out: BufWriter<OffsetWriter<'a>>,
     start: u64,
 }
 
 /// Writes to a file from a place on, whatever else is read from it.
-struct At<'a> {
+struct OffsetWriter<'a> {
     file: &'a File,
     offset: u64,
 }
 
-impl Write for At<'_> {
+impl Write for OffsetWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write_at(bytes, self.offset)?;
         self.offset += written as u64;
@@ -212,7 +212,7 @@ impl Write for At<'_> {
 
 impl<'a> PieceWriter<'a> {
     fn new(file: &'a File, start: u64) -> Self {
-        Self { out: BufWriter::with_capacity(READ_BYTES, At { file, offset: start }), start }
+        Self { out: BufWriter::with_capacity(READ_BYTES, OffsetWriter { file, offset: start }), start }
     }
 
     fn write(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {

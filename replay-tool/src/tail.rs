@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use event_store::{RecordedEvent, Wakeup, head, read_after};
 
+use crate::connection::Connection;
 use crate::events;
-use crate::places::Places;
 
 /// Events read at once.
 const PAGE: i64 = 500;
@@ -39,16 +39,16 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// The ledger cannot be read, or holds an event that is not understood.
-pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
+pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
     tokio::select! {
-        followed = follow(places, arguments, json) => followed?,
+        followed = follow(connection, arguments, json) => followed?,
         _ = tokio::signal::ctrl_c() => {}
     }
     Ok(true)
 }
 
-async fn follow(places: &Places, arguments: Arguments, json: bool) -> anyhow::Result<()> {
-    let pool = places.pool().await?;
+async fn follow(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<()> {
+    let pool = connection.pool().await?;
     let mut wakeup = Wakeup::listen(pool.clone(), Wakeup::LEDGER);
     let mut position = match arguments.from {
         Some(from) => from - 1,

@@ -6,9 +6,9 @@ use clap::Args;
 use domain::{CampaignId, Currency};
 use serde_json::{Map, Value, json};
 
+use crate::connection::Connection;
 use crate::output::money;
 use crate::past::{Past, PastRows, print_faults};
-use crate::places::Places;
 use crate::projections::campaign_totals;
 use crate::rows::Table;
 
@@ -41,15 +41,15 @@ pub(crate) struct Arguments {
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
-    let audited = &campaign_totals::AUDITED;
-    let past = arguments.past.rows(places, audited, 0).await?;
+pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
+    let audit = &campaign_totals::AUDIT;
+    let past = arguments.past.rows(connection, audit, 0).await?;
     if !past.faults.is_empty() {
         print_faults(&past.faults);
         return Ok(false);
     }
     let wanted = arguments.campaign.map(|id| id.to_string());
-    let shown = print(&past, &audited.tables[0], wanted.as_deref(), json)?;
+    let shown = print(&past, &audit.tables[0], wanted.as_deref(), json)?;
     match wanted {
         Some(id) if shown == 0 => {
             eprintln!("the ledger knows no campaign {id} at position {}", past.position);

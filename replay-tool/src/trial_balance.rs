@@ -7,9 +7,9 @@ use domain::{CampaignId, Currency};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::connection::Connection;
 use crate::output::{self, money, right, text};
 use crate::past::{Past, PastRows, print_faults};
-use crate::places::Places;
 use crate::projections::accounts;
 
 /// The accounts, with what each is, in the order of a balance.
@@ -75,8 +75,8 @@ struct Balance {
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
-    let past = arguments.past.rows(places, &accounts::AUDITED, accounts::BALANCES).await?;
+pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
+    let past = arguments.past.rows(connection, &accounts::AUDIT, accounts::BALANCES).await?;
     if !past.faults.is_empty() {
         print_faults(&past.faults);
         return Ok(false);
@@ -92,7 +92,7 @@ pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> an
 }
 
 fn add_up(past: &PastRows, wanted: Option<&str>) -> anyhow::Result<Report> {
-    let table = &accounts::AUDITED.tables[accounts::BALANCES];
+    let table = &accounts::AUDIT.tables[accounts::BALANCES];
     let mut sums: BTreeMap<String, [i64; ACCOUNTS.len()]> = BTreeMap::new();
     let mut records = past.rows.records()?;
     while let Some((_, row)) = records.next()? {

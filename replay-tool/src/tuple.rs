@@ -12,7 +12,7 @@ const SECONDS_TO_2000: i64 = 946_684_800;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ColumnType {
     /// `uuid`
     Uuid,
     /// `bigint`
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     Date,
 }
 
-impl Kind {
+impl ColumnType {
     /// The type in SQL, to which a column is cast: both sides then have one form.
     pub(crate) fn sql(self) -> &'static str {
         match self {
@@ -185,19 +185,19 @@ pub(crate) struct Shown(pub(crate) Value);
 
 impl Shown {
     /// Reads a field of a kind; null where there is none.
-    pub(crate) fn of(kind: Kind, field: Option<&[u8]>) -> Self {
-        Self(field.and_then(|field| read(kind, field)).unwrap_or(Value::Null))
+    pub(crate) fn of(column_type: ColumnType, field: Option<&[u8]>) -> Self {
+        Self(field.and_then(|field| read(column_type, field)).unwrap_or(Value::Null))
     }
 }
 
-fn read(kind: Kind, field: &[u8]) -> Option<Value> {
-    Some(match kind {
-        Kind::Uuid => json!(Uuid::from_slice(field).ok()?),
-        Kind::Int => json!(int(field)?),
-        Kind::Text => json!(String::from_utf8_lossy(field)),
-        Kind::Bool => json!(field == [1]),
-        Kind::Time => json!(instant(time(int(field)?)?)),
-        Kind::Date => {
+fn read(column_type: ColumnType, field: &[u8]) -> Option<Value> {
+    Some(match column_type {
+        ColumnType::Uuid => json!(Uuid::from_slice(field).ok()?),
+        ColumnType::Int => json!(int(field)?),
+        ColumnType::Text => json!(String::from_utf8_lossy(field)),
+        ColumnType::Bool => json!(field == [1]),
+        ColumnType::Time => json!(instant(time(int(field)?)?)),
+        ColumnType::Date => {
             let days = i32::from_be_bytes(field.try_into().ok()?);
             let days = i64::from(days) + SECONDS_TO_2000 / 86_400;
             json!(chrono::NaiveDate::default() + chrono::Duration::days(days))

@@ -10,12 +10,12 @@ use serde::Serialize;
 use sqlx::{PgExecutor, PgPool};
 
 use crate::compared::{Compared, ComparedTable, Placed, compare};
+use crate::connection::{Addresses, Connection};
 use crate::ledger::read_sorted;
 use crate::memory::Memory;
 use crate::output;
-use crate::places::{Addresses, Places};
 use crate::progress::Progress;
-use crate::projections::audited;
+use crate::projections::audit;
 use crate::redis_totals;
 use crate::rows::{Difference, Differences};
 use crate::snapshot::Snapshot;
@@ -79,8 +79,8 @@ struct RedisReport {
 ///
 /// # Errors
 /// The check cannot be made.
-pub(crate) async fn run(places: &Places, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
-    let report = check(&places.addresses()?, &arguments).await?;
+pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
+    let report = check(&connection.addresses()?, &arguments).await?;
     if json {
         output::json(&report)?
     } else {
@@ -154,7 +154,7 @@ fn placed(checkpoints: BTreeMap<Projection, i64>, head: i64, differences: &mut D
                 format!("projection {projection} stands at position {position}, the ledger ends at {head}");
             differences.say(projection.name(), Some(position), what);
         }
-        placed.push(Placed { audited: audited(projection), position });
+        placed.push(Placed { audit: audit(projection), position });
     }
     placed
 }

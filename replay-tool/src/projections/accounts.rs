@@ -7,50 +7,50 @@ use domain::pledge::Usage;
 use domain::{Currency, Money, MoneyHeld, Pledge, PledgeEvent, PledgeStatus};
 use uuid::Uuid;
 
-use super::{Audited, Projection};
-use crate::fold::{Happened, Settled};
+use super::{Audit, Projection};
 use crate::grouping::Grouping;
+use crate::occurrence::{FinalState, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
-use crate::tuple::Kind;
+use crate::tuple::ColumnType;
 
 const JOURNAL: usize = 0;
 /// The table of balances.
 pub(crate) const BALANCES: usize = 1;
 
 /// Projection `accounts`.
-pub(crate) const AUDITED: Audited = Audited {
+pub(crate) const AUDIT: Audit = Audit {
     projection: read_model::Projection::Accounts,
     tables: &[
         Table {
             name: "journal",
             key: 2,
             columns: &[
-                ("position", Kind::Int),
-                ("line", Kind::Int),
-                ("debit_account", Kind::Text),
-                ("credit_account", Kind::Text),
-                ("campaign_id", Kind::Uuid),
-                ("pledge_id", Kind::Uuid),
-                ("amount_minor", Kind::Int),
-                ("currency", Kind::Text),
-                ("recorded_at", Kind::Time),
+                ("position", ColumnType::Int),
+                ("line", ColumnType::Int),
+                ("debit_account", ColumnType::Text),
+                ("credit_account", ColumnType::Text),
+                ("campaign_id", ColumnType::Uuid),
+                ("pledge_id", ColumnType::Uuid),
+                ("amount_minor", ColumnType::Int),
+                ("currency", ColumnType::Text),
+                ("recorded_at", ColumnType::Time),
             ],
         },
         Table {
             name: "campaign_accounts",
             key: 2,
             columns: &[
-                ("campaign_id", Kind::Uuid),
-                ("currency", Kind::Text),
-                ("provider_clearing_minor", Kind::Int),
-                ("bank_minor", Kind::Int),
-                ("campaign_minor", Kind::Int),
-                ("unapplied_minor", Kind::Int),
-                ("refunds_minor", Kind::Int),
-                ("chargebacks_minor", Kind::Int),
-                ("fees_minor", Kind::Int),
-                ("position", Kind::Int),
+                ("campaign_id", ColumnType::Uuid),
+                ("currency", ColumnType::Text),
+                ("provider_clearing_minor", ColumnType::Int),
+                ("bank_minor", ColumnType::Int),
+                ("campaign_minor", ColumnType::Int),
+                ("unapplied_minor", ColumnType::Int),
+                ("refunds_minor", ColumnType::Int),
+                ("chargebacks_minor", ColumnType::Int),
+                ("fees_minor", ColumnType::Int),
+                ("position", ColumnType::Int),
             ],
         },
     ],
@@ -88,28 +88,28 @@ impl Accounts {
 }
 
 impl Projection for Accounts {
-    fn pledge_event(&mut self, happened: &Happened<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
-        if happened.sequence == 1 {
+    fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
+        if occurrence.sequence == 1 {
             self.posted = 0;
         }
-        let Some((debit, credit, amount)) = line(happened.event) else { return Ok(()) };
-        let at = happened.at;
+        let Some((debit, credit, amount)) = line(occurrence.event) else { return Ok(()) };
+        let at = occurrence.at;
         self.posted = at.position;
         rows.put(JOURNAL, |row| {
             row.push(at.position)
                 .push(1)
                 .push(debit)
                 .push(credit)
-                .push(happened.event.campaign_id().0)
-                .push(happened.id)
+                .push(occurrence.event.campaign_id().0)
+                .push(occurrence.id)
                 .push(amount.amount_minor())
                 .push(amount.currency().code())
                 .push(at.recorded_at)
         })
     }
 
-    fn pledge(&mut self, settled: &Settled<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let (Some(record), Some(balances)) = (settled.state.record(), &mut self.balances) else {
+    fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        let (Some(record), Some(balances)) = (end.state.record(), &mut self.balances) else {
             return Ok(());
         };
         for taken in record.taken.values() {

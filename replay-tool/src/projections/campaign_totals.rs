@@ -8,55 +8,55 @@ use domain::pledge::Usage;
 use domain::{Campaign, CampaignId, CampaignStatus, Currency, DonorId, Pledge, PledgeEvent};
 use uuid::Uuid;
 
-use super::{Audited, Projection};
-use crate::fold::{At, Happened, Settled};
+use super::{Audit, Projection};
 use crate::grouping::Grouping;
+use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
-use crate::tuple::{Kind, Tuple};
+use crate::tuple::{ColumnType, Tuple};
 
 const TOTAL_ROWS: usize = 0;
 const DONOR_ROWS: usize = 1;
 
-pub(crate) const AUDITED: Audited = Audited {
+pub(crate) const AUDIT: Audit = Audit {
     projection: read_model::Projection::CampaignTotals,
     tables: &[
         Table {
             name: "campaign_totals",
             key: 1,
             columns: &[
-                ("campaign_id", Kind::Uuid),
-                ("published", Kind::Bool),
-                ("currency", Kind::Text),
-                ("goal_minor", Kind::Int),
-                ("raised_minor", Kind::Int),
-                ("refunded_minor", Kind::Int),
-                ("charged_back_minor", Kind::Int),
-                ("unapplied_minor", Kind::Int),
-                ("donors", Kind::Int),
-                ("pending", Kind::Int),
-                ("authorized", Kind::Int),
-                ("captured", Kind::Int),
-                ("completed", Kind::Int),
-                ("failed", Kind::Int),
-                ("expired", Kind::Int),
-                ("cancelled", Kind::Int),
-                ("position", Kind::Int),
-                ("as_of", Kind::Time),
+                ("campaign_id", ColumnType::Uuid),
+                ("published", ColumnType::Bool),
+                ("currency", ColumnType::Text),
+                ("goal_minor", ColumnType::Int),
+                ("raised_minor", ColumnType::Int),
+                ("refunded_minor", ColumnType::Int),
+                ("charged_back_minor", ColumnType::Int),
+                ("unapplied_minor", ColumnType::Int),
+                ("donors", ColumnType::Int),
+                ("pending", ColumnType::Int),
+                ("authorized", ColumnType::Int),
+                ("captured", ColumnType::Int),
+                ("completed", ColumnType::Int),
+                ("failed", ColumnType::Int),
+                ("expired", ColumnType::Int),
+                ("cancelled", ColumnType::Int),
+                ("position", ColumnType::Int),
+                ("as_of", ColumnType::Time),
             ],
         },
         Table {
             name: "campaign_donors",
             key: 2,
             columns: &[
-                ("campaign_id", Kind::Uuid),
-                ("donor_id", Kind::Uuid),
-                ("captured_pledges", Kind::Int),
-                ("captured_minor", Kind::Int),
-                ("refunded_minor", Kind::Int),
-                ("charged_back_minor", Kind::Int),
-                ("first_captured_at", Kind::Time),
-                ("last_captured_at", Kind::Time),
+                ("campaign_id", ColumnType::Uuid),
+                ("donor_id", ColumnType::Uuid),
+                ("captured_pledges", ColumnType::Int),
+                ("captured_minor", ColumnType::Int),
+                ("refunded_minor", ColumnType::Int),
+                ("charged_back_minor", ColumnType::Int),
+                ("first_captured_at", ColumnType::Time),
+                ("last_captured_at", ColumnType::Time),
             ],
         },
     ],
@@ -154,7 +154,7 @@ impl CampaignTotals {
         Self { totals: Some(totals), donors: Some(donors), captured_at: 0 }
     }
 
-    fn add(&mut self, campaign_id: Uuid, last: At, mut numbers: Numbers) -> io::Result<()> {
+    fn add(&mut self, campaign_id: Uuid, last: Moment, mut numbers: Numbers) -> io::Result<()> {
         numbers[POSITION] = last.position;
         numbers[AS_OF] = last.recorded_at.timestamp_micros();
         self.totals.as_mut().map_or(Ok(()), |totals| totals.add(*campaign_id.as_bytes(), numbers))
@@ -162,20 +162,20 @@ impl CampaignTotals {
 }
 
 impl Projection for CampaignTotals {
-    fn campaign(&mut self, settled: &Settled<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
-        let Some(numbers) = of_campaign(settled.state) else { return Ok(()) };
-        self.add(settled.id, settled.last, numbers)
+    fn campaign(&mut self, end: &FinalState<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
+        let Some(numbers) = of_campaign(end.state) else { return Ok(()) };
+        self.add(end.id, end.last, numbers)
     }
 
-    fn pledge_event(&mut self, happened: &Happened<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        if let PledgeEvent::PledgeCaptured { .. } = happened.event {
-            self.captured_at = happened.at.recorded_at.timestamp_micros();
+    fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        if let PledgeEvent::PledgeCaptured { .. } = occurrence.event {
+            self.captured_at = occurrence.at.recorded_at.timestamp_micros();
         }
         Ok(())
     }
 
-    fn pledge(&mut self, settled: &Settled<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let (Some(record), Some(numbers)) = (settled.state.record(), of_pledge(settled.state)) else {
+    fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        let (Some(record), Some(numbers)) = (end.state.record(), of_pledge(end.state)) else {
             return Ok(());
         };
         if let (Some(donors), Some(taken)) = (&mut self.donors, record.applied()) {
@@ -189,7 +189,7 @@ impl Projection for CampaignTotals {
             ];
             donors.add(campaign_and_donor(record.campaign_id, record.donor_id), of)?;
         }
-        self.add(record.campaign_id.0, settled.last, numbers)
+        self.add(record.campaign_id.0, end.last, numbers)
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {

@@ -6,58 +6,58 @@ use chrono::NaiveDate;
 use domain::{Currency, MoneyHeld, Pledge, PledgeEvent};
 use uuid::Uuid;
 
-use super::{Audited, Projection};
-use crate::fold::Happened;
+use super::{Audit, Projection};
 use crate::grouping::Grouping;
+use crate::occurrence::Occurrence;
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
-use crate::tuple::Kind;
+use crate::tuple::ColumnType;
 
 const CAMPAIGN_DAYS: usize = 0;
 const OVERALL_DAYS: usize = 1;
 
-pub(super) const AUDITED: Audited = Audited {
+pub(super) const AUDIT: Audit = Audit {
     projection: read_model::Projection::Days,
     tables: &[
         Table {
             name: "campaign_days",
             key: 2,
             columns: &[
-                ("campaign_id", Kind::Uuid),
-                ("day", Kind::Date),
-                ("currency", Kind::Text),
-                ("created", Kind::Int),
-                ("created_minor", Kind::Int),
-                ("captured", Kind::Int),
-                ("captured_minor", Kind::Int),
-                ("completed", Kind::Int),
-                ("failed", Kind::Int),
-                ("expired", Kind::Int),
-                ("cancelled", Kind::Int),
-                ("refunded_minor", Kind::Int),
-                ("charged_back_minor", Kind::Int),
-                ("unapplied_minor", Kind::Int),
-                ("net_minor", Kind::Int),
+                ("campaign_id", ColumnType::Uuid),
+                ("day", ColumnType::Date),
+                ("currency", ColumnType::Text),
+                ("created", ColumnType::Int),
+                ("created_minor", ColumnType::Int),
+                ("captured", ColumnType::Int),
+                ("captured_minor", ColumnType::Int),
+                ("completed", ColumnType::Int),
+                ("failed", ColumnType::Int),
+                ("expired", ColumnType::Int),
+                ("cancelled", ColumnType::Int),
+                ("refunded_minor", ColumnType::Int),
+                ("charged_back_minor", ColumnType::Int),
+                ("unapplied_minor", ColumnType::Int),
+                ("net_minor", ColumnType::Int),
             ],
         },
         Table {
             name: "overall_days",
             key: 2,
             columns: &[
-                ("currency", Kind::Text),
-                ("day", Kind::Date),
-                ("created", Kind::Int),
-                ("created_minor", Kind::Int),
-                ("captured", Kind::Int),
-                ("captured_minor", Kind::Int),
-                ("completed", Kind::Int),
-                ("failed", Kind::Int),
-                ("expired", Kind::Int),
-                ("cancelled", Kind::Int),
-                ("refunded_minor", Kind::Int),
-                ("charged_back_minor", Kind::Int),
-                ("unapplied_minor", Kind::Int),
-                ("net_minor", Kind::Int),
+                ("currency", ColumnType::Text),
+                ("day", ColumnType::Date),
+                ("created", ColumnType::Int),
+                ("created_minor", ColumnType::Int),
+                ("captured", ColumnType::Int),
+                ("captured_minor", ColumnType::Int),
+                ("completed", ColumnType::Int),
+                ("failed", ColumnType::Int),
+                ("expired", ColumnType::Int),
+                ("cancelled", ColumnType::Int),
+                ("refunded_minor", ColumnType::Int),
+                ("charged_back_minor", ColumnType::Int),
+                ("unapplied_minor", ColumnType::Int),
+                ("net_minor", ColumnType::Int),
             ],
         },
     ],
@@ -102,15 +102,15 @@ impl Days {
 }
 
 impl Projection for Days {
-    fn pledge_event(&mut self, happened: &Happened<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        if let PledgeEvent::PledgeCreated { amount, .. } = happened.event {
+    fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        if let PledgeEvent::PledgeCreated { amount, .. } = occurrence.event {
             self.currency = Some(amount.currency());
         }
         let (Some(days), Some(currency)) = (&mut self.days, self.currency) else { return Ok(()) };
-        let Some(mut numbers) = numbers(happened.event) else { return Ok(()) };
+        let Some(mut numbers) = numbers(occurrence.event) else { return Ok(()) };
         numbers[NET] = numbers[CAPTURED_MINOR] - numbers[REFUNDED] - numbers[CHARGED_BACK];
-        let day = happened.at.recorded_at.date_naive();
-        for campaign_id in [happened.event.campaign_id().0, Uuid::nil()] {
+        let day = occurrence.at.recorded_at.date_naive();
+        for campaign_id in [occurrence.event.campaign_id().0, Uuid::nil()] {
             days.add(key(campaign_id, currency, day), numbers)?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use std::io;
 
 use domain::{Campaign, Pledge};
 
-use crate::fold::{Happened, Settled};
+use crate::occurrence::{FinalState, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
 
@@ -25,7 +25,7 @@ pub(crate) trait Projection: Send {
     ///
     /// # Errors
     /// The temporary file cannot be written.
-    fn campaign_event(&mut self, _: &Happened<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
+    fn campaign_event(&mut self, _: &Occurrence<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
         Ok(())
     }
 
@@ -33,7 +33,7 @@ pub(crate) trait Projection: Send {
     ///
     /// # Errors
     /// As above.
-    fn campaign(&mut self, _: &Settled<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
+    fn campaign(&mut self, _: &FinalState<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
         Ok(())
     }
 
@@ -41,7 +41,7 @@ pub(crate) trait Projection: Send {
     ///
     /// # Errors
     /// As above.
-    fn pledge_event(&mut self, _: &Happened<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+    fn pledge_event(&mut self, _: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
         Ok(())
     }
 
@@ -49,7 +49,7 @@ pub(crate) trait Projection: Send {
     ///
     /// # Errors
     /// As above.
-    fn pledge(&mut self, _: &Settled<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+    fn pledge(&mut self, _: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
         Ok(())
     }
 
@@ -63,7 +63,7 @@ pub(crate) trait Projection: Send {
 }
 
 /// A projection that is compared.
-pub(crate) struct Audited {
+pub(crate) struct Audit {
     /// Which one.
     pub(crate) projection: read_model::Projection,
     /// Its tables.
@@ -73,28 +73,28 @@ pub(crate) struct Audited {
 }
 
 /// How a projection is compared.
-pub(crate) fn audited(projection: read_model::Projection) -> &'static Audited {
+pub(crate) fn audit(projection: read_model::Projection) -> &'static Audit {
     use read_model::Projection;
     match projection {
-        Projection::Campaigns => &campaigns::AUDITED,
-        Projection::Pledges => &pledges::AUDITED,
-        Projection::CampaignTotals => &campaign_totals::AUDITED,
-        Projection::TotalsHistory => &totals_history::AUDITED,
-        Projection::Accounts => &accounts::AUDITED,
-        Projection::Days => &days::AUDITED,
+        Projection::Campaigns => &campaigns::AUDIT,
+        Projection::Pledges => &pledges::AUDIT,
+        Projection::CampaignTotals => &campaign_totals::AUDIT,
+        Projection::TotalsHistory => &totals_history::AUDIT,
+        Projection::Accounts => &accounts::AUDIT,
+        Projection::Days => &days::AUDIT,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::audited;
+    use super::audit;
 
     #[test]
     fn every_table_of_every_projection_is_compared() {
         for projection in read_model::Projection::ALL {
-            let audited = audited(projection);
-            assert_eq!(audited.projection, projection);
-            let tables: Vec<&str> = audited.tables.iter().map(|table| table.name).collect();
+            let audit = audit(projection);
+            assert_eq!(audit.projection, projection);
+            let tables: Vec<&str> = audit.tables.iter().map(|table| table.name).collect();
             assert_eq!(tables, projection.tables());
         }
     }

@@ -5,80 +5,80 @@ use std::io;
 use domain::pledge::{TakenPayment, Usage};
 use domain::{PaymentId, Pledge, PledgeEvent};
 
-use super::{Audited, Projection};
-use crate::fold::{At, Happened, Settled};
+use super::{Audit, Projection};
+use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
-use crate::tuple::Kind;
+use crate::tuple::ColumnType;
 
 const PLEDGES: usize = 0;
 const HISTORY: usize = 1;
 const DONATIONS: usize = 2;
 const UNAPPLIED: usize = 3;
 
-pub(super) const AUDITED: Audited = Audited {
+pub(super) const AUDIT: Audit = Audit {
     projection: read_model::Projection::Pledges,
     tables: &[
         Table {
             name: "pledges",
             key: 1,
             columns: &[
-                ("pledge_id", Kind::Uuid),
-                ("campaign_id", Kind::Uuid),
-                ("donor_id", Kind::Uuid),
-                ("status", Kind::Text),
-                ("amount_minor", Kind::Int),
-                ("captured_minor", Kind::Int),
-                ("refunded_minor", Kind::Int),
-                ("charged_back_minor", Kind::Int),
-                ("currency", Kind::Text),
-                ("anonymous", Kind::Bool),
-                ("created_at", Kind::Time),
-                ("updated_at", Kind::Time),
-                ("created_position", Kind::Int),
-                ("position", Kind::Int),
+                ("pledge_id", ColumnType::Uuid),
+                ("campaign_id", ColumnType::Uuid),
+                ("donor_id", ColumnType::Uuid),
+                ("status", ColumnType::Text),
+                ("amount_minor", ColumnType::Int),
+                ("captured_minor", ColumnType::Int),
+                ("refunded_minor", ColumnType::Int),
+                ("charged_back_minor", ColumnType::Int),
+                ("currency", ColumnType::Text),
+                ("anonymous", ColumnType::Bool),
+                ("created_at", ColumnType::Time),
+                ("updated_at", ColumnType::Time),
+                ("created_position", ColumnType::Int),
+                ("position", ColumnType::Int),
             ],
         },
         Table {
             name: "pledge_history",
             key: 2,
             columns: &[
-                ("pledge_id", Kind::Uuid),
-                ("position", Kind::Int),
-                ("event_type", Kind::Text),
-                ("status", Kind::Text),
-                ("amount_minor", Kind::Int),
-                ("recorded_at", Kind::Time),
+                ("pledge_id", ColumnType::Uuid),
+                ("position", ColumnType::Int),
+                ("event_type", ColumnType::Text),
+                ("status", ColumnType::Text),
+                ("amount_minor", ColumnType::Int),
+                ("recorded_at", ColumnType::Time),
             ],
         },
         Table {
             name: "donations",
             key: 1,
             columns: &[
-                ("position", Kind::Int),
-                ("pledge_id", Kind::Uuid),
-                ("campaign_id", Kind::Uuid),
-                ("donor_id", Kind::Uuid),
-                ("amount_minor", Kind::Int),
-                ("currency", Kind::Text),
-                ("anonymous", Kind::Bool),
-                ("captured_at", Kind::Time),
+                ("position", ColumnType::Int),
+                ("pledge_id", ColumnType::Uuid),
+                ("campaign_id", ColumnType::Uuid),
+                ("donor_id", ColumnType::Uuid),
+                ("amount_minor", ColumnType::Int),
+                ("currency", ColumnType::Text),
+                ("anonymous", ColumnType::Bool),
+                ("captured_at", ColumnType::Time),
             ],
         },
         Table {
             name: "unapplied_payments",
             key: 2,
             columns: &[
-                ("pledge_id", Kind::Uuid),
-                ("payment_id", Kind::Text),
-                ("campaign_id", Kind::Uuid),
-                ("donor_id", Kind::Uuid),
-                ("amount_minor", Kind::Int),
-                ("given_back_minor", Kind::Int),
-                ("currency", Kind::Text),
-                ("status", Kind::Text),
-                ("accepted_as", Kind::Uuid),
-                ("position", Kind::Int),
-                ("received_at", Kind::Time),
+                ("pledge_id", ColumnType::Uuid),
+                ("payment_id", ColumnType::Text),
+                ("campaign_id", ColumnType::Uuid),
+                ("donor_id", ColumnType::Uuid),
+                ("amount_minor", ColumnType::Int),
+                ("given_back_minor", ColumnType::Int),
+                ("currency", ColumnType::Text),
+                ("status", ColumnType::Text),
+                ("accepted_as", ColumnType::Uuid),
+                ("position", ColumnType::Int),
+                ("received_at", ColumnType::Time),
             ],
         },
     ],
@@ -88,19 +88,19 @@ pub(super) const AUDITED: Audited = Audited {
 /// Where money of the present pledge was held apart.
 #[derive(Default)]
 struct Pledges {
-    held_apart: Vec<(PaymentId, At)>,
+    held_apart: Vec<(PaymentId, Moment)>,
 }
 
 impl Projection for Pledges {
-    fn pledge_event(&mut self, happened: &Happened<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
-        let (event, at) = (happened.event, happened.at);
-        if happened.sequence == 1 {
+    fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
+        let (event, at) = (occurrence.event, occurrence.at);
+        if occurrence.sequence == 1 {
             self.held_apart.clear();
         }
         rows.put(HISTORY, |row| {
-            row.push(happened.id)
+            row.push(occurrence.id)
                 .push(at.position)
-                .push(happened.event_type)
+                .push(occurrence.event_type)
                 .push(event.edge().map(|(_, to)| to.as_str()))
                 .push(amount_of_its_own(event))
                 .push(at.recorded_at)
@@ -108,11 +108,12 @@ impl Projection for Pledges {
         if let PledgeEvent::PaymentUnapplied { payment_id, .. } = event {
             self.held_apart.push((payment_id.clone(), at));
         }
-        if let (PledgeEvent::PledgeCaptured { amount, .. }, Some(record)) = (event, happened.before.record())
+        if let (PledgeEvent::PledgeCaptured { amount, .. }, Some(record)) =
+            (event, occurrence.before.record())
         {
             rows.put(DONATIONS, |row| {
                 row.push(at.position)
-                    .push(happened.id)
+                    .push(occurrence.id)
                     .push(record.campaign_id.0)
                     .push(record.donor_id.0)
                     .push(amount.amount_minor())
@@ -124,11 +125,11 @@ impl Projection for Pledges {
         Ok(())
     }
 
-    fn pledge(&mut self, settled: &Settled<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
-        let Some(record) = settled.state.record() else { return Ok(()) };
+    fn pledge(&mut self, end: &FinalState<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
+        let Some(record) = end.state.record() else { return Ok(()) };
         let applied = record.applied();
         rows.put(PLEDGES, |row| {
-            row.push(settled.id)
+            row.push(end.id)
                 .push(record.campaign_id.0)
                 .push(record.donor_id.0)
                 .push(record.state.status().as_str())
@@ -138,10 +139,10 @@ impl Projection for Pledges {
                 .push(applied.map_or(0, TakenPayment::charged_back_minor))
                 .push(record.amount.currency().code())
                 .push(record.anonymous)
-                .push(settled.first.recorded_at)
-                .push(settled.last.recorded_at)
-                .push(settled.first.position)
-                .push(settled.last.position)
+                .push(end.first.recorded_at)
+                .push(end.last.recorded_at)
+                .push(end.first.position)
+                .push(end.last.position)
         })?;
         for (payment_id, at) in &self.held_apart {
             let Some(taken) = record.taken.get(payment_id) else { continue };
@@ -151,7 +152,7 @@ impl Projection for Pledges {
                 Usage::Applied | Usage::Unapplied => ("held", None),
             };
             rows.put(UNAPPLIED, |row| {
-                row.push(settled.id)
+                row.push(end.id)
                     .push(payment_id.as_str())
                     .push(record.campaign_id.0)
                     .push(record.donor_id.0)

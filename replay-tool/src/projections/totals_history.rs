@@ -14,47 +14,51 @@ use uuid::Uuid;
 use super::campaign_totals::{
     AS_OF, DONORS, NUMBERS, Numbers, campaign_and_donor, of_campaign, of_pledge, push_figures, uuid,
 };
-use super::{Audited, Projection};
-use crate::fold::{At, Happened, Settled};
+use super::{Audit, Projection};
 use crate::grouping::Grouping;
+use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::sorter::{Room, Sorter};
-use crate::tuple::Kind;
+use crate::tuple::ColumnType;
 
 const HISTORY: usize = 0;
 const FIRST_GIFTS: usize = 1;
 
-pub(super) const AUDITED: Audited = Audited {
+pub(super) const AUDIT: Audit = Audit {
     projection: read_model::Projection::TotalsHistory,
     tables: &[
         Table {
             name: "campaign_totals_history",
             key: 2,
             columns: &[
-                ("campaign_id", Kind::Uuid),
-                ("position", Kind::Int),
-                ("published", Kind::Bool),
-                ("currency", Kind::Text),
-                ("goal_minor", Kind::Int),
-                ("raised_minor", Kind::Int),
-                ("refunded_minor", Kind::Int),
-                ("charged_back_minor", Kind::Int),
-                ("unapplied_minor", Kind::Int),
-                ("donors", Kind::Int),
-                ("pending", Kind::Int),
-                ("authorized", Kind::Int),
-                ("captured", Kind::Int),
-                ("completed", Kind::Int),
-                ("failed", Kind::Int),
-                ("expired", Kind::Int),
-                ("cancelled", Kind::Int),
-                ("as_of", Kind::Time),
+                ("campaign_id", ColumnType::Uuid),
+                ("position", ColumnType::Int),
+                ("published", ColumnType::Bool),
+                ("currency", ColumnType::Text),
+                ("goal_minor", ColumnType::Int),
+                ("raised_minor", ColumnType::Int),
+                ("refunded_minor", ColumnType::Int),
+                ("charged_back_minor", ColumnType::Int),
+                ("unapplied_minor", ColumnType::Int),
+                ("donors", ColumnType::Int),
+                ("pending", ColumnType::Int),
+                ("authorized", ColumnType::Int),
+                ("captured", ColumnType::Int),
+                ("completed", ColumnType::Int),
+                ("failed", ColumnType::Int),
+                ("expired", ColumnType::Int),
+                ("cancelled", ColumnType::Int),
+                ("as_of", ColumnType::Time),
             ],
         },
         Table {
             name: "campaign_first_gifts",
             key: 2,
-            columns: &[("campaign_id", Kind::Uuid), ("donor_id", Kind::Uuid), ("position", Kind::Int)],
+            columns: &[
+                ("campaign_id", ColumnType::Uuid),
+                ("donor_id", ColumnType::Uuid),
+                ("position", ColumnType::Int),
+            ],
         },
     ],
     make: |room| Box::new(TotalsHistory::new(room)),
@@ -67,7 +71,7 @@ struct TotalsHistory {
     /// What the present campaign or pledge counted for before its last event.
     before: Numbers,
     /// Its last event.
-    last: Option<At>,
+    last: Option<Moment>,
 }
 
 impl TotalsHistory {
@@ -96,37 +100,37 @@ impl TotalsHistory {
 }
 
 impl Projection for TotalsHistory {
-    fn campaign_event(&mut self, happened: &Happened<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
-        if let Some(after_the_last) = of_campaign(happened.before) {
-            self.look(happened.id, after_the_last)?;
+    fn campaign_event(&mut self, occurrence: &Occurrence<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
+        if let Some(after_the_last) = of_campaign(occurrence.before) {
+            self.look(occurrence.id, after_the_last)?;
         }
-        self.last = Some(happened.at);
+        self.last = Some(occurrence.at);
         Ok(())
     }
 
-    fn campaign(&mut self, settled: &Settled<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
-        if let Some(after_the_last) = of_campaign(settled.state) {
-            self.look(settled.id, after_the_last)?;
+    fn campaign(&mut self, end: &FinalState<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
+        if let Some(after_the_last) = of_campaign(end.state) {
+            self.look(end.id, after_the_last)?;
         }
         self.end();
         Ok(())
     }
 
-    fn pledge_event(&mut self, happened: &Happened<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        if let Some(after_the_last) = of_pledge(happened.before) {
-            self.look(happened.event.campaign_id().0, after_the_last)?;
+    fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        if let Some(after_the_last) = of_pledge(occurrence.before) {
+            self.look(occurrence.event.campaign_id().0, after_the_last)?;
         }
-        self.last = Some(happened.at);
-        match (happened.event, &mut self.first_gifts) {
+        self.last = Some(occurrence.at);
+        match (occurrence.event, &mut self.first_gifts) {
             (PledgeEvent::PledgeCaptured { campaign_id, donor_id, .. }, Some(first_gifts)) => {
-                first_gifts.add(campaign_and_donor(*campaign_id, *donor_id), [happened.at.position])
+                first_gifts.add(campaign_and_donor(*campaign_id, *donor_id), [occurrence.at.position])
             }
             _ => Ok(()),
         }
     }
 
-    fn pledge(&mut self, settled: &Settled<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        if let (Some(record), Some(after_the_last)) = (settled.state.record(), of_pledge(settled.state)) {
+    fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        if let (Some(record), Some(after_the_last)) = (end.state.record(), of_pledge(end.state)) {
             self.look(record.campaign_id.0, after_the_last)?;
         }
         self.end();
@@ -166,7 +170,7 @@ const NEW_DONOR: u8 = 0;
 const EVENT: u8 = 1;
 
 impl Changes {
-    fn event(&mut self, campaign_id: Uuid, at: At, mut change: Numbers) -> io::Result<()> {
+    fn event(&mut self, campaign_id: Uuid, at: Moment, mut change: Numbers) -> io::Result<()> {
         change[AS_OF] = at.recorded_at.timestamp_micros();
         self.add(key(campaign_id, at.position, EVENT), &change)
     }
@@ -252,7 +256,7 @@ mod tests {
             let mut expected = Vec::new();
             for (n, campaign_id) in campaigns.into_iter().enumerate() {
                 for k in 1..=100 {
-                    let at = At { position: 3 * k + n as i64, recorded_at: DateTime::UNIX_EPOCH };
+                    let at = Moment { position: 3 * k + n as i64, recorded_at: DateTime::UNIX_EPOCH };
                     let mut change = [0; NUMBERS];
                     change[DONORS + 1] = -k;
                     changes.event(campaign_id, at, change).unwrap();

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 /// Where the ledger and its projections are.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Where the ledger is")]
-pub(crate) struct Places {
+pub(crate) struct Connection {
     /// Postgres to read from; a read-only role such as careforall_auditor is enough.
     /// [default: the one of a running `careforall up` on the data folder]
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true, value_name = "URL")]
@@ -41,7 +41,7 @@ pub(crate) struct Addresses {
     redis_url: Option<String>,
 }
 
-impl Places {
+impl Connection {
     /// The addresses: those given, or those of a running `careforall up`. A Redis of the data folder
     /// is never taken for a database that was named: they may belong to two systems.
     ///

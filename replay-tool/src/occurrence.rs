@@ -1,0 +1,42 @@
+//! The ledger as projections are shown it: events with the states that they met, and final states.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use uuid::Uuid;
+
+/// Position and instant of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// The position in the ledger.
+    pub(crate) position: i64,
+    /// The instant.
+    pub(crate) recorded_at: DateTime<Utc>,
+}
+
+/// An event, and the state that it met.
+pub(crate) struct Occurrence<'a, A: Aggregate> {
+    /// The id of its aggregate.
+    pub(crate) id: Uuid,
+    /// The event.
+    pub(crate) event: &'a A::Event,
+    /// Its name.
+    pub(crate) event_type: &'a str,
+    /// The aggregate before it.
+    pub(crate) before: &'a A,
+    /// Its place in its aggregate's stream: the first is 1.
+    pub(crate) sequence: i64,
+    /// Where it stands.
+    pub(crate) at: Moment,
+}
+
+/// An aggregate as it stands at the position of a projection.
+pub(crate) struct FinalState<'a, A> {
+    /// Its id.
+    pub(crate) id: Uuid,
+    /// Its state.
+    pub(crate) state: &'a A,
+    /// Its first event.
+    pub(crate) first: Moment,
+    /// Its last event.
+    pub(crate) last: Moment,
+}
