@@ -5,21 +5,14 @@
 //! whatever dies in between. Redis holds absolute values under their position, so it may be
 //! written any number of times.
 
-mod accounts;
-mod campaigns;
 mod compare;
-mod days;
 mod feed;
-mod history;
 mod mirror;
-mod pledges;
+mod projections;
 mod rebuild;
-mod registry;
 mod rows;
 mod runner;
 mod status;
-mod totals;
-mod unapplied;
 mod voids;
 
 pub use compare::TableDifference;
@@ -39,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::feed::Feed;
-use crate::registry::registration;
+use crate::projections::registration;
 use crate::runner::{Projector, Runner};
 use crate::voids::VoidCancelled;
 

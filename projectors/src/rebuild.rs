@@ -16,7 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 
 use crate::compare::{TableDifference, compare};
-use crate::registry::registration;
+use crate::projections::registration;
 use crate::runner::{ProjectError, Projector};
 
 /// Events folded in one transaction.

@@ -1,5 +1,5 @@
 //! The read tables `pledges`, `pledge_history` and `donations`; and `unapplied_payments`, which
-//! [`crate::unapplied`] writes.
+//! [`unapplied`] writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;
 
+use super::unapplied::{self, PledgeEvents};
 use crate::rows::{Rows, row};
 use crate::runner::{ProjectError, Projector};
-use crate::unapplied::{self, PledgeEvents};
 
 #[derive(Default)]
 pub(crate) struct Pledges;

@@ -1,19 +1,27 @@
-//! Every projection is registered here, once: running and rebuilding follow from it.
+//! The projections, one file each. Every one is registered here, once: running and rebuilding follow from it.
+
+mod accounts;
+mod campaigns;
+mod days;
+mod history;
+mod pledges;
+mod totals;
+mod unapplied;
 
 use futures_util::future::BoxFuture;
 use read_model::Projection;
 use sqlx::PgPool;
 
+use self::accounts::Accounts;
+use self::campaigns::Campaigns;
+use self::days::Days;
+use self::history::TotalsHistory;
+use self::pledges::Pledges;
+use self::totals::CampaignTotals;
 use crate::Config;
-use crate::accounts::Accounts;
-use crate::campaigns::Campaigns;
-use crate::days::Days;
-use crate::history::TotalsHistory;
 use crate::mirror::Mirror;
-use crate::pledges::Pledges;
 use crate::rebuild::{RebuildError, RebuildOptions, Rebuilt, Report, build};
 use crate::runner::{Projector, Runner};
-use crate::totals::CampaignTotals;
 
 /// The projector of a projection.
 pub(crate) struct Registration {

@@ -12,9 +12,9 @@ use read_model::{PledgeCounts, Projection, Totals};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::totals::count;
 use crate::rows::{Rows, row};
 use crate::runner::{ProjectError, Projector};
-use crate::totals::count;
 
 #[derive(Default)]
 pub(crate) struct TotalsHistory;
