@@ -92,42 +92,53 @@ const LOG_PLANS: [(&str, &str); 5] = [
     ("log_line_prefix", "%a|"),
 ];
 
-/// Every read, with ids that are there; the paths are as the API's description has them.
-fn reads() -> Vec<(&'static str, Vec<&'static str>)> {
-    vec![
-        (
-            "/api/campaigns",
-            vec![
-                "?limit=2",
-                "?sort=ending_soon&limit=2",
-                "?sort=most_raised&limit=2",
-                "?q={word}&limit=2",
-                "?q={word}x",
-                "?status=published&currency=EUR",
-            ],
-        ),
-        ("/api/campaigns/{id}", vec!["", "?min_position=0"]),
-        ("/api/campaigns/{id}/totals", vec!["", "?as_of=0", "?as_of=2026-01-01T00:00:00Z"]),
-        ("/api/campaigns/{id}/totals/stream", vec![]),
-        ("/api/campaigns/{id}/donations", vec!["?limit=2"]),
-        ("/api/campaigns/{id}/accounts", vec!["", "?as_of=2026-01-01T00:00:00Z"]),
-        ("/api/campaigns/{id}/journal", vec!["?limit=2"]),
-        ("/api/campaigns/{id}/days", vec!["?limit=2", "?from=2026-01-01&to=2026-12-31"]),
-        ("/api/days", vec!["?currency=EUR&limit=2"]),
-        ("/api/webhook-log", vec!["?limit=2", "?outcome=processed"]),
-        ("/api/pledges/{id}", vec![""]),
-        ("/api/pledges/{id}/history", vec![""]),
-        ("/api/me/donations", vec![""]),
-        ("/api/unapplied", vec!["?limit=2", "?status=refunded"]),
-        ("/api/exports/donations", vec!["", "?format=ndjson", "?campaign_id={id}"]),
-        ("/api/exports/pledges", vec!["", "?campaign_id={id}"]),
-        ("/api/exports/campaigns", vec!["", "?campaign_id={id}"]),
-    ]
+/// Reads of which one query does not show every statement, or that need one; with ids that are there.
+const QUERIES: [(&str, &[&str]); 12] = [
+    (
+        "/api/campaigns",
+        &[
+            "?limit=2",
+            "?sort=ending_soon&limit=2",
+            "?sort=most_raised&limit=2",
+            "?q={word}&limit=2",
+            "?q={word}x",
+            "?status=published&currency=EUR",
+        ],
+    ),
+    ("/api/campaigns/{id}", &["", "?min_position=0"]),
+    ("/api/campaigns/{id}/totals", &["", "?as_of=0", "?as_of=2026-01-01T00:00:00Z"]),
+    ("/api/campaigns/{id}/totals/stream", &[]),
+    ("/api/campaigns/{id}/accounts", &["", "?as_of=2026-01-01T00:00:00Z"]),
+    ("/api/campaigns/{id}/days", &["?limit=2", "?from=2026-01-01&to=2026-12-31"]),
+    ("/api/days", &["?currency=EUR&limit=2"]),
+    ("/api/webhook-log", &["?limit=2", "?outcome=processed"]),
+    ("/api/unapplied", &["?limit=2", "?status=refunded"]),
+    ("/api/exports/donations", &["", "?format=ndjson", "?campaign_id={id}"]),
+    ("/api/exports/pledges", &["", "?campaign_id={id}"]),
+    ("/api/exports/campaigns", &["", "?campaign_id={id}"]),
+];
+
+/// Every read that the API's description has, with its queries: unless said above, one page of two.
+fn reads() -> Vec<(String, Vec<&'static str>)> {
+    let description = serde_json::to_value(careforall::api_description()).unwrap();
+    let paths = description["paths"].as_object().unwrap();
+    for (path, _) in QUERIES {
+        assert!(paths[path].get("get").is_some(), "{path} is no read");
+    }
+    let reads =
+        paths.iter().filter(|(path, methods)| path.starts_with("/api/") && methods.get("get").is_some());
+    reads
+        .map(|(path, methods)| {
+            let parameters = methods["get"]["parameters"].as_array();
+            let is_paged = parameters.is_some_and(|all| all.iter().any(|one| one["name"] == "limit"));
+            let said = QUERIES.iter().find(|(known, _)| known == path).map(|(_, queries)| queries.to_vec());
+            (path.clone(), said.unwrap_or_else(|| vec![if is_paged { "?limit=2" } else { "" }]))
+        })
+        .collect()
 }
 
 /// Asks every read of read tables of a size, looks at the plans, and measures what exports take.
 pub async fn reads_at_scale(pledges: i64) -> String {
-    every_read_is_listed();
     let folder = tempfile::tempdir().unwrap();
     let postgres = EmbeddedPostgres::start_with(folder.path(), &LOG_PLANS).await.unwrap();
     careforall::migrate(postgres.url()).await.unwrap();
@@ -171,19 +182,6 @@ pub async fn reads_at_scale(pledges: i64) -> String {
         "{pledges} pledges: {statements} statements, all by index; {} MB exported, memory grew by {grown:.0} MB",
         exported / 1_000_000
     )
-}
-
-/// A read that is added to the API is added here.
-fn every_read_is_listed() {
-    let description = serde_json::to_value(careforall::api_description()).unwrap();
-    let described: BTreeSet<&str> = description["paths"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .filter(|(path, methods)| path.starts_with("/api/") && methods.get("get").is_some())
-        .map(|(path, _)| path.as_str())
-        .collect();
-    assert_eq!(described, reads().into_iter().map(|(path, _)| path).collect());
 }
 
 /// Reads a list's first two pages, or what there is.
