@@ -7,7 +7,7 @@ use event_store::{ReadError, RecordedEvent, read_after};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
-/// So many of the latest events are kept for projectors that come a little later.
+/// Number of latest events that are kept for projectors that come a little later.
 const KEPT: usize = 10_000;
 
 /// The ledger as projectors read it. Those that keep up with its end share what was read and

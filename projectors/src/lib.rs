@@ -36,7 +36,7 @@ use crate::projections::registration;
 use crate::runner::{Projector, Runner};
 use crate::voids::VoidCancelled;
 
-/// What projectors need.
+/// Connections and addresses of the projectors.
 #[derive(Clone)]
 pub struct Config {
     /// Connections for reading the ledger and writing the read tables.
@@ -47,7 +47,7 @@ pub struct Config {
     pub providers: Providers,
 }
 
-/// What must work for the projectors to be ready.
+/// The checks that must pass for the projectors to be ready.
 pub fn health(config: &Config) -> Health {
     Health::default().with(PostgresCheck(config.pool.clone())).with(RedisCheck(config.redis.clone()))
 }

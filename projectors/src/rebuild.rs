@@ -21,16 +21,16 @@ use crate::runner::{ProjectError, Projector};
 
 /// Events folded in one transaction.
 const BATCH: i64 = 5_000;
-/// The switch folds so many events at most; with more to do it would hold up readers.
+/// Most events that a switch folds: more would hold up readers.
 const SWITCH_EVENTS: i64 = 1_000;
-/// The switch waits for the tables so long at most, since readers wait behind it; then it tries again.
+/// Longest wait for the locks of one switch, since readers queue behind it; after that it tries again.
 const LOCK_TIMEOUT: &str = "set local lock_timeout = '150ms'";
-/// Between two tries.
+/// Pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
-/// For so long it tries to get hold of the tables.
+/// Longest time spent on trying to lock the tables.
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
-/// How it is done.
+/// Options of a rebuild.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RebuildOptions {
     /// Begins anew, even if an earlier run left something to go on from.
@@ -39,7 +39,7 @@ pub struct RebuildOptions {
     pub accept_differences: bool,
 }
 
-/// What a rebuild is doing.
+/// Stage of a rebuild.
 #[derive(Clone, Debug)]
 pub enum RebuildProgress {
     /// It begins, or goes on where an earlier run ended.
@@ -63,7 +63,7 @@ pub enum RebuildProgress {
     Switching,
 }
 
-/// What became of it.
+/// Outcome of a rebuild.
 #[derive(Clone, Debug)]
 pub struct Rebuilt {
     /// Where both were compared; none if the live projector was behind the new tables.
@@ -86,7 +86,7 @@ pub enum RebuildError {
     NotOwner {
         /// Who asks.
         user: String,
-        /// What they do not own.
+        /// A table of somebody else.
         table: String,
     },
     /// Somebody added something to a table that the switch would lose.
@@ -116,7 +116,7 @@ pub enum RebuildError {
     Fold {
         /// The last position that was folded.
         position: i64,
-        /// What is wrong.
+        /// The error, as a sentence.
         reason: String,
     },
     /// The database refuses something or is away.

@@ -108,7 +108,7 @@ fn is_refused(error: &sqlx::Error) -> bool {
     !passing || code == STATEMENT_TOOK_TOO_LONG
 }
 
-/// What every projector's loop needs.
+/// The loop of a projector.
 #[derive(Clone)]
 pub(crate) struct Runner {
     pub(crate) pool: PgPool,
@@ -117,7 +117,7 @@ pub(crate) struct Runner {
     pub(crate) shutdown: Shutdown,
 }
 
-/// What a worker knows of the lease that it took.
+/// The lease as its holder knows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     /// The version of its projector.
@@ -237,7 +237,7 @@ impl Runner {
         self.release::<P>(lease).await
     }
 
-    /// What follows `position`. An event that cannot be understood and is not needed is passed by.
+    /// The events that follow `position`. One that cannot be understood and is not needed is passed by.
     async fn read<P: Projector>(&self, position: i64, limit: i64) -> Result<Batch, ProjectError> {
         match self.feed.read_after(position, limit).await {
             Ok(events) => {

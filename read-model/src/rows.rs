@@ -13,7 +13,7 @@ pub struct Campaign {
     pub status: String,
     /// The headline.
     pub title: String,
-    /// What the money is for.
+    /// The purpose of the money.
     pub description: Option<String>,
     /// How much is wanted, in minor units.
     pub goal_minor: i64,
@@ -117,7 +117,7 @@ pub struct Donation {
     pub anonymous: bool,
     /// The donor's name, unless anonymous, unknown or erased.
     pub donor_name: Option<String>,
-    /// What the donor said.
+    /// The donor's message.
     pub message: Option<String>,
     /// When the money was taken.
     pub captured_at: DateTime<Utc>,
@@ -216,13 +216,13 @@ pub struct CampaignAccounts {
     pub campaign_id: Uuid,
     /// ISO 4217 code.
     pub currency: String,
-    /// What the provider has taken and not paid out; negative when it gave back more than that.
+    /// Taken by the provider and not paid out yet; negative when it gave back more than that.
     pub provider_clearing_minor: i64,
-    /// What was settled.
+    /// Settled.
     pub bank_minor: i64,
-    /// What was given, before what went back; negative.
+    /// Given, before anything went back; negative.
     pub campaign_minor: i64,
-    /// What is held apart; negative.
+    /// Held apart; negative.
     pub unapplied_minor: i64,
     /// Given back by refund.
     pub refunds_minor: i64,

@@ -24,7 +24,7 @@ pub struct PledgeCounts {
     pub cancelled: i64,
 }
 
-/// What a campaign has raised, up to one position of the ledger.
+/// A campaign's totals, up to one position of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, FromRow)]
 pub struct Totals {
     /// The campaign.

@@ -43,7 +43,7 @@ pub(crate) struct ComparedTable {
 
 /// The ledger, folded and compared.
 pub(crate) struct Compared {
-    /// What the fold found.
+    /// Findings of the fold.
     pub(crate) folded: Folded,
     /// One for each table; none if the ledger itself has faults, since then it expects nothing.
     pub(crate) tables: Vec<ComparedTable>,

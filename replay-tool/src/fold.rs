@@ -17,9 +17,9 @@ use crate::projections::{Audit, Projection};
 use crate::rows::Rows;
 use crate::sorter::Room;
 
-/// Faults behind this many are not kept; those of the smallest positions are.
+/// Most faults that are kept: those of the smallest positions.
 const MAX_FAULTS: usize = 20;
-/// The progress is shown this often.
+/// Records between two updates of the progress bar.
 const RECORDS_PER_LOOK: u64 = 8_192;
 
 /// A projection at a position, with the rows that are expected of it.
@@ -28,20 +28,20 @@ pub(crate) struct Running {
     pub(crate) audit: &'static Audit,
     /// Up to where it is folded.
     pub(crate) position: i64,
-    /// What it makes of the ledger.
+    /// Its rules.
     pub(crate) projection: Box<dyn Projection>,
     /// Its rows.
     pub(crate) rows: Rows,
 }
 
-/// What the fold found.
+/// Findings of the fold.
 #[derive(Debug, Default)]
 pub(crate) struct Folded {
     /// How many campaigns there are.
     pub(crate) campaigns: u64,
     /// How many pledges there are.
     pub(crate) pledges: u64,
-    /// What is wrong with the ledger, by position.
+    /// Faults of the ledger, by position.
     pub(crate) faults: Vec<Fault>,
 }
 

@@ -27,7 +27,7 @@ const HEAPS: usize = 4;
 pub(crate) struct Fault {
     /// The first position that it is about.
     pub(crate) position: i64,
-    /// What is wrong, as a sentence.
+    /// The fault, as a sentence.
     pub(crate) what: String,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct SortedLedger {
     pub(crate) position: i64,
     /// When it was recorded.
     pub(crate) as_of: Option<DateTime<Utc>>,
-    /// What ended the reading early.
+    /// The fault that ended the reading early.
     pub(crate) fault: Option<Fault>,
 }
 

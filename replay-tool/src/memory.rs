@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::sorter::Room;
 
-/// What the program needs besides sorting: itself, its connections, and rows under way.
+/// Memory besides that for sorting: the program itself, its connections, and rows under way.
 const FIXED_MB: usize = 40;
 /// Less is of no use.
 const LEAST_MB: usize = 64;

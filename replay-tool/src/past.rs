@@ -1,4 +1,4 @@
-//! What the ledger says of a projection's table, at any position.
+//! A projection's table as the ledger expects it, at any position.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(crate) struct PastRows {
     pub(crate) as_of: Option<String>,
     /// The rows, by their keys.
     pub(crate) rows: Sorted,
-    /// What is wrong with the ledger up to there. Then the rows mean nothing.
+    /// Faults of the ledger up to there. If there are any, the rows mean nothing.
     pub(crate) faults: Vec<Fault>,
 }
 

@@ -105,7 +105,7 @@ impl Arguments {
     }
 }
 
-/// What was found.
+/// Result of the comparison.
 #[derive(Debug, Default, Serialize)]
 struct Outcome {
     all_is_well: bool,
@@ -117,7 +117,7 @@ struct Outcome {
     payments_elsewhere: usize,
 }
 
-/// What one provider has.
+/// The payments of one provider.
 #[derive(Debug, Serialize)]
 struct Summary {
     provider: &'static str,
@@ -126,7 +126,7 @@ struct Summary {
     currencies: Vec<Sums>,
 }
 
-/// What a provider took and gave back in one currency.
+/// A provider's sums in one currency.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Sums {
     currency: String,
@@ -178,7 +178,7 @@ impl Outcome {
     }
 }
 
-/// What a provider says about one payment.
+/// One payment as its provider tells it.
 #[derive(Clone, Debug, PartialEq)]
 struct Told {
     pledge_id: PledgeId,

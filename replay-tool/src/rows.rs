@@ -176,10 +176,10 @@ pub(crate) struct Difference {
     /// The column, where one differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) column: Option<String>,
-    /// What the ledger says.
+    /// The value that the ledger expects.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) ledger: Value,
-    /// What was found.
+    /// The value that stands there.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) found: Value,
     /// All of it as a sentence.

@@ -5,10 +5,10 @@ use futures_util::StreamExt;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 
-/// What a binary COPY begins with, before its first row: a signature, flags, and the length of an
+/// The header of a binary COPY, before its first row: a signature, flags, and the length of an
 /// extension, which nobody uses.
 const HEADER_BYTES: usize = 19;
-/// What stands in the place of the number of fields after the last row.
+/// The trailer of a binary COPY, in the place of a row's number of fields.
 const END: [u8; 2] = [0xff, 0xff];
 
 /// The ledger, the checkpoints and the read tables of one instant, however long one looks.

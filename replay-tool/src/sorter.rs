@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// What one piece needs in memory while it is merged.
+/// Memory for one piece while it is merged.
 const READ_BYTES: usize = 128 * 1024;
 
 /// Where memory and temporary files come from.
@@ -27,7 +27,7 @@ impl Room {
         Self { bytes: self.bytes / n, folder: self.folder.clone() }
     }
 
-    /// What is left of it while so many bytes are in use.
+    /// The rest of it while so many bytes are in use.
     pub(crate) fn without(&self, bytes: usize) -> Self {
         Self { bytes: self.bytes.saturating_sub(bytes), folder: self.folder.clone() }
     }
@@ -332,7 +332,7 @@ impl<'a> Merge<'a> {
 
 struct PieceReader<'a> {
     file: &'a File,
-    /// What was not read from the file yet.
+    /// Bytes that were not read from the file yet.
     rest: Piece,
     buffer: Vec<u8>,
     /// The current record in the buffer, and its parts.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// Seconds between 1970, where our instants count from, and 2000, where those of Postgres do.
 const SECONDS_TO_2000: i64 = 946_684_800;
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ColumnType {
     /// `uuid`
@@ -148,7 +148,7 @@ impl<'a> Fields<'a> {
         Self { rest }
     }
 
-    /// What was not read yet.
+    /// The bytes that were not read yet.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }

@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     max_differences: usize,
 }
 
-/// What the check found.
+/// Result of the check.
 #[derive(Serialize)]
 struct Report {
     well: bool,

@@ -100,7 +100,7 @@ row! {
 }
 
 impl Change {
-    /// What an event says about money that pays the pledge; money held apart is no part of its row.
+    /// Adds money that pays the pledge; money held apart is no part of its row.
     fn add_money(&mut self, event: &PledgeEvent) {
         if let PledgeEvent::PledgeAmended { amount, .. } = event {
             self.amount_minor = Some(amount.amount_minor());

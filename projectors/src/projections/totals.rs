@@ -20,7 +20,7 @@ use crate::runner::{Held, ProjectError, Projector};
 pub(crate) struct CampaignTotals {
     /// Where the rows are mirrored to; nowhere while the tables are being rebuilt.
     mirror: Option<Mirror>,
-    /// What the last fold changed, until it is committed.
+    /// Rows that the last fold changed, until it is committed.
     changed: Vec<Totals>,
 }
 
@@ -68,14 +68,14 @@ impl Projector for CampaignTotals {
     }
 }
 
-/// What a batch of events changes, summed up per campaign.
+/// Changes by a batch of events, summed up per campaign.
 #[derive(Default)]
 struct Batch {
     goals: BTreeMap<Uuid, Goal>,
     deltas: BTreeMap<Uuid, Delta>,
-    /// What was captured, per campaign and donor.
+    /// Captured money, per campaign and donor.
     captures: BTreeMap<Donor, Captured>,
-    /// What went back of captured money, per campaign and donor.
+    /// Captured money that went back, per campaign and donor.
     returns: BTreeMap<Donor, Returned>,
 }
 
@@ -238,8 +238,10 @@ async fn write_goals(connection: &mut PgConnection, batch: &Batch) -> Result<(),
     if batch.goals.is_empty() {
         return Ok(());
     }
-    let sql = "insert into campaign_totals ({columns}, position, as_of) select {columns}, 0, 'epoch' from {rows}
-        on conflict (campaign_id) do update set currency = excluded.currency, goal_minor = excluded.goal_minor";
+    let sql = "insert into campaign_totals ({columns}, position, as_of)
+        select {columns}, 0, 'epoch' from {rows}
+        on conflict (campaign_id)
+            do update set currency = excluded.currency, goal_minor = excluded.goal_minor";
     Rows::of(batch.goals.values())?.execute(connection, sql).await
 }
 

@@ -151,7 +151,7 @@ impl Projection for Accounts {
     }
 }
 
-/// What an event moves: from the account that is credited to the one that is debited.
+/// The money that an event moves: from the account that is credited to the one that is debited.
 fn line(event: &PledgeEvent) -> Option<(&'static str, &'static str, Money)> {
     match event {
         PledgeEvent::PledgeCaptured { amount, .. } => Some(("provider_clearing", "campaign", *amount)),

@@ -82,10 +82,10 @@ pub(super) const AS_OF: usize = 16;
 /// How many there are.
 pub(super) const NUMBERS: usize = 17;
 
-/// What a campaign or a pledge counts for, or a whole campaign with its pledges.
+/// Figures of a campaign or a pledge by itself, or of a whole campaign with its pledges.
 pub(super) type Numbers = [i64; NUMBERS];
 
-/// What a campaign counts for by itself; none before it was made.
+/// Figures of a campaign by itself; none before it was made.
 pub(super) fn of_campaign(campaign: &Campaign) -> Option<Numbers> {
     let details = campaign.details()?;
     let mut numbers = [0; NUMBERS];
@@ -95,7 +95,7 @@ pub(super) fn of_campaign(campaign: &Campaign) -> Option<Numbers> {
     Some(numbers)
 }
 
-/// What a pledge counts for, apart from its donor; none before it was made. Money that was accepted as
+/// Figures of a pledge, apart from its donor; none before it was made. Money that was accepted as
 /// another pledge is in that pledge.
 pub(super) fn of_pledge(pledge: &Pledge) -> Option<Numbers> {
     let record = pledge.record()?;

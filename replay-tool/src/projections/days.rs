@@ -137,7 +137,7 @@ impl Projection for Days {
     }
 }
 
-/// What an event adds to its day; none if days do not count it.
+/// The numbers that an event adds to its day; none if days do not count it.
 fn numbers(event: &PledgeEvent) -> Option<Numbers> {
     let mut numbers = [0; NUMBERS];
     match event {

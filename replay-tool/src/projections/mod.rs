@@ -1,4 +1,4 @@
-//! What the ledger makes of each projection, one file each.
+//! The auditor's rules for each projection, one file each.
 //!
 //! A projection says which tables it has, and which rows the ledger expects in them at its position.
 //! These are rules of their own: nothing here is shared with the projectors but the domain.

@@ -68,7 +68,7 @@ struct TotalsHistory {
     changes: Option<Changes>,
     /// The position of the first capture, by campaign and donor.
     first_gifts: Option<Grouping<32, 1>>,
-    /// What the present campaign or pledge counted for before its last event.
+    /// The numbers of the present campaign or pledge before its last event.
     before: Numbers,
     /// Its last event.
     last: Option<Moment>,
@@ -155,7 +155,7 @@ impl Projection for TotalsHistory {
     }
 }
 
-/// What events changed, by campaign and position.
+/// Changes by events, by campaign and position.
 ///
 /// Sorting is fast as long as keys differ in their first eight bytes. So a key begins with as much of the
 /// campaign's id as tells most of them apart, and the position, of which a trillion fit. The rest of the
