@@ -1,9 +1,9 @@
-//! Daily series, of a campaign and over all of them. For organisers.
+//! Daily series, of a campaign and over all of them, and a campaign's hours. For organisers.
 
 use std::sync::Arc;
 
 use axum::extract::State as Shared;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use read_model::{Day, Projection};
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
@@ -11,7 +11,7 @@ use service::paging::{Page, PageQuery, PageRequest};
 use service::{Json, Path, Problem, Query};
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
-use sqlx::{PgPool, Postgres};
+use sqlx::{FromRow, PgPool, Postgres};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,7 +21,10 @@ use crate::State;
 use crate::progress::{MinPosition, Progress};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(list_campaign_days)).routes(routes!(list_overall_days))
+    OpenApiRouter::new()
+        .routes(routes!(list_campaign_days))
+        .routes(routes!(list_overall_days))
+        .routes(routes!(list_campaign_hours))
 }
 
 /// The range of days.
@@ -158,4 +161,49 @@ async fn page_of_days(
     let statement = statement.bind(days.from).bind(days.to).bind(page.after).bind(page.rows());
     let rows: Vec<Day> = statement.fetch_all(pool).await?;
     page.page(rows, |row| row.day, DayReply::from)
+}
+
+/// The figures of an hour (UTC). Hours in which nothing happened are left out.
+#[derive(Debug, FromRow, Serialize, ToSchema)]
+struct HourReply {
+    /// The beginning of the hour.
+    hour: DateTime<Utc>,
+    /// ISO 4217 code.
+    currency: String,
+    /// Pledges made.
+    created: i64,
+    /// Pledges whose money was taken, and how much.
+    captured: i64,
+    captured_minor: i64,
+}
+
+/// List a campaign's hours
+///
+/// Those of the last 30 days, newest first.
+#[utoipa::path(
+    get, path = "/api/campaigns/{id}/hours", tag = "analysis",
+    params(("id" = Uuid, Path), MinPosition, PageQuery), security(("admin_token" = [])),
+    responses((status = 200, body = Page<HourReply>)),
+)]
+async fn list_campaign_hours(
+    _: Organiser,
+    Shared(pool): Shared<PgPool>,
+    Shared(progress): Shared<Arc<Progress>>,
+    Path(campaign_id): Path<Uuid>,
+    Query(wanted): Query<MinPosition>,
+    page: PageRequest<DateTime<Utc>>,
+) -> Result<Json<Page<HourReply>>, Problem> {
+    progress.reach(Projection::CampaignHours, wanted).await?;
+    let rows: Vec<HourReply> = sqlx::query_as(
+        "select hour, currency, created, captured, captured_minor from campaign_hours
+         where campaign_id = $1 and hour > now() - interval '30 days' and ($2::timestamptz is null or hour < $2)
+         order by hour desc
+         limit $3",
+    )
+    .bind(campaign_id)
+    .bind(page.after)
+    .bind(page.rows())
+    .fetch_all(&pool)
+    .await?;
+    page.page(rows, |row| row.hour, |row| row)
 }

@@ -39,6 +39,8 @@ macro_rules! projections {
 projections! {
     /// Double entry: a journal, and balances.
     Accounts = "accounts" ["journal", "campaign_accounts"];
+    /// Hourly series.
+    CampaignHours = "campaign_hours" ["campaign_hours"];
     /// Amounts and donors of each campaign as they are now. Mirrored to Redis.
     CampaignTotals = "campaign_totals" ["campaign_totals", "campaign_donors"];
     /// Campaigns, for lists and the search.

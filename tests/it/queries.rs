@@ -368,6 +368,65 @@ async fn totals_as_they_were_are_what_was_answered_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_campaigns_hours_are_those_of_the_last_thirty_days() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let path = format!("/api/campaigns/{campaign}/hours");
+    let ask = async |query: &str| {
+        let request = app.as_organiser(Method::GET, &format!("{path}{query}"));
+        answer(request.header("cache-control", "no-cache").send().await.unwrap()).await
+    };
+    for minor in [1_000, 2_500] {
+        let pledge = app.pledge(campaign, minor, "ada@example.org").await;
+        app.fact("payment.captured", pledge, &format!("pay_{minor}"), minor).await;
+    }
+    let (_, position) = pledge_at(&app, campaign, 700).await;
+    let captured = async || ask(&format!("?min_position={position}")).await.1;
+    // Another hour may begin meanwhile.
+    let sum = |shown: &Value, figure: &str| {
+        shown["items"].as_array().unwrap().iter().map(|hour| hour[figure].as_i64().unwrap()).sum::<i64>()
+    };
+    let is_whole = |shown: &Value| sum(shown, "captured_minor") == 3_500;
+    let shown = eventually("both captures are in the hours", captured, is_whole).await;
+    assert_eq!((sum(&shown, "created"), sum(&shown, "captured")), (3, 2), "{shown}");
+    let newest = &shown["items"][0];
+    assert_eq!(newest["currency"], "USD");
+    let hour = newest["hour"].as_str().unwrap();
+    assert!(hour.ends_with(":00:00Z"), "{hour}");
+    let age = Utc::now() - hour.parse::<chrono::DateTime<Utc>>().unwrap();
+    assert!(age.num_seconds() < 2 * 3_600, "{hour}");
+
+    // Hours of the past: the table keeps them all, the route shows thirty days, page by page.
+    sqlx::query(
+        "insert into campaign_hours (campaign_id, hour, currency, created)
+         select $1, date_trunc('hour', now(), 'UTC') - n * interval '1 hour', 'USD', 1
+         from unnest(array[718, 721, 722]) n",
+    )
+    .bind(campaign)
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    let (_, all) = ask("").await;
+    assert_eq!(sum(&all, "created"), 4, "30 days are 720 hours: {all}");
+    let (_, page) = ask("?limit=1").await;
+    let (_, rest) = ask(&format!("?cursor={}", page["next_cursor"].as_str().unwrap())).await;
+    let mut pages = page["items"].as_array().unwrap().clone();
+    pages.extend(rest["items"].as_array().unwrap().iter().cloned());
+    assert_eq!(Value::Array(pages), all["items"]);
+
+    assert_eq!(app.get(&path).await.0, 401);
+    for query in ["?limit=0", "?cursor=x", "?min_position=x"] {
+        assert_eq!(ask(query).await.0, 400, "{query}");
+    }
+    let head = app.head().await;
+    assert_eq!(ask(&format!("?min_position={}", head + 1_000)).await.0, 503);
+    let first = app.as_organiser(Method::GET, &path).send().await.unwrap();
+    let tag = first.headers()["etag"].clone();
+    let again = app.as_organiser(Method::GET, &path).header("if-none-match", tag).send().await.unwrap();
+    assert_eq!(again.status(), 304);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hundreds_of_watchers_see_the_total_move() {
     println!("{}", watchers::many_watchers(300, 0, 5).await);
 }

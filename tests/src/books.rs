@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use crate::eventually;
 
 /// Each statement returns what is wrong, one row each.
-const CHECKS: [(&str, &str); 7] = [
+const CHECKS: [(&str, &str); 8] = [
     (
         "the accounts of a currency add up to zero",
         "select currency, sum(balance_minor)::text from account_balances group by 1 having sum(balance_minor) <> 0",
@@ -59,6 +59,20 @@ const CHECKS: [(&str, &str); 7] = [
          ) s full join overall_days o using (day, currency)
          where (s.a, s.b, s.c, s.d, s.e, s.f) is distinct from
              (o.created, o.captured_minor, o.unapplied_minor, o.net_minor, o.completed, o.created_minor)",
+    ),
+    (
+        "hours are parts of the campaigns' days",
+        "select coalesce(h.campaign_id, d.campaign_id)::text, row(h.*)::text || row(d.*)::text
+         from (
+             select campaign_id, (hour at time zone 'UTC')::date as day, currency, sum(created) as created,
+                 sum(captured) as captured, sum(captured_minor) as captured_minor
+             from campaign_hours group by 1, 2, 3
+         ) h full join (
+             select campaign_id, day, currency, created, captured, captured_minor from campaign_days
+             where created + captured > 0
+         ) d using (campaign_id, day, currency)
+         where (h.created, h.captured, h.captured_minor) is distinct from (d.created, d.captured, d.captured_minor)
+             or exists (select from campaign_hours where hour <> date_trunc('hour', hour, 'UTC'))",
     ),
     (
         "donors agree with the totals",

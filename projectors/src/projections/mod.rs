@@ -4,6 +4,7 @@ mod accounts;
 mod campaigns;
 mod days;
 mod history;
+mod hours;
 mod pledges;
 mod totals;
 mod unapplied;
@@ -16,6 +17,7 @@ use self::accounts::Accounts;
 use self::campaigns::Campaigns;
 use self::days::Days;
 use self::history::TotalsHistory;
+use self::hours::CampaignHours;
 use self::pledges::Pledges;
 use self::totals::CampaignTotals;
 use crate::Config;
@@ -62,6 +64,7 @@ pub(crate) fn registration(projection: Projection) -> Registration {
         },
         Projection::TotalsHistory => Registration::of::<TotalsHistory>(),
         Projection::Accounts => Registration::of::<Accounts>(),
+        Projection::CampaignHours => Registration::of::<CampaignHours>(),
         Projection::Days => Registration::of::<Days>(),
     }
 }

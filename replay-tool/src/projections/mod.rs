@@ -7,6 +7,7 @@ pub(crate) mod accounts;
 pub(crate) mod campaign_totals;
 mod campaigns;
 mod days;
+mod hours;
 mod pledges;
 mod totals_history;
 
@@ -78,6 +79,7 @@ pub(crate) fn audit(projection: read_model::Projection) -> &'static Audit {
     match projection {
         Projection::Campaigns => &campaigns::AUDIT,
         Projection::Pledges => &pledges::AUDIT,
+        Projection::CampaignHours => &hours::AUDIT,
         Projection::CampaignTotals => &campaign_totals::AUDIT,
         Projection::TotalsHistory => &totals_history::AUDIT,
         Projection::Accounts => &accounts::AUDIT,
