@@ -308,7 +308,7 @@ mod tests {
         assert!(!report(&[], false).is_paid());
         assert!(!report(&[failed.clone(), failed.clone()], false).is_paid());
         assert!(report(&[], true).is_paid());
-        assert!(report(&[failed.clone()], true).is_paid());
+        assert!(report(std::slice::from_ref(&failed), true).is_paid());
         for money in [
             PaymentFact::Authorized { payment_id: id(), amount },
             PaymentFact::Captured { payment_id: id(), amount },
