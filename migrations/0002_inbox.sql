@@ -185,11 +185,3 @@ begin
 end;
 $$;
 revoke all on function webhook_inbox_prune from public;
-
--- What webhooks were received, when, and what became of them, without their bodies. A view of the inbox can neither
--- lag nor differ. Messages that were processed or ignored are in it until the inbox is pruned; what was not genuine
--- never came in.
-create view webhook_log as
-select w.inbox_id, w.provider, w.webhook_id, w.event_type, w.pledge_id, w.received_at, w.status as outcome,
-    w.reason, w.attempts, w.finished_at
-from webhook_inbox w;

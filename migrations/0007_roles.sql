@@ -40,7 +40,6 @@ grant select, insert, update on webhook_inbox to careforall_writer;
 grant select, insert on webhook_inbox_acts to careforall_writer;
 grant execute on function webhook_inbox_claim, webhook_inbox_prune to careforall_writer;
 grant select on webhook_inbox, webhook_inbox_acts to careforall_auditor;
-grant select on webhook_log to careforall_reader, careforall_auditor;
 
 -- Payments. What was asked for as a refund is not changed any more.
 grant select, insert, update on payment_sessions to careforall_writer;

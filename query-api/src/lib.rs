@@ -14,7 +14,6 @@ mod progress;
 mod stream;
 mod totals;
 mod unapplied;
-mod webhook_log;
 
 use std::sync::Arc;
 
@@ -84,8 +83,7 @@ fn routes() -> OpenApiRouter<State> {
         .merge(me::router())
         .merge(unapplied::router())
         .merge(accounts::router())
-        .merge(days::router())
-        .merge(webhook_log::router());
+        .merge(days::router());
     // Totals bring a tag of their own; streams have none.
     etag::tag_answers(tagged).merge(totals::router()).merge(stream::router()).merge(exports::router())
 }

@@ -15,6 +15,6 @@ pub use projection::{Projection, load_position, load_positions};
 pub use redis_totals::{Mark, MarkState, RedisTotals, RedisTotalsError};
 pub use rows::{
     ACCOUNTS, AccountBalance, Campaign, CampaignAccounts, CampaignDonor, Day, Donation, HistoryEntry,
-    JournalLine, LoggedWebhook, Pledge, UnappliedPayment,
+    JournalLine, Pledge, UnappliedPayment,
 };
 pub use totals::{PledgeCounts, Totals, load_totals, load_totals_page};

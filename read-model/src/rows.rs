@@ -246,28 +246,3 @@ pub struct AccountBalance {
     /// Debits less credits, in minor units.
     pub balance_minor: i64,
 }
-
-/// A row of `webhook_log`: a genuine message of a provider, and what became of it.
-#[derive(Clone, Debug, PartialEq, FromRow)]
-pub struct LoggedWebhook {
-    /// Its place in the inbox: messages are numbered in the order of their arrival.
-    pub inbox_id: i64,
-    /// The provider.
-    pub provider: String,
-    /// The provider's id of the message.
-    pub webhook_id: String,
-    /// The provider's type of the message.
-    pub event_type: String,
-    /// The pledge that it is about, where it says so.
-    pub pledge_id: Option<Uuid>,
-    /// When it came for the first time.
-    pub received_at: DateTime<Utc>,
-    /// `pending`, `processed`, `ignored`, `review`, `dead` or `discarded`.
-    pub outcome: String,
-    /// Why it waits, was ignored, needs review, is dead or was discarded.
-    pub reason: Option<String>,
-    /// How often it was tried.
-    pub attempts: i32,
-    /// When it was finished; none while it waits.
-    pub finished_at: Option<DateTime<Utc>>,
-}

@@ -80,7 +80,6 @@ fn the_api_description_has_every_route() {
         ("/api/campaigns/{id}/journal", &["get"]),
         ("/api/campaigns/{id}/days", &["get"]),
         ("/api/days", &["get"]),
-        ("/api/webhook-log", &["get"]),
         ("/api/exports/donations", &["get"]),
         ("/api/exports/pledges", &["get"]),
         ("/api/exports/campaigns", &["get"]),

@@ -111,7 +111,7 @@ const QUERIES: [(&str, &[&str]); 12] = [
     ("/api/campaigns/{id}/accounts", &["", "?as_of=2026-01-01T00:00:00Z"]),
     ("/api/campaigns/{id}/days", &["?limit=2", "?from=2026-01-01&to=2026-12-31"]),
     ("/api/days", &["?currency=EUR&limit=2"]),
-    ("/api/webhook-log", &["?limit=2", "?outcome=processed"]),
+    ("/webhooks/inbox", &["?limit=2", "?limit=2&status=processed"]),
     ("/api/unapplied", &["?limit=2", "?status=refunded"]),
     ("/api/exports/donations", &["", "?format=ndjson", "?campaign_id={id}"]),
     ("/api/exports/pledges", &["", "?campaign_id={id}"]),
@@ -125,8 +125,8 @@ fn reads() -> Vec<(String, Vec<&'static str>)> {
     for (path, _) in QUERIES {
         assert!(paths[path].get("get").is_some(), "{path} is no read");
     }
-    let reads =
-        paths.iter().filter(|(path, methods)| path.starts_with("/api/") && methods.get("get").is_some());
+    let is_read = |path: &str| path.starts_with("/api/") || path == "/webhooks/inbox";
+    let reads = paths.iter().filter(|(path, methods)| is_read(path) && methods.get("get").is_some());
     reads
         .map(|(path, methods)| {
             let parameters = methods["get"]["parameters"].as_array();

@@ -137,7 +137,7 @@ async fn list_messages(
     )
     .bind(page.after)
     .bind(query.status.map(Status::as_str))
-    .bind(query.provider)
+    .bind(query.provider.map(|name| name.replace('\0', "")))
     .bind(query.pledge_id)
     .bind(page.rows())
     // Planned for what is asked: each filter has an index of its own.
