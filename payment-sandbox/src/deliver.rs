@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::Config;
-use crate::plan::Kind;
+use crate::plan::DeliveryKind;
 
 /// How often it looks for what is due.
 const LOOK: Duration = Duration::from_millis(50);
@@ -32,16 +32,16 @@ const GIVE_UP_AFTER: &str = "3 days";
 struct Delivery {
     delivery_id: i64,
     #[sqlx(try_from = "String")]
-    kind: Kind,
+    kind: DeliveryKind,
     webhook_id: String,
     body: String,
     attempts: i32,
 }
 
 /// A delivery that was tried.
-struct Tried {
+struct Attempt {
     delivery_id: i64,
-    kind: Kind,
+    kind: DeliveryKind,
     attempts: i32,
     outcome: Result<(), String>,
 }
@@ -90,7 +90,11 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) {
 }
 
 /// Takes what is due, as far as there is room, and starts sending it.
-async fn send_due(pool: &PgPool, sender: &Sender, under_way: &mut JoinSet<Tried>) -> Result<(), sqlx::Error> {
+async fn send_due(
+    pool: &PgPool,
+    sender: &Sender,
+    under_way: &mut JoinSet<Attempt>,
+) -> Result<(), sqlx::Error> {
     let room = MAX_UNDER_WAY.saturating_sub(under_way.len());
     if room == 0 {
         return Ok(());
@@ -100,7 +104,7 @@ async fn send_due(pool: &PgPool, sender: &Sender, under_way: &mut JoinSet<Tried>
         under_way.spawn(async move {
             let outcome = sender.send(&delivery).await;
             let Delivery { delivery_id, kind, attempts, .. } = delivery;
-            Tried { delivery_id, kind, attempts, outcome }
+            Attempt { delivery_id, kind, attempts, outcome }
         });
     }
     Ok(())
@@ -125,7 +129,7 @@ async fn claim(pool: &PgPool, room: usize) -> Result<Vec<Delivery>, sqlx::Error>
 }
 
 /// What has finished, at least one; never ends while nothing is under way.
-async fn finished(under_way: &mut JoinSet<Tried>) -> Vec<Tried> {
+async fn finished(under_way: &mut JoinSet<Attempt>) -> Vec<Attempt> {
     let mut tried = Vec::new();
     match under_way.join_next().await {
         Some(first) => tried.extend(first.ok()),
@@ -140,8 +144,10 @@ async fn finished(under_way: &mut JoinSet<Tried>) -> Vec<Tried> {
 impl Sender {
     async fn send(&self, delivery: &Delivery) -> Result<(), String> {
         let secret = match delivery.kind {
-            Kind::First | Kind::Again | Kind::Lost | Kind::Malformed => &self.secret,
-            Kind::Forged => &self.forgers_secret,
+            DeliveryKind::First | DeliveryKind::Again | DeliveryKind::Lost | DeliveryKind::Malformed => {
+                &self.secret
+            }
+            DeliveryKind::Forged => &self.forgers_secret,
         };
         let timestamp = Utc::now().timestamp();
         let signature = sign(secret, &delivery.webhook_id, timestamp, delivery.body.as_bytes());
@@ -164,7 +170,7 @@ impl Sender {
 }
 
 /// What could not be recorded is sent again when its claim ends, which a merchant must bear anyway.
-async fn record_or_warn(pool: &PgPool, tried: &[Tried]) {
+async fn record_or_warn(pool: &PgPool, tried: &[Attempt]) {
     if tried.is_empty() {
         return;
     }
@@ -178,8 +184,8 @@ async fn record_or_warn(pool: &PgPool, tried: &[Tried]) {
     }
 }
 
-async fn record(pool: &PgPool, tried: &[Tried]) -> Result<(), sqlx::Error> {
-    let pause_seconds = |tried: &Tried| match tried.kind.is_genuine() {
+async fn record(pool: &PgPool, tried: &[Attempt]) -> Result<(), sqlx::Error> {
+    let pause_seconds = |tried: &Attempt| match tried.kind.is_genuine() {
         true => f64::powi(2.0, (tried.attempts - 1).clamp(0, 30)).min(MAX_PAUSE_SECONDS),
         // Whoever forges or breaks a message does not try again.
         false => f64::INFINITY,

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use crate::State;
 use crate::merchant::Merchant;
-use crate::outage::RequestCount;
+use crate::request_count::RequestCount;
 
 /// Whole numbers up to here are the same in every JSON parser.
 const MAX_SEED: i64 = (1 << 53) - 1;

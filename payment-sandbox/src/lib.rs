@@ -18,6 +18,7 @@ mod pages;
 mod plan;
 mod planner;
 mod refunds;
+mod request_count;
 mod sessions;
 mod voids;
 
@@ -34,16 +35,16 @@ use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use outage::RequestCount;
+use request_count::RequestCount;
 
-/// What the sandbox needs.
+/// Configuration of the sandbox.
 #[derive(Clone)]
 pub struct Config {
     /// Connections for its books.
     pub pool: PgPool,
     /// The key that the merchant's requests carry.
     pub api_key: String,
-    /// What webhooks are signed with.
+    /// The secret that webhooks are signed with.
     pub webhook_secret: WebhookSecret,
     /// Where webhooks go.
     pub webhook_url: String,
@@ -101,7 +102,7 @@ pub fn router(config: &Config) -> OpenApiRouter {
         .with_state(state)
 }
 
-/// What must work for this service to be ready.
+/// Readiness checks of this service.
 pub fn health(config: &Config) -> Health {
     Health::default().with(PostgresCheck(config.pool.clone()))
 }

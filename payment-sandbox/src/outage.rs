@@ -1,8 +1,5 @@
 //! Outages: requests of the merchant that are answered 503 although nothing is wrong.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use axum::extract::{Request, State as Shared};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -12,22 +9,9 @@ use sqlx::PgPool;
 use crate::State;
 use crate::dial::Dial;
 use crate::draws::Draws;
+use crate::request_count::RequestCount;
 
-/// Counts the merchant's requests since the dial was turned, so that the same seed breaks the same ones.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RequestCount(Arc<AtomicU64>);
-
-impl RequestCount {
-    pub(crate) fn restart(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-
-    fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Answered,

@@ -21,9 +21,9 @@ const MAX_COPIES: u32 = 3;
 /// What a forged message speaks of where the genuine one speaks of no money.
 const FORGED_AMOUNT_MINOR: i64 = 100_000;
 
-/// What a message is for.
+/// The purpose of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum DeliveryKind {
     /// Tells of a fact.
     First,
     /// Tells of it again, under the same webhook id.
@@ -36,7 +36,7 @@ pub(crate) enum Kind {
     Malformed,
 }
 
-impl Kind {
+impl DeliveryKind {
     const ALL: [Self; 5] = [Self::First, Self::Again, Self::Lost, Self::Forged, Self::Malformed];
 
     pub(crate) fn name(self) -> &'static str {
@@ -58,7 +58,7 @@ impl Kind {
     }
 }
 
-impl TryFrom<String> for Kind {
+impl TryFrom<String> for DeliveryKind {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
@@ -69,8 +69,8 @@ impl TryFrom<String> for Kind {
 
 /// A message that is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Planned {
-    pub(crate) kind: Kind,
+pub(crate) struct PlannedMessage {
+    pub(crate) kind: DeliveryKind,
     pub(crate) webhook_id: String,
     pub(crate) body: String,
     /// How long after now.
@@ -83,7 +83,7 @@ pub(crate) struct Planned {
 ///
 /// # Errors
 /// The fact cannot be written as JSON.
-pub(crate) fn plan(dial: &Dial, fact: &Fact) -> Result<Vec<Planned>, serde_json::Error> {
+pub(crate) fn plan(dial: &Dial, fact: &Fact) -> Result<Vec<PlannedMessage>, serde_json::Error> {
     let number = fact.number.to_be_bytes();
     let subject: [&[u8]; 4] = [b"fact", fact.reference.as_bytes(), fact.r#type.name().as_bytes(), &number];
     let planner = Planner { dial, draws: Draws::new(dial.seed, &subject), fact };
@@ -106,15 +106,15 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     /// The message, and those that repeat it; none of them is sent if it is lost.
-    fn genuine(&self, body: &str) -> Vec<Planned> {
+    fn genuine(&self, body: &str) -> Vec<PlannedMessage> {
         let lost = self.draws.happens("lose", self.dial.loss_rate);
         let reordered = !lost && self.draws.happens("reorder", self.dial.reorder_rate);
         let held_back_ms = match reordered {
             true => MIN_HELD_BACK_MS + self.draws.up_to("hold back", MAX_HELD_BACK_MS - MIN_HELD_BACK_MS),
             false => 0,
         };
-        let first = Planned {
-            kind: if lost { Kind::Lost } else { Kind::First },
+        let first = PlannedMessage {
+            kind: if lost { DeliveryKind::Lost } else { DeliveryKind::First },
             webhook_id: self.id("msg", "message"),
             body: body.to_owned(),
             after: self.delay("delay") + milliseconds(held_back_ms),
@@ -124,8 +124,8 @@ impl Planner<'_> {
             true => 1 + self.draws.up_to("copies", MAX_COPIES - 1),
             false => 0,
         };
-        let again = (1..=copies).map(|copy| Planned {
-            kind: Kind::Again,
+        let again = (1..=copies).map(|copy| PlannedMessage {
+            kind: DeliveryKind::Again,
             after: first.after + self.again_after(copy),
             reordered: false,
             ..first.clone()
@@ -143,7 +143,7 @@ impl Planner<'_> {
         }
     }
 
-    fn forged(&self) -> Result<Planned, serde_json::Error> {
+    fn forged(&self) -> Result<PlannedMessage, serde_json::Error> {
         let message = FactMessage {
             r#type: FactType::Captured,
             timestamp: self.fact.occurs_at,
@@ -159,21 +159,21 @@ impl Planner<'_> {
                 reason: None,
             },
         };
-        Ok(self.beside(Kind::Forged, "forged", to_json(&message)?))
+        Ok(self.beside(DeliveryKind::Forged, "forged", to_json(&message)?))
     }
 
-    fn malformed(&self, body: &str) -> Planned {
+    fn malformed(&self, body: &str) -> PlannedMessage {
         // Cut somewhere before the last brace, which leaves no whole JSON.
         let longest = u32::try_from(body.len().saturating_sub(1)).unwrap_or(u32::MAX);
         let mut end = self.draws.up_to("cut", longest) as usize;
         while !body.is_char_boundary(end) {
             end -= 1;
         }
-        self.beside(Kind::Malformed, "malformed", body[..end].to_owned())
+        self.beside(DeliveryKind::Malformed, "malformed", body[..end].to_owned())
     }
 
-    fn beside(&self, kind: Kind, purpose: &str, body: String) -> Planned {
-        Planned {
+    fn beside(&self, kind: DeliveryKind, purpose: &str, body: String) -> PlannedMessage {
+        PlannedMessage {
             kind,
             webhook_id: self.id("msg", purpose),
             body,
@@ -220,7 +220,7 @@ mod tests {
         }
     }
 
-    fn planned(dial: &Dial, reference: u128) -> Vec<Planned> {
+    fn planned(dial: &Dial, reference: u128) -> Vec<PlannedMessage> {
         plan(dial, &fact(reference, FactType::Captured, 2)).unwrap()
     }
 
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    fn of_kind(messages: &[Planned], kind: Kind) -> usize {
+    fn of_kind(messages: &[PlannedMessage], kind: DeliveryKind) -> usize {
         messages.iter().filter(|message| message.kind == kind).count()
     }
 
@@ -245,24 +245,25 @@ mod tests {
         let messages = planned(&Dial::default(), 2);
         let [only] = &messages[..] else { panic!("{messages:?}") };
         let expected = serde_json::to_string(&fact(2, FactType::Captured, 2).message()).unwrap();
-        assert_eq!((only.kind, only.after, only.reordered), (Kind::First, Duration::ZERO, false));
+        assert_eq!((only.kind, only.after, only.reordered), (DeliveryKind::First, Duration::ZERO, false));
         assert_eq!(only.body, expected);
     }
 
     #[test]
     fn rates_are_shares_of_the_messages() {
         let plans: Vec<_> = (0..2_000).map(|n| planned(&all_faults(5, 0.25), n)).collect();
-        let share = |holds: &dyn Fn(&Vec<Planned>) -> bool| plans.iter().filter(|plan| holds(plan)).count();
+        let share =
+            |holds: &dyn Fn(&Vec<PlannedMessage>) -> bool| plans.iter().filter(|plan| holds(plan)).count();
         for found in [
-            share(&|plan| of_kind(plan, Kind::Again) > 0),
+            share(&|plan| of_kind(plan, DeliveryKind::Again) > 0),
             share(&|plan| plan[0].reordered),
-            share(&|plan| of_kind(plan, Kind::Forged) > 0),
-            share(&|plan| of_kind(plan, Kind::Malformed) > 0),
+            share(&|plan| of_kind(plan, DeliveryKind::Forged) > 0),
+            share(&|plan| of_kind(plan, DeliveryKind::Malformed) > 0),
         ] {
             assert!((420..580).contains(&found), "{found} of 2000");
         }
         for copies in 1..=3 {
-            let found = share(&|plan| of_kind(plan, Kind::Again) == copies);
+            let found = share(&|plan| of_kind(plan, DeliveryKind::Again) == copies);
             assert!((110..230).contains(&found), "{found} with {copies} copies");
         }
     }
@@ -271,10 +272,16 @@ mod tests {
     fn a_lost_message_is_lost_with_all_that_repeats_it() {
         let dial = Dial { loss_rate: 1.0, ..all_faults(1, 1.0) };
         let messages = planned(&dial, 2);
-        assert_eq!((of_kind(&messages, Kind::First), of_kind(&messages, Kind::Again)), (0, 0));
-        assert_eq!(of_kind(&messages, Kind::Lost), 1);
+        assert_eq!(
+            (of_kind(&messages, DeliveryKind::First), of_kind(&messages, DeliveryKind::Again)),
+            (0, 0)
+        );
+        assert_eq!(of_kind(&messages, DeliveryKind::Lost), 1);
         // What others make of it is no repeat.
-        assert_eq!((of_kind(&messages, Kind::Forged), of_kind(&messages, Kind::Malformed)), (1, 1));
+        assert_eq!(
+            (of_kind(&messages, DeliveryKind::Forged), of_kind(&messages, DeliveryKind::Malformed)),
+            (1, 1)
+        );
     }
 
     proptest! {
@@ -288,7 +295,7 @@ mod tests {
         fn one_rate_does_not_disturb_the_others(seed in 0..i64::MAX, reference: u128) {
             let (dial, fewer) = (all_faults(seed, 0.5), Dial { duplicate_rate: 0.0, ..all_faults(seed, 0.5) });
             let mut messages = planned(&dial, reference);
-            messages.retain(|message| message.kind != Kind::Again);
+            messages.retain(|message| message.kind != DeliveryKind::Again);
             prop_assert_eq!(messages, planned(&fewer, reference));
         }
 
@@ -298,7 +305,7 @@ mod tests {
             let first = &messages[0];
             prop_assert!(first.reordered && first.after >= milliseconds(MIN_HELD_BACK_MS));
             prop_assert!(first.after <= milliseconds(MAX_HELD_BACK_MS + 500));
-            let again: Vec<_> = messages.iter().filter(|message| message.kind == Kind::Again).collect();
+            let again: Vec<_> = messages.iter().filter(|message| message.kind == DeliveryKind::Again).collect();
             prop_assert!((1..=3).contains(&again.len()));
             for copy in again {
                 prop_assert_eq!((&copy.webhook_id, &copy.body), (&first.webhook_id, &first.body));
@@ -313,7 +320,7 @@ mod tests {
             let fact = fact(reference, FactType::ALL[r#type], 3);
             let messages = plan(&all_faults(seed, 1.0), &fact).unwrap();
             let find = |kind| messages.iter().find(|message| message.kind == kind).unwrap();
-            let (forged, malformed) = (find(Kind::Forged), find(Kind::Malformed));
+            let (forged, malformed) = (find(DeliveryKind::Forged), find(DeliveryKind::Malformed));
             prop_assert!(messages[0].webhook_id != forged.webhook_id);
             prop_assert!(messages[0].webhook_id != malformed.webhook_id);
             prop_assert!(forged.webhook_id != malformed.webhook_id);

@@ -7,7 +7,7 @@ use sqlx::{FromRow, PgPool};
 
 use crate::dial::Dial;
 use crate::facts::Fact;
-use crate::plan::{Planned, plan};
+use crate::plan::{PlannedMessage, plan};
 
 /// How often it looks for what has become true.
 const LOOK: Duration = Duration::from_millis(50);
@@ -90,7 +90,7 @@ async fn store(
     pool: &PgPool,
     dial: &Dial,
     due: &[Due],
-    planned: &[(&Fact, Planned)],
+    planned: &[(&Fact, PlannedMessage)],
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "with planned as (

@@ -12,19 +12,18 @@ use crate::{
     Refund, SessionId, VerifiedMessage,
 };
 
-/// How much patience there is with a provider.
+/// Limits on the calls to one provider.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// One question may take this long, repetitions included.
+    /// Longest time for one question, retries included.
     pub time: Duration,
-    /// A question that finds the provider out of reach is repeated so often.
+    /// Most retries of a question while the provider cannot be reached.
     pub retries: usize,
-    /// The first repetition comes after this, each later one after twice as long, each up to
-    /// twice as late by chance.
+    /// Pause before the first retry. It doubles with each, and jitter adds up to as much again.
     pub first_pause: Duration,
-    /// After so many questions in a row that failed, no more are asked for a while.
+    /// Circuit breaker: consecutive failures before it opens.
     pub failures_to_open: u32,
-    /// For so long. Then one question is let through, and decides.
+    /// Circuit breaker: how long it stays open. Then one question is let through, and decides.
     pub open_for: Duration,
 }
 
@@ -40,7 +39,7 @@ impl Default for Limits {
     }
 }
 
-/// A provider that is asked with a time limit, repetitions and a circuit breaker.
+/// A provider behind a time limit, retries and a circuit breaker.
 ///
 /// Every question is idempotent at the provider, by its key or by its nature, so every question
 /// may be repeated. A refusal is an answer: it is not repeated, and does not open the breaker.

@@ -1,7 +1,25 @@
-//! Payment providers: what we ask of them, and what they tell us.
+//! Payment providers: the port to them, their adapters, and the registry.
 //!
 //! An adapter turns a provider's own messages into the domain's facts and nothing else: whether a
-//! fact is new, late or contradictory is decided by the pledge.
+//! fact is new, late or contradictory is decided by the pledge. Programs know adapters by the port
+//! [`Provider`], and find them in the [`Registry`].
+//!
+//! A webhook counts if it is signed, over its bytes as they came:
+//!
+//! ```
+//! use payments::{Signed, SignatureError, WebhookSecret, sign, verify};
+//!
+//! let secret: WebhookSecret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".parse()?;
+//! let (now, body) = (chrono::Utc::now(), br#"{"type":"payment.captured"}"#);
+//! let timestamp = now.timestamp().to_string();
+//! let signatures = sign(&secret, "msg_1", now.timestamp(), body);
+//!
+//! let message = Signed { id: "msg_1", timestamp: &timestamp, signatures: &signatures, body };
+//! assert_eq!(verify(&[secret.clone()], message, now), Ok(()));
+//! let forged = Signed { body: b"{}", ..message };
+//! assert_eq!(verify(&[secret], forged, now), Err(SignatureError::NoMatch));
+//! # Ok::<(), String>(())
+//! ```
 
 #[cfg(feature = "guarded")]
 mod descriptor;

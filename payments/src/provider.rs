@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::SignatureError;
 
-/// What we ask of a provider, and how its messages are read.
+/// The port to a payment provider: requests to it, and how its messages are read.
 ///
-/// Every question may be asked again: whoever lost the answer repeats it and changes nothing.
+/// Every request is idempotent: whoever lost the answer repeats it and changes nothing.
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// The provider's name in addresses, in the inbox, in metadata and in metrics.
@@ -234,7 +234,7 @@ pub struct VerifiedMessage {
     pub notice: Notice,
 }
 
-/// What a genuine message of a provider says.
+/// The content of a genuine message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// Facts about the payment of a pledge, at least one.

@@ -159,3 +159,23 @@ async fn each_service_runs_by_itself() {
         assert_eq!(program.interrupt().await, Some(0));
     }
 }
+
+/// Compose files set a variable to nothing where nobody has chosen a value.
+#[tokio::test]
+async fn an_empty_variable_counts_as_unset_and_an_empty_flag_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = async |flags: &[&str]| {
+        let output = tokio::process::Command::new(careforall_tests::program("careforall").await)
+            .args(["migrate", "--data-dir", folder.path().to_str().unwrap()])
+            .args(flags)
+            .env("DATABASE_URL", " ")
+            .output()
+            .await
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = run(&[]).await;
+    assert!(code == Some(1) && said.contains("services.json"), "{said}");
+    let (code, said) = run(&["--database-url", ""]).await;
+    assert!(code == Some(2) && said.contains("--database-url"), "{said}");
+}

@@ -7,9 +7,10 @@ use cqrs_es::Aggregate;
 use domain::{Decide, PaymentFact, PaymentId, Pledge, PledgeCommand, PledgeError, PledgeEvent};
 use event_store::{AppendError, Appended, Ledger, Loaded, Metadata};
 use futures_util::future::join_all;
+use payments::ProviderError;
 use uuid::Uuid;
 
-/// How often a pledge that other commands changed meanwhile is loaded and decided.
+/// Most times that a pledge is loaded and decided while other commands change it.
 const MAX_ROUNDS: u32 = 3;
 
 /// One fact of a message.
@@ -20,11 +21,11 @@ pub(crate) struct Fact {
     /// The pledge it is about.
     pub(crate) pledge_id: Uuid,
     pub(crate) fact: PaymentFact,
-    /// What its events carry about the message.
+    /// Metadata of its events, which names the message.
     pub(crate) metadata: Metadata,
 }
 
-/// What becomes of a fact, and of a message with several: in this order, the last one counts.
+/// The verdict on a fact. Of a message with several facts the worst one counts, in this order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     /// It means nothing to the ledger.
@@ -39,19 +40,29 @@ pub(crate) enum Verdict {
     Retry(String),
 }
 
-/// What became of one fact.
+impl From<ProviderError> for Verdict {
+    /// For a message that the provider did not complete.
+    fn from(error: ProviderError) -> Self {
+        match error {
+            ProviderError::Unavailable(_) => Self::Retry(error.to_string()),
+            ProviderError::Refused(_) => Self::Review(error.to_string()),
+        }
+    }
+}
+
+/// The outcome of one fact.
 #[derive(Debug)]
-pub(crate) struct Settled {
+pub(crate) struct FactOutcome {
     pub(crate) message: usize,
     pub(crate) verdict: Verdict,
     /// The payment that the provider must be asked to void before the message is done.
     pub(crate) to_void: Option<PaymentId>,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Applied {
-    pub(crate) settled: Vec<Settled>,
+pub(crate) struct BatchOutcome {
+    pub(crate) outcomes: Vec<FactOutcome>,
     /// The pledges that have new events, so that what waits for them may go on.
     pub(crate) moved: HashSet<Uuid>,
 }
@@ -59,9 +70,9 @@ pub(crate) struct Applied {
 /// Applies facts, which are in the order of their arrival.
 ///
 /// # Errors
-/// What the database says when pledges cannot be read: then nothing is settled.
-pub(crate) async fn apply(ledger: &Ledger, facts: Vec<Fact>) -> Result<Applied, sqlx::Error> {
-    let mut applied = Applied::default();
+/// The database's error when pledges cannot be read: then no fact has an outcome.
+pub(crate) async fn apply(ledger: &Ledger, facts: Vec<Fact>) -> Result<BatchOutcome, sqlx::Error> {
+    let mut applied = BatchOutcome::default();
     let mut open = facts;
     for _ in 0..MAX_ROUNDS {
         if open.is_empty() {
@@ -71,11 +82,11 @@ pub(crate) async fn apply(ledger: &Ledger, facts: Vec<Fact>) -> Result<Applied, 
         let appended = join_all(decisions.iter().map(|decision| decision.append(ledger))).await;
         open = Vec::new();
         for (decision, appended) in decisions.into_iter().zip(appended) {
-            open.extend(decision.settle(&appended, &mut applied));
+            open.extend(decision.conclude(&appended, &mut applied));
         }
         open.sort_by_key(|fact| fact.message);
     }
-    applied.settled.extend(open.iter().map(|fact| Settled {
+    applied.outcomes.extend(open.iter().map(|fact| FactOutcome {
         message: fact.message,
         verdict: Verdict::Retry(AppendError::Conflict.to_string()),
         to_void: None,
@@ -87,7 +98,7 @@ pub(crate) async fn apply(ledger: &Ledger, facts: Vec<Fact>) -> Result<Applied, 
 async fn decide_all(
     ledger: &Ledger,
     facts: Vec<Fact>,
-    applied: &mut Applied,
+    applied: &mut BatchOutcome,
 ) -> Result<Vec<Decision>, sqlx::Error> {
     let mut by_pledge: BTreeMap<Uuid, Vec<Fact>> = BTreeMap::new();
     for fact in facts {
@@ -99,16 +110,16 @@ async fn decide_all(
     for (pledge_id, facts) in by_pledge {
         match pledges.remove(&pledge_id) {
             Some(Ok(loaded)) => decisions.push(Decision::make(pledge_id, loaded, facts)),
-            Some(Err(error)) => applied.settle_all(facts, &Verdict::Retry(error.to_string())),
-            None => applied.settle_all(facts, &Verdict::Retry(PledgeError::NotFound.to_string())),
+            Some(Err(error)) => applied.conclude_all(facts, &Verdict::Retry(error.to_string())),
+            None => applied.conclude_all(facts, &Verdict::Retry(PledgeError::NotFound.to_string())),
         }
     }
     Ok(decisions)
 }
 
-impl Applied {
-    fn settle_all(&mut self, facts: Vec<Fact>, verdict: &Verdict) {
-        self.settled.extend(facts.into_iter().map(|fact| Settled {
+impl BatchOutcome {
+    fn conclude_all(&mut self, facts: Vec<Fact>, verdict: &Verdict) {
+        self.outcomes.extend(facts.into_iter().map(|fact| FactOutcome {
             message: fact.message,
             verdict: verdict.clone(),
             to_void: None,
@@ -116,7 +127,7 @@ impl Applied {
     }
 }
 
-/// What the facts of one pledge lead to, decided one after the other.
+/// The events to which the facts of one pledge lead, decided one after the other.
 struct Decision {
     pledge_id: Uuid,
     /// Where the pledge stood.
@@ -189,27 +200,31 @@ impl Decision {
         Some(ledger.append_events::<Pledge>(self.pledge_id, self.sequence, &self.events).await)
     }
 
-    /// Settles the facts; returns those that must be decided again, or elsewhere, in another round.
-    fn settle(self, appended: &Option<Result<Appended, AppendError>>, applied: &mut Applied) -> Vec<Fact> {
+    /// Concludes the facts; returns those that must be decided again, or elsewhere, in another round.
+    fn conclude(
+        self,
+        appended: &Option<Result<Appended, AppendError>>,
+        applied: &mut BatchOutcome,
+    ) -> Vec<Fact> {
         let facts = |verdicts: Vec<(Fact, Verdict)>| verdicts.into_iter().map(|(fact, _)| fact);
         let mut open = self.moved;
         match appended {
             Some(Err(AppendError::Conflict)) => open.extend(facts(self.verdicts)),
             Some(Err(error @ AppendError::Refused(_))) => {
                 let verdict = Verdict::Review(error.to_string());
-                applied.settle_all(facts(self.verdicts).collect(), &verdict);
+                applied.conclude_all(facts(self.verdicts).collect(), &verdict);
             }
             Some(Err(error @ (AppendError::Unavailable(_) | AppendError::Queue(_)))) => {
                 let verdict = Verdict::Retry(error.to_string());
-                applied.settle_all(facts(self.verdicts).collect(), &verdict);
+                applied.conclude_all(facts(self.verdicts).collect(), &verdict);
             }
             Some(Ok(_)) | None => {
                 if appended.is_some() {
                     applied.moved.insert(self.pledge_id);
                 }
                 let pledge = &self.pledge;
-                applied.settled.extend(self.verdicts.into_iter().map(|(fact, verdict)| {
-                    Settled {
+                applied.outcomes.extend(self.verdicts.into_iter().map(|(fact, verdict)| {
+                    FactOutcome {
                         message: fact.message,
                         to_void: (verdict == Verdict::Processed && pledge.asks_to_void(&fact.fact))
                             .then(|| fact.fact.payment_id().clone()),

@@ -1,15 +1,16 @@
-//! What payment providers say. Their webhooks: verify, store durably, acknowledge; a worker turns
-//! them into commands, and operators decide on what it cannot. What no webhook told is asked for.
+//! The inbox of payment providers' messages. A webhook is verified, stored durably and acknowledged; a
+//! worker turns it into commands, and operators decide about what the worker cannot. What no webhook
+//! reported is polled.
 //!
 //! Nothing unverified is stored, and nothing is answered with 200 before it is stored. Whether a
 //! message was seen before is decided by the inbox's unique index alone.
 
 mod apply;
-mod asked;
-mod desk;
+mod dead_letters;
 mod expiry;
 mod inbox;
 mod payouts;
+mod polled;
 mod receive;
 mod reconcile;
 mod upkeep;
@@ -30,10 +31,10 @@ use receive::DeliveryCounters;
 
 pub use worker::run_worker;
 
-/// What webhook-ingest needs.
+/// Configuration of webhook-ingest.
 #[derive(Clone)]
 pub struct Config {
-    /// Connections for the inbox and the operators' desk.
+    /// Connections for the inbox and the operators' routes.
     pub pool: PgPool,
     /// Connections of the worker. Its commits need not wait for the disk: what it forgets in a crash
     /// it does again, and finds nothing new.
@@ -49,7 +50,7 @@ pub struct Config {
     pub admin_token: AdminToken,
     /// Finished messages are deleted after this; at least seven days.
     pub retention: Duration,
-    /// A payment session is asked about for the first time after this, and no oftener.
+    /// The shortest time from the opening of a payment session to the first poll, and between polls.
     pub reconcile_after: Duration,
     /// A pledge that is pending for longer than this expires, once nobody can pay it any more.
     pub pledge_ttl: Duration,
@@ -83,10 +84,10 @@ pub fn router(config: &Config) -> OpenApiRouter {
 }
 
 fn routes(registry: &Registry) -> OpenApiRouter<State> {
-    receive::router(registry).merge(desk::router())
+    receive::router(registry).merge(dead_letters::router())
 }
 
-/// What must work for this service to be ready.
+/// Readiness checks of this service.
 pub fn health(config: &Config) -> Health {
     Health::default().with(PostgresCheck(config.pool.clone()))
 }

@@ -7,15 +7,14 @@ use payments::Provider;
 use uuid::Uuid;
 
 use crate::apply::{Fact, Verdict, apply};
-use crate::worker::provider_verdict;
 
 /// Pages of one payout that are read at most, so that a provider whose pages never end holds nothing
 /// up. At a hundred payments each, a payout of a hundred thousand.
 const MAX_PAGES: usize = 1_000;
 
-/// What became of a payout.
+/// The outcome of a payout.
 #[derive(Debug)]
-pub(crate) struct PaidOut {
+pub(crate) struct PayoutOutcome {
     pub(crate) verdict: Verdict,
     /// The pledges that have new events.
     pub(crate) moved: HashSet<Uuid>,
@@ -26,20 +25,20 @@ pub(crate) struct PaidOut {
 /// of all payments, so one that cannot be settled yet lets the whole payout be tried again.
 ///
 /// # Errors
-/// What the database says when pledges cannot be read.
+/// The database's error when pledges cannot be read.
 pub(crate) async fn settle(
     ledger: &Ledger,
     provider: &dyn Provider,
     payout_id: &str,
     metadata: &Metadata,
-) -> Result<PaidOut, sqlx::Error> {
-    let mut paid_out = PaidOut { verdict: Verdict::Processed, moved: HashSet::new() };
+) -> Result<PayoutOutcome, sqlx::Error> {
+    let mut paid_out = PayoutOutcome { verdict: Verdict::Processed, moved: HashSet::new() };
     let mut cursor: Option<String> = None;
     for _ in 0..MAX_PAGES {
         let page = match provider.paid_out(payout_id, cursor.as_deref()).await {
             Ok(page) => page,
             Err(error) => {
-                paid_out.verdict = provider_verdict(&error);
+                paid_out.verdict = error.into();
                 return Ok(paid_out);
             }
         };
@@ -50,7 +49,7 @@ pub(crate) async fn settle(
         });
         let applied = apply(ledger, facts.collect()).await?;
         paid_out.moved.extend(applied.moved);
-        let worst = applied.settled.into_iter().map(|settled| settled.verdict).max();
+        let worst = applied.outcomes.into_iter().map(|outcome| outcome.verdict).max();
         paid_out.verdict = paid_out.verdict.max(worst.unwrap_or(Verdict::Processed));
         cursor = page.next;
         if cursor.is_none() {

@@ -1,5 +1,5 @@
-//! Asks providers what no message told: what happened on payment sessions, and whether refunds that
-//! were asked for have been made.
+//! Polls providers for what no message reported: what happened on payment sessions, and whether
+//! requested refunds have been made.
 //!
 //! Each question is asked again after pauses that grow with the age of what it is about. So a
 //! provider is not hammered, nothing starves, and what was lost is found at the latest when the
@@ -20,8 +20,8 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::Config;
-use crate::asked::{AskError, Found, store_unknown};
 use crate::inbox::{InboxWriter, start_writer};
+use crate::polled::{MissingFacts, PollError, store_missing};
 
 /// Sessions or refunds taken at once.
 const BATCH: usize = 100;
@@ -177,9 +177,9 @@ impl Reconciler {
         session: &DueSession,
         status: Option<PledgeStatus>,
         is_overdue: bool,
-    ) -> Result<Outcome, AskError> {
+    ) -> Result<Outcome, PollError> {
         let provider = self.provider(&session.provider)?;
-        let Some(status) = status else { return Err(AskError::NoPledge) };
+        let Some(status) = status else { return Err(PollError::NoPledge) };
         let session_id: SessionId =
             session.session_id.parse().map_err(|error| ProviderError::Refused(format!("{error}")))?;
         let mut report = provider.fetch(&session_id).await?;
@@ -192,10 +192,10 @@ impl Reconciler {
             let other = format!("it says that {session_id} is for pledge {}", report.pledge_id);
             return Err(ProviderError::Refused(other).into());
         }
-        Ok(match store_unknown(&self.ledger, &self.inbox, provider.name(), &report).await? {
-            Found { new: 1.., .. } => Outcome::Found,
-            Found { unknown: 0, .. } if !report.is_paid() && !waits => Outcome::Over,
-            Found { .. } => match status {
+        Ok(match store_missing(&self.ledger, &self.inbox, provider.name(), &report).await? {
+            MissingFacts { new: 1.., .. } => Outcome::Found,
+            MissingFacts { unknown: 0, .. } if !report.is_paid() && !waits => Outcome::Over,
+            MissingFacts { .. } => match status {
                 PledgeStatus::Pending | PledgeStatus::Authorized | PledgeStatus::Captured => Outcome::Open,
                 PledgeStatus::Completed
                 | PledgeStatus::Failed
@@ -231,17 +231,17 @@ impl Reconciler {
         pause
     }
 
-    async fn look_up_refund(&self, refund: &DueRefund) -> Result<Outcome, AskError> {
+    async fn look_up_refund(&self, refund: &DueRefund) -> Result<Outcome, PollError> {
         let payment_id =
             refund.payment_id.parse().map_err(|error| ProviderError::Refused(format!("{error}")))?;
         let provider = self.providers.of_payment(&payment_id)?;
         let report = provider.look_up(&payment_id).await?;
         let outcome = match &report {
             None => Outcome::Over,
-            Some(report) => match store_unknown(&self.ledger, &self.inbox, provider.name(), report).await? {
-                Found { new: 1.., .. } => Outcome::Found,
-                Found { unknown: 0, .. } if is_made(report, refund) => Outcome::Over,
-                Found { .. } => Outcome::Open,
+            Some(report) => match store_missing(&self.ledger, &self.inbox, provider.name(), report).await? {
+                MissingFacts { new: 1.., .. } => Outcome::Found,
+                MissingFacts { unknown: 0, .. } if is_made(report, refund) => Outcome::Over,
+                MissingFacts { .. } => Outcome::Open,
             },
         };
         count(provider.name(), outcome);

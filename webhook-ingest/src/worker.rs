@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use domain::{PaymentFact, PaymentId, PledgeId};
 use event_store::{Metadata, Wakeup};
 use futures_util::future::join_all;
-use payments::{Notice, Provider, ProviderError, Providers};
+use payments::{Notice, Provider, Providers};
 use rand::Rng;
 use service::Shutdown;
 use sha2::{Digest, Sha256};
@@ -23,10 +23,10 @@ use uuid::Uuid;
 
 use crate::Config;
 use crate::apply::{Fact, Verdict, apply};
-use crate::asked;
 use crate::expiry;
 use crate::inbox::Origin;
 use crate::payouts;
+use crate::polled;
 use crate::reconcile;
 use crate::upkeep::{prune_hourly, record_depth};
 
@@ -60,7 +60,7 @@ struct InboxRow {
     attempts: i32,
 }
 
-/// What a message leads to.
+/// The consequences of a message.
 #[derive(Debug)]
 struct Conclusion {
     verdict: Verdict,
@@ -130,11 +130,11 @@ impl Worker {
         let taken = rows.len();
         let (mut conclusions, facts) = read_all(&self.config.providers, &rows).await;
         let applied = apply(&self.config.ledger, facts).await?;
-        for settled in applied.settled {
-            let conclusion = &mut conclusions[settled.message];
-            conclusion.to_void.extend(settled.to_void);
-            if conclusion.verdict < settled.verdict {
-                conclusion.verdict = settled.verdict;
+        for outcome in applied.outcomes {
+            let conclusion = &mut conclusions[outcome.message];
+            conclusion.to_void.extend(outcome.to_void);
+            if conclusion.verdict < outcome.verdict {
+                conclusion.verdict = outcome.verdict;
             }
         }
         let mut marks = Vec::with_capacity(taken);
@@ -191,7 +191,7 @@ async fn run_errand(config: &Config, row: &InboxRow, conclusion: Conclusion) -> 
     mark(&config.worker_pool, &[Mark::of(row, &verdict)], &moved).await
 }
 
-/// Takes what is due, in the order of arrival.
+/// Claims the rows that are due, in the order of arrival.
 async fn claim(pool: &PgPool) -> Result<Vec<InboxRow>, sqlx::Error> {
     let mut rows: Vec<InboxRow> = sqlx::query_as(
         "select inbox_id, provider, origin, webhook_id, pledge_id, body, attempts
@@ -212,13 +212,13 @@ async fn read_all(providers: &Providers, rows: &[InboxRow]) -> (Vec<Conclusion>,
     let read = join_all(rows.iter().map(|row| read(providers, row))).await;
     for (message, (row, read)) in rows.iter().zip(read).enumerate() {
         match read {
-            Ok(Said::Nothing) => conclusions.push(Verdict::Ignored.into()),
-            Ok(Said::Payout(payout_id)) => {
+            Ok(Content::Nothing) => conclusions.push(Verdict::Ignored.into()),
+            Ok(Content::Payout(payout_id)) => {
                 let payout_id = Some(payout_id);
                 conclusions.push(Conclusion { payout_id, ..Verdict::Processed.into() });
             }
             Err(verdict) => conclusions.push(verdict.into()),
-            Ok(Said::Facts(pledge_id, found)) => {
+            Ok(Content::Facts(pledge_id, found)) => {
                 conclusions.push(Verdict::Processed.into());
                 let metadata = metadata(row);
                 facts.extend(found.into_iter().map(|fact| Fact {
@@ -233,8 +233,8 @@ async fn read_all(providers: &Providers, rows: &[InboxRow]) -> (Vec<Conclusion>,
     (conclusions, facts)
 }
 
-/// What a message says, completed by the provider where the message leaves something out.
-enum Said {
+/// The content of a message, completed by the provider where the message leaves something out.
+enum Content {
     Facts(PledgeId, Vec<PaymentFact>),
     /// Of many payments, which are asked for one page after the other.
     Payout(String),
@@ -242,24 +242,24 @@ enum Said {
     Nothing,
 }
 
-async fn read(providers: &Providers, row: &InboxRow) -> Result<Said, Verdict> {
+async fn read(providers: &Providers, row: &InboxRow) -> Result<Content, Verdict> {
     let Some(provider) = providers.named(&row.provider) else { return Err(not_set_up(row)) };
     if row.origin == Origin::Poll {
-        return match asked::parse(&row.body) {
-            Ok((pledge_id, fact)) => Ok(Said::Facts(pledge_id, vec![fact])),
+        return match polled::parse(&row.body) {
+            Ok((pledge_id, fact)) => Ok(Content::Facts(pledge_id, vec![fact])),
             Err(error) => Err(Verdict::Review(error.to_string())),
         };
     }
     match provider.parse(row.body.as_bytes()) {
-        Ok(Notice::Facts { pledge_id, facts }) => Ok(Said::Facts(pledge_id, facts)),
+        Ok(Notice::Facts { pledge_id, facts }) => Ok(Content::Facts(pledge_id, facts)),
         Ok(Notice::Unaddressed { payment_id, facts }) => {
-            let report = provider.look_up(&payment_id).await.map_err(|error| provider_verdict(&error))?;
-            Ok(report.map_or(Said::Nothing, |report| {
-                Said::Facts(report.pledge_id, [report.facts, facts].concat())
+            let report = provider.look_up(&payment_id).await?;
+            Ok(report.map_or(Content::Nothing, |report| {
+                Content::Facts(report.pledge_id, [report.facts, facts].concat())
             }))
         }
-        Ok(Notice::Payout { payout_id }) => Ok(Said::Payout(payout_id)),
-        Ok(Notice::Ignored) => Ok(Said::Nothing),
+        Ok(Notice::Payout { payout_id }) => Ok(Content::Payout(payout_id)),
+        Ok(Notice::Ignored) => Ok(Content::Nothing),
         Err(error) => Err(Verdict::Review(error.to_string())),
     }
 }
@@ -268,15 +268,7 @@ fn not_set_up(row: &InboxRow) -> Verdict {
     Verdict::Retry(format!("the provider {} is not set up", row.provider))
 }
 
-/// What a provider that does not complete a message means for it.
-pub(crate) fn provider_verdict(error: &ProviderError) -> Verdict {
-    match error {
-        ProviderError::Unavailable(_) => Verdict::Retry(error.to_string()),
-        ProviderError::Refused(_) => Verdict::Review(error.to_string()),
-    }
-}
-
-/// What events carry about the message they came from. By the digest an auditor recognises the
+/// Metadata of the events that a message leads to. By the digest an auditor recognises the
 /// message, even when the inbox no longer has it and the provider shows its own copy.
 fn metadata(row: &InboxRow) -> Metadata {
     Metadata::from([
@@ -296,7 +288,7 @@ async fn void(provider: &dyn Provider, conclusion: Conclusion) -> Verdict {
     conclusion.verdict
 }
 
-/// What is written about a row.
+/// The new state of a row.
 struct Mark {
     inbox_id: i64,
     /// As they were when the row was taken; if another worker has taken it since, that one marks it.
@@ -341,7 +333,7 @@ impl Mark {
     }
 }
 
-/// Writes what became of rows. What else waits on a pledge that has `moved` is due at once: the fact
+/// Writes the new states of rows. What else waits on a pledge that has `moved` is due at once: the fact
 /// that it waited for may be among those.
 async fn mark(pool: &PgPool, marks: &[Mark], moved: &HashSet<Uuid>) -> Result<(), sqlx::Error> {
     sqlx::query(

@@ -1,5 +1,5 @@
-//! The operators' desk: messages that the worker has given up or cannot judge, and what is decided
-//! about them. Every decision is recorded in the same statement.
+//! Dead letters and review: the list of all messages, and operators' decisions about those that the
+//! worker has given up or cannot judge. Every decision is recorded in the same statement.
 
 use axum::extract::{FromRequestParts, State as Shared};
 use axum::http::request::Parts;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::State;
 
-/// Messages that one request sends back to the worker at most.
+/// Most messages that one request sends back to the worker.
 const MAX_RETRIED: i64 = 10_000;
 
 pub(crate) fn router() -> OpenApiRouter<State> {
@@ -30,7 +30,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
         .routes(routes!(discard_message))
 }
 
-/// What became of a message so far.
+/// The state of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Status {
@@ -99,7 +99,7 @@ struct MessageReply {
     finished_at: Option<DateTime<Utc>>,
 }
 
-/// Which messages.
+/// Filters of the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct MessageQuery {
@@ -253,7 +253,7 @@ async fn retry_message(
     .bind(operator.as_str())
     .fetch_optional(&pool)
     .await?;
-    answer_act(&pool, inbox_id, retried.is_some(), "retried").await
+    answer_act(&pool, inbox_id, retried.is_some(), "retry").await
 }
 
 /// Which messages to try again.
@@ -362,10 +362,10 @@ async fn discard_message(
     .bind(operator.as_str())
     .execute(&pool)
     .await?;
-    answer_act(&pool, inbox_id, discarded.rows_affected() > 0, "discarded").await
+    answer_act(&pool, inbox_id, discarded.rows_affected() > 0, "discard").await
 }
 
-/// The message after an act, or why nothing was done.
+/// The message after an act, or the conflict that prevented it.
 async fn answer_act(
     pool: &PgPool,
     inbox_id: i64,
@@ -377,6 +377,6 @@ async fn answer_act(
         Ok(Json(message))
     } else {
         let status = message.message.status;
-        Err(Problem::new(ProblemKind::Conflict, format!("a message that is {status} is not {act}")))
+        Err(Problem::new(ProblemKind::Conflict, format!("cannot {act} a message that is {status}")))
     }
 }

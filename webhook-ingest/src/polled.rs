@@ -1,5 +1,5 @@
-//! What providers say when they are asked. It becomes messages of the inbox, one per fact, and so
-//! takes the same way as what they say by themselves.
+//! Polled facts: what a provider reports when it is asked. Each becomes a message of the inbox, and so
+//! is processed like the provider's own webhooks.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,19 +21,19 @@ const PREFIX: &str = "asked_";
 /// The body of such a message.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Answer {
+struct PolledFact {
     pledge_id: PledgeId,
     fact: PaymentFact,
 }
 
 /// The pledge and the fact of such a message.
 pub(crate) fn parse(body: &str) -> Result<(PledgeId, PaymentFact), serde_json::Error> {
-    serde_json::from_str(body).map(|Answer { pledge_id, fact }| (pledge_id, fact))
+    serde_json::from_str(body).map(|PolledFact { pledge_id, fact }| (pledge_id, fact))
 }
 
-/// Why what a provider knows could not be found out, or not be kept.
+/// Why a provider could not be polled, or its answer not be stored.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum PollError {
     #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error("the ledger has no such pledge, or it cannot be understood")]
@@ -48,9 +48,9 @@ pub(crate) enum AskError {
     Json(#[from] serde_json::Error),
 }
 
-/// What of a report the ledger does not have.
+/// Facts of a report that the ledger does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct MissingFacts {
     /// Facts that the ledger does not have, or that contradict it.
     pub(crate) unknown: usize,
     /// Those of them that the inbox has not heard of before.
@@ -59,17 +59,17 @@ pub(crate) struct Found {
 
 /// Puts into the inbox what of a report the ledger does not have. The id of each message follows
 /// from what it says, so that asking twice adds nothing.
-pub(crate) async fn store_unknown(
+pub(crate) async fn store_missing(
     ledger: &Ledger,
     inbox: &GroupCommit<InboxWriter>,
     provider: &'static str,
     report: &PaymentReport,
-) -> Result<Found, AskError> {
-    let mut found = Found::default();
+) -> Result<MissingFacts, PollError> {
+    let mut found = MissingFacts::default();
     for fact in unknown(ledger, report).await? {
         let delivery = delivery(provider, report.pledge_id, fact)?;
         tracing::info!(provider, pledge_id = %report.pledge_id, what = delivery.event_type, "found by asking");
-        let is_new = inbox.submit(delivery).await?.map_err(|problem| AskError::Inbox(Box::new(problem)))?;
+        let is_new = inbox.submit(delivery).await?.map_err(|problem| PollError::Inbox(Box::new(problem)))?;
         found.unknown += 1;
         found.new += usize::from(is_new);
     }
@@ -83,7 +83,7 @@ fn delivery(
     fact: PaymentFact,
 ) -> Result<Delivery, serde_json::Error> {
     let event_type = format!("{PREFIX}{}", fact.name());
-    let body = serde_json::to_string(&Answer { pledge_id, fact })?;
+    let body = serde_json::to_string(&PolledFact { pledge_id, fact })?;
     Ok(Delivery {
         provider,
         origin: Origin::Poll,
