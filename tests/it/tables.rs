@@ -25,7 +25,6 @@ const TABLES: &[(&str, &str, &[&str])] = &[
     // 0002_inbox
     ("webhook_inbox", "webhook-ingest", &[]),
     ("webhook_inbox_acts", "webhook-ingest", &[]),
-    ("webhook_log", SQL, &["query-api"]),
     // 0003_payments
     ("payment_sessions", "payments", &[]),
     ("refund_requests", "payments", &[]),
