@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::pledge::PledgeState;
 use domain::{Pledge, PledgeId};
 use event_store::Ledger;
-use payments::store::sessions::{self, OpenSession};
+use payments::store::sessions::{self, OngoingSession};
 use payments::{CheckOut, ProviderError, Providers};
 use service::{Path, page};
 use sqlx::PgPool;
@@ -117,7 +117,7 @@ async fn open_session(
 async fn is_paid_when_closed(
     pool: &PgPool,
     providers: &Providers,
-    session: &OpenSession,
+    session: &OngoingSession,
 ) -> Result<bool, OpenError> {
     let unavailable = |error: &dyn std::fmt::Display| ProviderError::Unavailable(error.to_string());
     let session_id = session.session_id.parse().map_err(|error| unavailable(&error))?;

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use crate::append::PledgeDonor;
 
-/// The personal data of a pledge's donor; none once it was erased. It is found by the pledge's id only: nobody
-/// who makes pledges can go through all donors.
+/// The personal data of a pledge's donor; none once it was erased. It is found by the pledge's id only:
+/// nobody who makes pledges can go through all donors.
 ///
 /// # Errors
 /// What the database says.

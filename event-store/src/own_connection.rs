@@ -56,8 +56,9 @@ impl OwnConnection {
     }
 }
 
-/// Whether the same statement may succeed a moment later: the connection is gone, the statement took
-/// too long, or the server is starting, stopping or short of connections. Classes and codes of Postgres's appendix A.
+/// Whether the same statement may succeed a moment later: the connection is gone, the statement took too
+/// long, or the server is starting, stopping or short of connections. Classes and codes of Postgres's
+/// appendix A.
 pub fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(database) => database

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 /// How long a listener that lost its connection waits before it tries again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Wakes readers when something is notified on a channel of Postgres. A wake-up may be lost, so readers also poll; it only makes
-/// them fast.
+/// Wakes readers when something is notified on a channel of Postgres. A wake-up may be lost, so readers also
+/// poll; it only makes them fast.
 #[derive(Clone, Debug)]
 pub struct Wakeup {
     notified: watch::Receiver<()>,

@@ -119,8 +119,8 @@ async fn show_dial(_: Merchant, Shared(pool): Shared<PgPool>) -> Result<Json<Dia
 
 /// Turn the dial
 ///
-/// The whole dial is set: a setting that is left out is 0. It counts for what happens from now on, and a restart
-/// keeps it.
+/// The whole dial is set: a setting that is left out is 0. It counts for what happens from now on, and a
+/// restart keeps it.
 #[utoipa::path(
     put, path = "/sandbox/dial", tag = "sandbox provider", security(("sandbox_key" = [])),
     request_body = Dial,

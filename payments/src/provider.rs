@@ -187,7 +187,8 @@ pub struct PaymentReport {
 
 impl PaymentReport {
     /// Whether money was reserved or taken on the session, or may be soon. Only a failure says of a payment
-    /// that it took nothing; what goes back or is disputed was taken, also where the report of that is missing.
+    /// that it took nothing; what goes back or is disputed was taken, also where the report of that is
+    /// missing.
     pub fn is_paid(&self) -> bool {
         self.is_underway
             || self.facts.iter().any(|fact| match fact {

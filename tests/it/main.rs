@@ -27,4 +27,5 @@ mod snapshots;
 mod stripe;
 mod tables;
 mod third_provider;
+mod tidy;
 mod webhooks;

@@ -24,7 +24,7 @@ pub async fn program(name: &str) -> PathBuf {
         .get_or_init(|| async {
             let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
             let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
-                // `--test it` asks for the features that the tests were compiled with: all is compiled already.
+                // `--test it` asks for the features of the tests, with which all is compiled already.
                 .args(["build", "--quiet", "--bins", "--test", "it", "--profile", profile])
                 .args(["-p", "careforall", "-p", "replay-tool", "-p", "careforall-tests"])
                 .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -45,9 +45,9 @@ pub(crate) async fn run(config: &Config, shutdown: &Shutdown) {
     }
 }
 
-/// Expires the overdue pledges behind `after` that nobody can pay any more, and has the reconciler ask at once
-/// about the sessions of the others, unless it has asked since their time was over. Returns the last one where
-/// more may follow.
+/// Expires the overdue pledges behind `after` that nobody can pay any more, and has the reconciler ask at
+/// once about the sessions of the others, unless it has asked since their time was over. Returns the last one
+/// where more may follow.
 async fn expire_some(
     pool: &PgPool,
     ledger: &Ledger,

@@ -79,8 +79,8 @@ pub async fn find(
     row.map(RefundRequest::try_from).transpose()
 }
 
-/// Keeps a request under its key, before the provider hears of it. Of two at once the first stays, and is what
-/// this returns.
+/// Keeps a request under its key, before the provider hears of it. Of two at once the first stays, and is
+/// what this returns.
 ///
 /// # Errors
 /// What the database says.

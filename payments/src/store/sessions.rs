@@ -12,7 +12,7 @@ use crate::{CheckedOut, SessionId};
 
 /// A session on which something may still happen.
 #[derive(Debug, FromRow)]
-pub struct OpenSession {
+pub struct OngoingSession {
     /// Whose session it is.
     pub provider: String,
     /// The provider's own id.
@@ -70,7 +70,7 @@ pub async fn outdated(
     provider: &str,
     pledge_id: PledgeId,
     amount: Money,
-) -> Result<Vec<OpenSession>, sqlx::Error> {
+) -> Result<Vec<OngoingSession>, sqlx::Error> {
     sqlx::query_as(
         "select provider, session_id from payment_sessions
          where pledge_id = $1 and ended_at is null
