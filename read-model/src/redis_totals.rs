@@ -211,8 +211,8 @@ impl RedisTotals {
         Ok(call.invoke_async(&mut connection).await?)
     }
 
-    /// Moves the marks on from what this writer left to `to`. A mark that is not intact stays as it is, and is
-    /// returned.
+    /// Moves the marks on from what this writer left to `to`. A mark that is not intact stays as it is, and
+    /// is returned.
     ///
     /// # Errors
     /// Redis is out of reach.

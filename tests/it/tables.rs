@@ -1,8 +1,8 @@
 //! Which crate may name which table in its SQL: the owner, who alone writes it, and those who read it.
 //!
-//! A name counts where it follows `from`, `join`, `into` and the like in a source file. Two ways are not seen: a
-//! second table behind a comma, which is not written here, and names that are put into a statement at run time, as
-//! the rebuilt tables and the auditor's `Table`s are.
+//! A name counts where it follows `from`, `join`, `into` and the like in a source file. Two ways are not
+//! seen: a second table behind a comma, which is not written here, and names that are put into a statement at
+//! run time, as the rebuilt tables and the auditor's `Table`s are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use read_model::Projection;
 
 use crate::architecture::root;
 
-/// Every table and view, its owner, and who else reads it. A view is written by nobody, so its owner is merely
-/// whom it is made for; those of the schema `analytics` are made for people.
+/// Every table and view, its owner, and who else reads it. A view is written by nobody, so its owner is
+/// merely whom it is made for; those of the schema `analytics` are made for people.
 const TABLES: &[(&str, &str, &[&str])] = &[
     // 0001_ledger
     ("ledger_identity", "event-store", &["read-model"]),
