@@ -79,7 +79,7 @@ enum Command {
     Export(export::Arguments),
     Tail(tail::Arguments),
     Rebuild(rebuild::Arguments),
-    Reconcile(reconcile::Arguments),
+    Reconcile(Box<reconcile::Arguments>),
 }
 
 #[tokio::main]
@@ -108,6 +108,6 @@ async fn run(cli: Cli) -> anyhow::Result<bool> {
         Command::Export(arguments) => export::run(&connection, arguments).await,
         Command::Tail(arguments) => tail::run(&connection, arguments, json).await,
         Command::Rebuild(arguments) => rebuild::run(&connection, arguments).await,
-        Command::Reconcile(arguments) => reconcile::run(&connection, arguments, json).await,
+        Command::Reconcile(arguments) => reconcile::run(&connection, *arguments, json).await,
     }
 }

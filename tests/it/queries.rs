@@ -394,7 +394,7 @@ async fn a_campaigns_hours_are_those_of_the_last_thirty_days() {
     let hour = newest["hour"].as_str().unwrap();
     assert!(hour.ends_with(":00:00Z"), "{hour}");
     let age = Utc::now() - hour.parse::<chrono::DateTime<Utc>>().unwrap();
-    assert!(age.num_seconds() < 2 * 3_600, "{hour}");
+    assert!((0..3_600 + 60).contains(&age.num_seconds()), "{hour}");
 
     // Hours of the past: the table keeps them all, the route shows thirty days, page by page.
     sqlx::query(
