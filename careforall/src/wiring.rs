@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use event_store::{Ledger, load_id_key};
+use event_store::{EventReader, Ledger, load_id_key};
 use payments::{BuildContext, Providers, Registry};
 use read_model::RedisTotals;
 use service::auth::AdminToken;
@@ -140,7 +140,12 @@ impl Wiring {
             settings: &[],
         };
         let pool = database::connect(&self.database_url, access).await?;
-        Ok(projectors::Config { redis: self.redis(&pool).await?, pool, providers: providers.clone() })
+        Ok(projectors::Config {
+            redis: self.redis(&pool).await?,
+            pool,
+            reader: EventReader::default(),
+            providers: providers.clone(),
+        })
     }
 
     pub(crate) async fn query_api(&self) -> anyhow::Result<query_api::Config> {

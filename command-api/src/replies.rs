@@ -2,9 +2,8 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use cqrs_es::persist::PersistenceError;
 use domain::{CampaignError, PledgeError};
-use event_store::{AppendError, ExecuteError, Ledger, Metadata, read_stream};
+use event_store::{AppendError, ExecuteError, Ledger, LoadError, Metadata, read_stream};
 use serde::Serialize;
 use service::{FieldErrors, Json, Problem, ProblemKind, RequestId};
 use uuid::Uuid;
@@ -128,11 +127,9 @@ pub(crate) fn append_problem(error: AppendError) -> Problem {
 }
 
 /// The response to a failed load.
-pub(crate) fn load_problem(error: PersistenceError) -> Problem {
+pub(crate) fn load_problem(error: LoadError) -> Problem {
     match error {
-        PersistenceError::DeserializationError(_) => Problem::internal(error),
-        PersistenceError::OptimisticLockError
-        | PersistenceError::ConnectionError(_)
-        | PersistenceError::UnknownError(_) => Problem::unavailable("the ledger", error),
+        LoadError::Decode(_) => Problem::internal(error),
+        LoadError::Database(_) => Problem::unavailable("the ledger", error),
     }
 }

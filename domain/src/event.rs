@@ -1,8 +1,9 @@
 //! Any event of the ledger, read back from its stored form.
 
-use cqrs_es::{Aggregate, DomainEvent};
-use serde_json::Value;
+use cqrs_es::Aggregate;
 
+use crate::event_kind::VersionedEvent;
+use crate::upcast::UpcastTable;
 use crate::{Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, PledgeId};
 
 /// An event of either aggregate, with the id of the aggregate it belongs to.
@@ -29,69 +30,61 @@ pub struct StoredEvent<'a> {
     pub payload: &'a str,
 }
 
-impl Event {
+impl UpcastTable {
     /// Decodes a stored event.
     ///
     /// # Errors
     /// [`DecodeError`] when this version of the program does not know the event. A reader must stop
     /// there: skipping what it does not understand would make every figure after it wrong.
-    pub fn decode(stored: StoredEvent<'_>) -> Result<Self, DecodeError> {
+    pub fn decode(self, stored: StoredEvent<'_>) -> Result<Event, DecodeError> {
         match stored.aggregate_type {
-            Campaign::TYPE => Ok(Self::Campaign(stored.aggregate_id.parse()?, decode_text(stored)?)),
-            Pledge::TYPE => Ok(Self::Pledge(stored.aggregate_id.parse()?, decode_text(stored)?)),
+            Campaign::TYPE => Ok(Event::Campaign(stored.aggregate_id.parse()?, self.decode_as(stored)?)),
+            Pledge::TYPE => Ok(Event::Pledge(stored.aggregate_id.parse()?, self.decode_as(stored)?)),
             unknown => Err(DecodeError::AggregateType(unknown.to_owned())),
         }
     }
-}
 
-/// Decodes a payload that was parsed already, as postgres-es hands it out.
-///
-/// # Errors
-/// [`DecodeError`].
-pub fn decode_value<E: DomainEvent>(
-    event_type: &str,
-    event_version: &str,
-    payload: Value,
-) -> Result<E, DecodeError> {
-    let event: E = serde_json::from_value(upcast(event_type, event_version, payload)?)?;
-    require_type(event, event_type)
-}
-
-/// Decodes the body of a stored event of a known aggregate. The way nearly every event goes: its shape is
-/// the current one, is parsed once and needs no upcasting.
-///
-/// # Errors
-/// [`DecodeError`].
-pub fn decode_text<E: DomainEvent>(stored: StoredEvent<'_>) -> Result<E, DecodeError> {
-    if stored.event_version != CURRENT_VERSION {
-        let payload = serde_json::from_str(stored.payload)?;
-        return decode_value(stored.event_type, stored.event_version, payload);
-    }
-    require_type(serde_json::from_str(stored.payload)?, stored.event_type)
-}
-
-/// The version in which events are written now.
-pub(crate) const CURRENT_VERSION: &str = "1";
-
-/// Brings a payload of an earlier version into the current shape. Every version ever written stays
-/// readable for ever: a new one adds its step here, and a golden file beside the old one's.
-fn upcast(event_type: &str, event_version: &str, payload: Value) -> Result<Value, DecodeError> {
-    match event_version {
-        CURRENT_VERSION => Ok(payload),
-        _ => Err(DecodeError::Version {
-            event_type: event_type.to_owned(),
-            event_version: event_version.to_owned(),
-        }),
-    }
-}
-
-/// The name beside the payload is what people search by, so the two must agree.
-fn require_type<E: DomainEvent>(event: E, event_type: &str) -> Result<E, DecodeError> {
-    if event.event_type() == event_type {
+    /// Decodes the body of a stored event of a known aggregate. Nearly every event is of the version
+    /// that is written now: its body is parsed once, and goes through no [`serde_json::Value`].
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode_as<E: VersionedEvent>(self, stored: StoredEvent<'_>) -> Result<E, DecodeError> {
+        let StoredEvent { event_type, event_version, payload, .. } = stored;
+        let (event, name, version): (E, _, _) = match self.step(event_type, event_version) {
+            None => (parse(stored)?, event_type, event_version),
+            Some(_) => {
+                let (body, kind) = self.upcast(event_type, event_version, serde_json::from_str(payload)?);
+                (serde_json::from_value(body)?, kind.name, kind.version)
+            }
+        };
+        let kind = event.kind();
+        // The name beside the payload is what people search by, so the two must agree.
+        if kind.name != name {
+            return Err(DecodeError::EventType { named: name.to_owned(), found: kind.name.to_owned() });
+        }
+        if kind.version != version {
+            return Err(unknown_version(event_type, version));
+        }
         Ok(event)
-    } else {
-        Err(DecodeError::EventType { named: event_type.to_owned(), found: event.event_type() })
     }
+}
+
+/// Parses a body. One that is no event may be of a version that is not known, which says more.
+fn parse<E: VersionedEvent>(stored: StoredEvent<'_>) -> Result<E, DecodeError> {
+    serde_json::from_str(stored.payload).map_err(|error| {
+        let known = E::KINDS.iter().find(|kind| kind.name == stored.event_type);
+        match known {
+            Some(kind) if kind.version != stored.event_version => {
+                unknown_version(stored.event_type, stored.event_version)
+            }
+            Some(_) | None => DecodeError::Payload(error),
+        }
+    })
+}
+
+fn unknown_version(event_type: &str, event_version: &str) -> DecodeError {
+    DecodeError::Version { event_type: event_type.to_owned(), event_version: event_version.to_owned() }
 }
 
 /// Why a stored event could not be understood.

@@ -10,26 +10,30 @@
 pub mod campaign;
 mod email;
 mod event;
+mod event_kind;
 mod ids;
 mod money;
 pub mod pledge;
 mod text;
+pub mod upcast;
 
 pub use campaign::{Campaign, CampaignCommand, CampaignError, CampaignEvent, CampaignStatus};
 pub use email::Email;
-pub use event::{DecodeError, Event, StoredEvent, decode_text, decode_value};
+pub use event::{DecodeError, Event, StoredEvent};
+pub use event_kind::{EventKind, VersionedEvent};
 pub use ids::{CampaignId, DisputeId, DonorId, IdKey, IdempotencyKey, PaymentId, PledgeId, RefundId};
 pub use money::{Currency, Money, MoneyError};
 pub use pledge::{
     MoneyHeld, MoneyMove, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus,
 };
 pub use text::{Text, TextError};
+pub use upcast::UpcastTable;
 
 /// An aggregate whose decisions are a pure function of its state and the command.
 ///
 /// `cqrs_es::Aggregate::handle` is asynchronous and writes into a sink; this is the rule behind
 /// it, which the ledger's own `execute` and the tests call directly.
-pub trait Decide: cqrs_es::Aggregate + Clone {
+pub trait Decide: cqrs_es::Aggregate<Event: VersionedEvent> + Clone {
     /// The events that carry out `command`; none when it has nothing new to say.
     ///
     /// # Errors

@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use cqrs_es::DomainEvent;
-use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
-use domain::{Decide, DecodeError, StoredEvent, decode_text, decode_value};
-use postgres_es::PostgresEventRepository;
+use domain::{Decide, DecodeError, EventKind, StoredEvent, UpcastTable, VersionedEvent};
 use serde::{Serialize, Serializer};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
@@ -34,7 +31,7 @@ pub type Metadata = BTreeMap<Cow<'static, str>, String>;
 #[derive(Clone)]
 pub struct Ledger {
     pool: PgPool,
-    stored: Arc<PostgresEventRepository>,
+    upcasts: UpcastTable,
     appends: GroupCommit<Appender>,
     turns: Arc<Turns>,
 }
@@ -72,14 +69,30 @@ pub enum ExecuteError<E: std::error::Error> {
     Append(#[from] AppendError),
     /// The aggregate could not be read.
     #[error("the aggregate cannot be read: {0}")]
-    Load(PersistenceError),
+    Load(LoadError),
+}
+
+/// Why an aggregate could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The database is out of reach or refuses the query.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// One of its events cannot be understood.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
 }
 
 impl Ledger {
     /// Opens the ledger in `pool`'s database and starts its queue of appends.
     pub fn start(pool: PgPool) -> Self {
+        Self::start_with(pool, UpcastTable::CURRENT)
+    }
+
+    /// Like [`Self::start`], with another table for events of the past.
+    pub fn start_with(pool: PgPool, upcasts: UpcastTable) -> Self {
         Self {
-            stored: Arc::new(PostgresEventRepository::new(pool.clone())),
+            upcasts,
             appends: GroupCommit::start(Appender::new(pool.clone()), MAX_WAITING, MAX_BATCH),
             turns: Arc::new(Turns::new()),
             pool,
@@ -89,10 +102,6 @@ impl Ledger {
     /// The database it is in.
     pub fn pool(&self) -> &PgPool {
         &self.pool
-    }
-
-    pub(crate) fn stored(&self) -> &PostgresEventRepository {
-        &self.stored
     }
 
     /// Appends one command's events, in one commit with whatever else is waiting.
@@ -106,17 +115,21 @@ impl Ledger {
     /// Loads an aggregate by folding its events.
     ///
     /// # Errors
-    /// [`PersistenceError`] when the database is out of reach or an event cannot be understood.
-    pub async fn load<A: Decide>(&self, id: Uuid) -> Result<Loaded<A>, PersistenceError> {
-        let events = self.stored.get_events::<A>(&id.to_string()).await?;
-        let sequence = events.last().map_or(0, |event| event.sequence as i64);
-        let mut aggregate = A::default();
-        for event in events {
-            let decoded = decode_value(&event.event_type, &event.event_version, event.payload)
-                .map_err(|error| PersistenceError::DeserializationError(Box::new(error)))?;
-            aggregate.apply(decoded);
+    /// [`LoadError`].
+    pub async fn load<A: Decide>(&self, id: Uuid) -> Result<Loaded<A>, LoadError> {
+        let rows = sqlx::query(
+            "select aggregate_id, sequence, event_type, event_version, payload::text as payload
+             from events where aggregate_type = $1 and aggregate_id = $2 order by sequence",
+        )
+        .bind(A::TYPE)
+        .bind(id.to_string())
+        .fetch_all(&self.pool)
+        .await?;
+        let mut loaded = Loaded { aggregate: A::default(), sequence: 0 };
+        for row in &rows {
+            apply_row(self.upcasts, &mut loaded, row)??;
         }
-        Ok(Loaded { aggregate, sequence })
+        Ok(loaded)
     }
 
     /// Loads many aggregates by one read. One whose events cannot be understood fails by itself;
@@ -146,7 +159,7 @@ impl Ledger {
         for row in &rows {
             let slot = loaded.entry(row.try_get("id")?).or_insert_with(absent);
             if let Ok(before) = slot
-                && let Err(error) = apply_row(before, row)?
+                && let Err(error) = apply_row(self.upcasts, before, row)?
             {
                 *slot = Err(error);
             }
@@ -337,7 +350,7 @@ impl Ledger {
         .bind(id.to_string())
         .fetch_one(&self.pool)
         .await
-        .map_err(|error| ExecuteError::Load(PersistenceError::ConnectionError(Box::new(error))))?;
+        .map_err(|error| ExecuteError::Load(error.into()))?;
         Ok(Executed { aggregate, events: Vec::new(), position, recorded_at })
     }
 }
@@ -364,7 +377,11 @@ fn apply<A: Decide>(aggregate: &mut A, events: &[A::Event]) {
 }
 
 /// Folds one more stored event into an aggregate, borrowing from the row whatever is not kept.
-fn apply_row<A: Decide>(loaded: &mut Loaded<A>, row: &PgRow) -> Result<Result<(), DecodeError>, sqlx::Error> {
+fn apply_row<A: Decide>(
+    upcasts: UpcastTable,
+    loaded: &mut Loaded<A>,
+    row: &PgRow,
+) -> Result<Result<(), DecodeError>, sqlx::Error> {
     let stored = StoredEvent {
         aggregate_type: A::TYPE,
         aggregate_id: row.try_get("aggregate_id")?,
@@ -373,13 +390,14 @@ fn apply_row<A: Decide>(loaded: &mut Loaded<A>, row: &PgRow) -> Result<Result<()
         payload: row.try_get("payload")?,
     };
     loaded.sequence = row.try_get("sequence")?;
-    Ok(decode_text(stored).map(|event| loaded.aggregate.apply(event)))
+    Ok(upcasts.decode_as(stored).map(|event| loaded.aggregate.apply(event)))
 }
 
-fn new_event<E: DomainEvent>(event: &E, metadata: String) -> Result<NewEvent, serde_json::Error> {
+fn new_event<E: VersionedEvent>(event: &E, metadata: String) -> Result<NewEvent, serde_json::Error> {
+    let EventKind { name, version } = event.kind();
     Ok(NewEvent {
-        event_type: event.event_type(),
-        event_version: event.event_version(),
+        event_type: name.to_owned(),
+        event_version: version.to_owned(),
         payload: json(event)?,
         metadata,
     })

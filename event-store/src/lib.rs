@@ -22,9 +22,9 @@ pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor
 pub use donors::donor_of;
 pub use group_commit::{BatchWriter, GroupCommit, QueueError};
 pub use identity::load_id_key;
-pub use ledger::{ExecuteError, Executed, Ledger, Loaded, Metadata};
+pub use ledger::{ExecuteError, Executed, Ledger, LoadError, Loaded, Metadata};
 pub use own_connection::{OwnConnection, is_transient};
-pub use read::{Lag, ReadError, RecordedEvent, head, lag_behind, read_after, read_stream};
+pub use read::{EventReader, Lag, ReadError, RecordedEvent, head, lag_behind, read_after, read_stream};
 pub use repository::LedgerRepository;
 pub use rows::{TextAs, VarChar};
 pub use wakeup::Wakeup;

@@ -1,7 +1,7 @@
 //! Reading the ledger in its one global order.
 
 use chrono::{DateTime, Utc};
-use domain::{DecodeError, Event, StoredEvent};
+use domain::{DecodeError, Event, StoredEvent, UpcastTable};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row};
@@ -52,7 +52,7 @@ impl RecordedEvent {
     }
 
     /// Decodes a row as the statements below select it, borrowing from it whatever is not kept.
-    fn from_row(row: &PgRow) -> Result<Self, ReadError> {
+    fn from_row(row: &PgRow, upcasts: UpcastTable) -> Result<Self, ReadError> {
         let position = row.try_get(0)?;
         let event_type: &str = row.try_get(4)?;
         let stored = StoredEvent {
@@ -69,7 +69,7 @@ impl RecordedEvent {
             event_type: event_type.to_owned(),
             recorded_at: row.try_get(8)?,
             metadata_json: row.try_get_unchecked(7)?,
-            event: Event::decode(stored).map_err(|error| ReadError::Decode {
+            event: upcasts.decode(stored).map_err(|error| ReadError::Decode {
                 position,
                 aggregate_type: stored.aggregate_type.to_owned(),
                 event_type: event_type.to_owned(),
@@ -79,38 +79,91 @@ impl RecordedEvent {
     }
 }
 
-/// At most `limit` events that follow `position`, in order. Positions are contiguous and become
-/// visible in order, so this is all a reader needs.
+/// Reads events, and what was written in shapes of the past by a table of upcasts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventReader {
+    upcasts: UpcastTable,
+}
+
+impl EventReader {
+    /// A reader by `upcasts`; that of programs is the default.
+    pub fn new(upcasts: UpcastTable) -> Self {
+        Self { upcasts }
+    }
+
+    /// The table that it reads by.
+    pub fn upcasts(self) -> UpcastTable {
+        self.upcasts
+    }
+
+    /// At most `limit` events that follow `position`, in order. Positions are contiguous and become
+    /// visible in order, so this is all a reader needs.
+    ///
+    /// # Errors
+    /// [`ReadError`]. Events before one that cannot be understood are returned; the call that starts
+    /// at that one fails.
+    pub async fn read_after(
+        self,
+        executor: impl PgExecutor<'_>,
+        position: i64,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        // Rows are decoded as they come, while the server reads on.
+        let mut rows = sqlx::query(
+            "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                    metadata, recorded_at
+             from events where position > $1 order by position limit $2",
+        )
+        .bind(position)
+        .bind(limit)
+        .fetch(executor);
+        let mut events = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            match RecordedEvent::from_row(&row, self.upcasts) {
+                Ok(event) => events.push(event),
+                Err(error) if events.is_empty() => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(events)
+    }
+
+    /// The whole history of one aggregate, in order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn read_stream(
+        self,
+        executor: impl PgExecutor<'_>,
+        aggregate_type: &str,
+        aggregate_id: &str,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let rows = sqlx::query(
+            "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                    metadata, recorded_at
+             from events where aggregate_type = $1 and aggregate_id = $2 order by sequence",
+        )
+        .bind(aggregate_type)
+        .bind(aggregate_id)
+        .fetch_all(executor)
+        .await?;
+        rows.iter().map(|row| RecordedEvent::from_row(row, self.upcasts)).collect()
+    }
+}
+
+/// [`EventReader::read_after`] as programs read.
 ///
 /// # Errors
-/// [`ReadError`]. Events before one that cannot be understood are returned; the call that starts
-/// at that one fails.
+/// [`ReadError`].
 pub async fn read_after(
     executor: impl PgExecutor<'_>,
     position: i64,
     limit: i64,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
-    // Rows are decoded as they come, while the server reads on.
-    let mut rows = sqlx::query(
-        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                recorded_at
-         from events where position > $1 order by position limit $2",
-    )
-    .bind(position)
-    .bind(limit)
-    .fetch(executor);
-    let mut events = Vec::new();
-    while let Some(row) = rows.try_next().await? {
-        match RecordedEvent::from_row(&row) {
-            Ok(event) => events.push(event),
-            Err(error) if events.is_empty() => return Err(error),
-            Err(_) => break,
-        }
-    }
-    Ok(events)
+    EventReader::default().read_after(executor, position, limit).await
 }
 
-/// The whole history of one aggregate, in order.
+/// [`EventReader::read_stream`] as programs read.
 ///
 /// # Errors
 /// [`ReadError`].
@@ -119,16 +172,7 @@ pub async fn read_stream(
     aggregate_type: &str,
     aggregate_id: &str,
 ) -> Result<Vec<RecordedEvent>, ReadError> {
-    let rows = sqlx::query(
-        "select position, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                recorded_at
-         from events where aggregate_type = $1 and aggregate_id = $2 order by sequence",
-    )
-    .bind(aggregate_type)
-    .bind(aggregate_id)
-    .fetch_all(executor)
-    .await?;
-    rows.iter().map(RecordedEvent::from_row).collect()
+    EventReader::default().read_stream(executor, aggregate_type, aggregate_id).await
 }
 
 /// The last position given out; 0 in an empty ledger.

@@ -1,4 +1,5 @@
-//! The ledger as a repository of cqrs-es: reads by postgres-es, writes by group commit.
+//! The adapter for cqrs-es and postgres-es: the ledger as a repository of theirs, read by postgres-es and
+//! written by group commit. Nothing else here knows them.
 
 use std::future::Future;
 
@@ -6,6 +7,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayStream, SerializedEvent, SerializedSnapshot,
 };
+use postgres_es::PostgresEventRepository;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -20,12 +22,13 @@ use crate::ledger::Ledger;
 /// whoever wants all events reads them by position.
 pub struct LedgerRepository {
     ledger: Ledger,
+    stored: PostgresEventRepository,
 }
 
 impl LedgerRepository {
     /// A repository over `ledger`.
     pub fn new(ledger: Ledger) -> Self {
-        Self { ledger }
+        Self { stored: PostgresEventRepository::new(ledger.pool().clone()), ledger }
     }
 }
 
@@ -38,7 +41,7 @@ impl PersistedEventRepository for LedgerRepository {
         &self,
         aggregate_id: &str,
     ) -> impl Future<Output = Result<Vec<SerializedEvent>, PersistenceError>> + Send {
-        self.ledger.stored().get_events::<A>(aggregate_id)
+        self.stored.get_events::<A>(aggregate_id)
     }
 
     fn get_last_events<A: Aggregate>(
@@ -46,7 +49,7 @@ impl PersistedEventRepository for LedgerRepository {
         aggregate_id: &str,
         last_sequence: usize,
     ) -> impl Future<Output = Result<Vec<SerializedEvent>, PersistenceError>> + Send {
-        self.ledger.stored().get_last_events::<A>(aggregate_id, last_sequence)
+        self.stored.get_last_events::<A>(aggregate_id, last_sequence)
     }
 
     async fn get_snapshot<A: Aggregate>(

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use event_store::{ReadError, RecordedEvent, read_after};
+use event_store::{EventReader, ReadError, RecordedEvent};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
@@ -15,19 +15,20 @@ const KEPT: usize = 10_000;
 #[derive(Clone)]
 pub(crate) struct Feed {
     pool: PgPool,
+    reader: EventReader,
     /// The latest events, without a hole.
     latest: Arc<Mutex<VecDeque<Arc<RecordedEvent>>>>,
 }
 
 impl Feed {
-    pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool, latest: Arc::default() }
+    pub(crate) fn new(pool: PgPool, reader: EventReader) -> Self {
+        Self { pool, reader, latest: Arc::default() }
     }
 
     /// At most `limit` events that follow `position`, in order.
     ///
     /// # Errors
-    /// As [`read_after`].
+    /// As [`EventReader::read_after`].
     pub(crate) async fn read_after(
         &self,
         position: i64,
@@ -46,13 +47,13 @@ impl Feed {
             // Behind what is kept, or ahead of it: others need not wait.
             Some(_) => {
                 drop(latest);
-                let events = read_after(&self.pool, position, limit).await?;
+                let events = self.reader.read_after(&self.pool, position, limit).await?;
                 return Ok(events.into_iter().map(Arc::new).collect());
             }
             None => {}
         }
         let events: Vec<_> =
-            read_after(&self.pool, position, limit).await?.into_iter().map(Arc::new).collect();
+            self.reader.read_after(&self.pool, position, limit).await?.into_iter().map(Arc::new).collect();
         latest.extend(events.iter().cloned());
         let surplus = latest.len().saturating_sub(KEPT);
         latest.drain(..surplus);

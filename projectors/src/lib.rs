@@ -22,7 +22,7 @@ pub use status::status_router;
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
-use event_store::Wakeup;
+use event_store::{EventReader, Wakeup};
 use payments::Providers;
 use read_model::{Projection, RedisTotals};
 use service::health::{Check, Health, PostgresCheck};
@@ -41,6 +41,8 @@ use crate::voids::VoidCancelled;
 pub struct Config {
     /// Connections for reading the ledger and writing the read tables.
     pub pool: PgPool,
+    /// How they read the ledger.
+    pub reader: EventReader,
     /// Where totals are mirrored to.
     pub redis: RedisTotals,
     /// The providers that are asked to void cancelled pledges.
@@ -75,7 +77,7 @@ pub fn checkpoints() -> impl Iterator<Item = (&'static str, i32)> {
 /// Runs all projectors and reactions until `shutdown`.
 pub async fn run_workers(config: Config, shutdown: Shutdown) {
     let wakeup = Wakeup::listen(config.pool.clone(), Wakeup::LEDGER);
-    let feed = Feed::new(config.pool.clone());
+    let feed = Feed::new(config.pool.clone(), config.reader);
     let runner = Runner { pool: config.pool.clone(), feed, wakeup, shutdown: shutdown.clone() };
     let mut workers = JoinSet::new();
     for projection in Projection::ALL {

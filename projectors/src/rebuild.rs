@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_store::{ReadError, read_after};
+use event_store::{EventReader, ReadError};
 use futures_util::future::BoxFuture;
 use read_model::Projection;
 use sqlx::postgres::PgConnectOptions;
@@ -37,6 +37,8 @@ pub struct RebuildOptions {
     pub restart: bool,
     /// Switches over even if the live tables differ from the new ones.
     pub accept_differences: bool,
+    /// How it reads the ledger.
+    pub reader: EventReader,
 }
 
 /// Stage of a rebuild.
@@ -152,6 +154,7 @@ pub(crate) fn build<'a, P: Projector + Default>(
 
 struct Build<'a, P> {
     pool: &'a PgPool,
+    reader: EventReader,
     projector: P,
     report: Report<'a>,
     /// Its name is `rebuild_NAME`.
@@ -171,7 +174,8 @@ impl<'a, P: Projector> Build<'a, P> {
     ) -> Result<Rebuilt, RebuildError> {
         let schema = format!("rebuild_{}", P::NAME);
         let session = open_session(pool, &schema).await?;
-        let mut build = Self { pool, projector, report, schema, session, position: 0 };
+        let mut build =
+            Self { pool, reader: options.reader, projector, report, schema, session, position: 0 };
         build.lock().await?;
         build.check().await?;
         build.start_or_go_on(options.restart).await?;
@@ -309,7 +313,8 @@ impl<'a, P: Projector> Build<'a, P> {
     /// Folds up to exactly `end`, batch by batch; the next one is read while Postgres folds one.
     async fn fold_up_to(&mut self, end: i64) -> Result<(), RebuildError> {
         let head = event_store::head(self.pool).await?.max(end);
-        let mut events = read_after(self.pool, self.position, BATCH.min(end - self.position)).await?;
+        let mut events =
+            self.reader.read_after(self.pool, self.position, BATCH.min(end - self.position)).await?;
         while let Some(last) = events.last() {
             let up_to = last.position;
             let batch: Vec<_> = std::mem::take(&mut events).into_iter().map(Arc::new).collect();
@@ -320,7 +325,8 @@ impl<'a, P: Projector> Build<'a, P> {
                 transaction.commit().await?;
                 Ok::<_, RebuildError>(())
             };
-            let (folded, read) = tokio::join!(folding, read_after(self.pool, up_to, BATCH.min(end - up_to)));
+            let (folded, read) =
+                tokio::join!(folding, self.reader.read_after(self.pool, up_to, BATCH.min(end - up_to)));
             folded?;
             self.position = up_to;
             (self.report)(RebuildProgress::Folded { position: up_to, head });
@@ -394,7 +400,7 @@ impl<'a, P: Projector> Build<'a, P> {
         if event_store::head(self.pool).await? - self.position > SWITCH_EVENTS {
             return Ok(false);
         }
-        let events = read_after(self.pool, self.position, SWITCH_EVENTS).await?;
+        let events = self.reader.read_after(self.pool, self.position, SWITCH_EVENTS).await?;
         let events: Vec<_> = events.into_iter().map(Arc::new).collect();
         fold(&mut self.projector, &mut transaction, &events, self.position).await?;
         let position = events.last().map_or(self.position, |event| event.position);

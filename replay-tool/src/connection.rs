@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use event_store::EventReader;
 use read_model::RedisTotals;
 use service::ServicesFile;
 use sqlx::PgPool;
@@ -32,6 +33,10 @@ pub(crate) struct Connection {
         value_name = "FOLDER"
     )]
     pub(crate) data_dir: PathBuf,
+
+    /// How events of the past are read.
+    #[arg(skip)]
+    pub(crate) reader: EventReader,
 }
 
 /// The addresses that were found.
@@ -39,6 +44,8 @@ pub(crate) struct Connection {
 pub(crate) struct Addresses {
     database_url: String,
     redis_url: Option<String>,
+    /// How events of the past are read.
+    pub(crate) reader: EventReader,
 }
 
 impl Connection {
@@ -49,14 +56,14 @@ impl Connection {
     /// Nothing is named and nothing runs on the data folder.
     pub(crate) fn addresses(&self) -> anyhow::Result<Addresses> {
         let given = |url: &Option<String>| url.clone().filter(|url| !url.trim().is_empty());
-        let redis_url = given(&self.redis_url);
+        let (redis_url, reader) = (given(&self.redis_url), self.reader);
         if let Some(database_url) = given(&self.database_url) {
-            return Ok(Addresses { database_url, redis_url });
+            return Ok(Addresses { database_url, redis_url, reader });
         }
         let services = ServicesFile::read(&self.data_dir)
             .context("name the ledger by --database-url, or a running system by --data-dir")?;
         let redis_url = redis_url.or(Some(services.redis_url));
-        Ok(Addresses { database_url: services.database_url, redis_url })
+        Ok(Addresses { database_url: services.database_url, redis_url, reader })
     }
 
     /// A pool of few connections to the ledger's database.

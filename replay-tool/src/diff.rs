@@ -60,7 +60,15 @@ pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: boo
         differences.say(projection.name(), Some(position), what);
     }
     let up_to = position.min(head);
-    let ledger = read_sorted(snapshot.open().await?, up_to, head, room.share(2), &progress).await?;
+    let ledger = read_sorted(
+        snapshot.open().await?,
+        connection.reader.upcasts(),
+        up_to,
+        head,
+        room.share(2),
+        &progress,
+    )
+    .await?;
     let ledger = Arc::new(ledger);
     let rest = room.without(ledger.sorted.bytes());
     let compared = compare(&snapshot, &ledger, &placed, &rest, &progress, &mut differences).await?;

@@ -5,8 +5,10 @@
 
 use std::io;
 
-use cqrs_es::{Aggregate, DomainEvent};
-use domain::{Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, StoredEvent, decode_text};
+use cqrs_es::Aggregate;
+use domain::{
+    Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, StoredEvent, UpcastTable, VersionedEvent,
+};
 use uuid::Uuid;
 
 use crate::grouping::Grouping;
@@ -56,8 +58,13 @@ pub(crate) fn fold(
     bar: &Bar,
 ) -> io::Result<(Folded, Vec<Running>)> {
     running.sort_by_key(|running| running.position);
-    let mut fold =
-        Fold { running, campaigns_exist: CampaignsExist::new(room), folded: Folded::default(), next: 0 };
+    let mut fold = Fold {
+        running,
+        campaigns_exist: CampaignsExist::new(room),
+        folded: Folded::default(),
+        next: 0,
+        upcasts: ledger.upcasts,
+    };
     fold.folded.faults.extend(ledger.fault.clone());
     let mut records = ledger.sorted.records()?;
     let mut stream = Stream::None;
@@ -84,6 +91,7 @@ pub(crate) fn fold(
 }
 
 struct Fold {
+    upcasts: UpcastTable,
     /// By position.
     running: Vec<Running>,
     campaigns_exist: CampaignsExist,
@@ -133,7 +141,7 @@ impl Stream {
 }
 
 /// The two kinds of aggregates, as far as they are folded alike.
-trait Foldable: Aggregate {
+trait Foldable: Aggregate<Event: VersionedEvent> {
     fn allows(&self, event: &Self::Event) -> bool;
     fn evolve(self, event: Self::Event) -> Self;
     fn show_event(projection: &mut Running, occurrence: &Occurrence<'_, Self>) -> io::Result<()>;
@@ -200,7 +208,7 @@ impl Fold {
         if current.broken {
             return Ok(());
         }
-        let event = match decode::<A>(record) {
+        let event = match decode::<A>(record, self.upcasts) {
             Ok(event) => event,
             Err(error) => {
                 let what = format!("event at position {} cannot be understood: {error}", record.position);
@@ -292,11 +300,11 @@ impl Fold {
     }
 }
 
-fn decode<A: Aggregate>(record: &StoredRecord<'_>) -> Result<A::Event, domain::DecodeError>
-where
-    A::Event: DomainEvent,
-{
-    decode_text(StoredEvent {
+fn decode<A: Foldable>(
+    record: &StoredRecord<'_>,
+    upcasts: UpcastTable,
+) -> Result<A::Event, domain::DecodeError> {
+    upcasts.decode_as(StoredEvent {
         aggregate_type: A::TYPE,
         aggregate_id: "",
         event_type: record.event_type,

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use domain::UpcastTable;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -39,6 +40,8 @@ pub(crate) struct SortedLedger {
     pub(crate) position: i64,
     /// When it was recorded.
     pub(crate) as_of: Option<DateTime<Utc>>,
+    /// How its events of the past are read.
+    pub(crate) upcasts: UpcastTable,
     /// The fault that ended the reading early.
     pub(crate) fault: Option<Fault>,
 }
@@ -100,6 +103,7 @@ impl<'a> StoredRecord<'a> {
 /// is no error, but a [`Fault`].
 pub(crate) async fn read_sorted(
     connection: PgConnection,
+    upcasts: UpcastTable,
     up_to: i64,
     head: i64,
     room: Room,
@@ -108,7 +112,7 @@ pub(crate) async fn read_sorted(
     let (send, heaps) = sync_channel::<Heap>(HEAPS);
     let bar = progress.begin("reading the ledger", up_to.unsigned_abs());
     let reader = Reader::new(up_to, head, room, bar);
-    let sorting = tokio::task::spawn_blocking(move || reader.take_all(&heaps));
+    let sorting = tokio::task::spawn_blocking(move || reader.take_all(&heaps, upcasts));
     let mut heap = Heap::default();
     // Nothing else runs on this thread, so it may wait while the other one is busy.
     copy(connection, SELECT, |row| {
@@ -167,7 +171,7 @@ impl Reader {
         Self { up_to, head, sorter: Sorter::new(room), position: 0, recorded_at: i64::MIN, bar }
     }
 
-    fn take_all(mut self, heaps: &Receiver<Heap>) -> anyhow::Result<SortedLedger> {
+    fn take_all(mut self, heaps: &Receiver<Heap>, upcasts: UpcastTable) -> anyhow::Result<SortedLedger> {
         let mut fault = None;
         'reading: for heap in heaps {
             for row in heap.rows() {
@@ -191,6 +195,7 @@ impl Reader {
             sorted: self.sorter.finish().context("the temporary file cannot be written")?,
             position: self.position,
             as_of: time(self.recorded_at),
+            upcasts,
             fault,
         })
     }

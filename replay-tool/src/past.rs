@@ -57,7 +57,15 @@ impl Past {
             Some(as_of) => as_of.position(snapshot.connection(), head).await?,
             None => head,
         };
-        let ledger = read_sorted(snapshot.open().await?, position, head, room.share(2), &progress).await?;
+        let ledger = read_sorted(
+            snapshot.open().await?,
+            connection.reader.upcasts(),
+            position,
+            head,
+            room.share(2),
+            &progress,
+        )
+        .await?;
         let as_of = (position > 0).then_some(ledger.as_of).flatten().map(tuple::instant);
         let placed = Placed { audit, position };
         let rest = room.without(ledger.sorted.bytes());

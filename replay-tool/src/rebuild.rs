@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(connection: &Connection, arguments: Arguments) -> anyhow::Result<bool> {
     let started = Instant::now();
     let Arguments { about: ProjectionArgument { projection }, accept_differences, restart } = arguments;
-    let options = RebuildOptions { restart, accept_differences };
+    let options = RebuildOptions { restart, accept_differences, reader: connection.reader };
     let mut shown = Shown::new();
     let pool = connection.pool().await?;
     let rebuilt = rebuild(&pool, projection, options, |progress| shown.show(&progress)).await?;

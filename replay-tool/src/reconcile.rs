@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::{Arg, Args};
 use domain::pledge::{Dispute, DisputeStatus, PledgeRecord, PledgeState, TakenPayment, Usage};
 use domain::{DisputeId, Event, Money, PaymentFact, PaymentId, Pledge, PledgeId, PledgeStatus, RefundId};
-use event_store::read_after;
+use event_store::EventReader;
 use payments::{BuildContext, PaymentReport, Provider, ProviderError, ProviderSettings, Registry};
 use serde::Serialize;
 use service::ServicesFile;
@@ -69,7 +69,7 @@ pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: boo
         lists.push(List::read(provider.as_ref()).await?);
     }
     // What is in a list happened before the ledger is read; what happens later is looked at again.
-    let mut ledger = LedgerState::default();
+    let mut ledger = LedgerState { reader: connection.reader, ..LedgerState::default() };
     ledger.read_on(&pool).await?;
     let patience = Duration::from_secs(arguments.patience);
     let mut outcome = Outcome { position: ledger.position, ..Outcome::default() };
@@ -336,6 +336,7 @@ impl Mismatches {
 /// Every pledge of the ledger, and where its payments are.
 #[derive(Default)]
 struct LedgerState {
+    reader: EventReader,
     position: i64,
     pledges: HashMap<PledgeId, Pledge>,
     /// The pledges that have a payment: the one that it was made for, and the one that it was accepted
@@ -348,7 +349,7 @@ impl LedgerState {
     async fn read_on(&mut self, pool: &PgPool) -> anyhow::Result<()> {
         let head = event_store::head(pool).await?;
         while self.position < head {
-            let events = read_after(pool, self.position, PAGE.min(head - self.position)).await?;
+            let events = self.reader.read_after(pool, self.position, PAGE.min(head - self.position)).await?;
             let Some(last) = events.last() else {
                 bail!("the ledger ends before its head; run `replay verify`")
             };
@@ -529,6 +530,7 @@ mod tests {
         let events = captured_events().into_iter().chain(more);
         let pledge = events.fold(Pledge::default(), Pledge::evolve);
         LedgerState {
+            reader: EventReader::default(),
             position: 3,
             pledges: HashMap::from([(PLEDGE, pledge)]),
             payments: BTreeMap::from([(pay(), BTreeSet::from([PLEDGE]))]),

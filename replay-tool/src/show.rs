@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use cqrs_es::Aggregate;
 use domain::pledge::Usage;
 use domain::{Campaign, CampaignId, Currency, DonorId, Event, Pledge, PledgeId, PledgeStatus};
-use event_store::{RecordedEvent, read_stream};
+use event_store::{EventReader, RecordedEvent};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -59,14 +59,22 @@ enum What {
 pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
     let pool = connection.pool().await?;
     match arguments.what {
-        What::Pledge { id } => history(&pool, Pledge::TYPE, &id.to_string(), json).await,
-        What::Campaign { id } => history(&pool, Campaign::TYPE, &id.to_string(), json).await,
-        What::Donor { id } => donor(&pool, id, json).await,
+        What::Pledge { id } => history(&pool, connection.reader, Pledge::TYPE, &id.to_string(), json).await,
+        What::Campaign { id } => {
+            history(&pool, connection.reader, Campaign::TYPE, &id.to_string(), json).await
+        }
+        What::Donor { id } => donor(&pool, connection.reader, id, json).await,
     }
 }
 
-async fn history(pool: &PgPool, aggregate_type: &str, id: &str, json: bool) -> anyhow::Result<bool> {
-    let events = read_stream(pool, aggregate_type, id).await?;
+async fn history(
+    pool: &PgPool,
+    reader: EventReader,
+    aggregate_type: &str,
+    id: &str,
+    json: bool,
+) -> anyhow::Result<bool> {
+    let events = reader.read_stream(pool, aggregate_type, id).await?;
     if events.is_empty() {
         eprintln!("the ledger holds no {aggregate_type} {id}");
         return Ok(false);
@@ -109,7 +117,7 @@ struct Moneys {
     unapplied_minor: i64,
 }
 
-async fn donor(pool: &PgPool, id: DonorId, json: bool) -> anyhow::Result<bool> {
+async fn donor(pool: &PgPool, reader: EventReader, id: DonorId, json: bool) -> anyhow::Result<bool> {
     let ids: Vec<String> = sqlx::query_scalar(
         "select aggregate_id from events
          where event_type = 'PledgeCreated' and payload -> 'PledgeCreated' ->> 'donor_id' = $1
@@ -120,7 +128,7 @@ async fn donor(pool: &PgPool, id: DonorId, json: bool) -> anyhow::Result<bool> {
     .await?;
     let mut pledges = Vec::new();
     for pledge_id in ids {
-        pledges.extend(donors_pledge(&read_stream(pool, Pledge::TYPE, &pledge_id).await?));
+        pledges.extend(donors_pledge(&reader.read_stream(pool, Pledge::TYPE, &pledge_id).await?));
     }
     if pledges.is_empty() {
         eprintln!("the ledger holds no pledge of donor {id}");

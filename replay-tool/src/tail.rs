@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
-use event_store::{RecordedEvent, Wakeup, head, read_after};
+use event_store::{RecordedEvent, Wakeup, head};
 
 use crate::connection::Connection;
 use crate::events;
@@ -56,7 +56,7 @@ async fn follow(connection: &Connection, arguments: Arguments, json: bool) -> an
     };
     let mut left = arguments.events.unwrap_or(u64::MAX);
     while left > 0 {
-        let events = read_after(&pool, position, PAGE).await?;
+        let events = connection.reader.read_after(&pool, position, PAGE).await?;
         let Some(last) = events.last() else {
             wakeup.wait(LOOK).await;
             continue;

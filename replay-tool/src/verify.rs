@@ -100,7 +100,9 @@ async fn check(addresses: &Addresses, arguments: &Arguments) -> anyhow::Result<R
     let mut snapshot = Snapshot::take(addresses.database()?).await?;
     let head = event_store::head(snapshot.connection()).await?;
     let placed = placed(checkpoints(snapshot.connection()).await?, head, &mut differences);
-    let ledger = read_sorted(snapshot.open().await?, head, head, room.share(2), &progress).await?;
+    let ledger =
+        read_sorted(snapshot.open().await?, addresses.reader.upcasts(), head, head, room.share(2), &progress)
+            .await?;
     let ledger = Arc::new(ledger);
     let rest = room.without(ledger.sorted.bytes());
     let Compared { folded, tables } =

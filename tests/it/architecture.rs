@@ -35,7 +35,16 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("bench", &["careforall", "domain", "event-store", "payments", "projectors", "read-model", "service"]),
     (
         "careforall-tests",
-        &["careforall", "domain", "event-store", "payments", "projectors", "read-model", "service"],
+        &[
+            "careforall",
+            "domain",
+            "event-store",
+            "payments",
+            "projectors",
+            "read-model",
+            "replay-tool",
+            "service",
+        ],
     ),
 ];
 

@@ -9,8 +9,8 @@ use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{Aggregate, AggregateError, CqrsFramework, DomainEvent, EventStore};
 use domain::campaign::CampaignDetails;
 use domain::{
-    Campaign, CampaignCommand, CampaignId, Decide, DonorId, Money, Pledge, PledgeCommand, PledgeError,
-    PledgeEvent,
+    Campaign, CampaignCommand, CampaignId, Decide, DonorId, EventKind, Money, Pledge, PledgeCommand,
+    PledgeError, PledgeEvent, VersionedEvent,
 };
 use event_store::{
     Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, PledgeDonor,
@@ -267,6 +267,14 @@ impl DomainEvent for Step {
 
     fn event_version(&self) -> String {
         "1".to_owned()
+    }
+}
+
+impl VersionedEvent for Step {
+    const KINDS: &'static [EventKind] = &[EventKind { name: "Step", version: "1" }];
+
+    fn kind(&self) -> EventKind {
+        Self::KINDS[0]
     }
 }
 

@@ -7,6 +7,7 @@ mod architecture;
 mod back_pressure;
 mod campaigns;
 mod contracts;
+mod event_versions;
 mod faults;
 mod inbox;
 mod ledger;

@@ -22,6 +22,7 @@ mod redis_cluster;
 pub mod scale;
 mod servers;
 mod stripe;
+pub mod upcasts;
 mod waiting;
 pub mod watchers;
 
@@ -32,7 +33,7 @@ pub use client::{Client, Totals, answer};
 pub use credentials::SANDBOX_API_KEY;
 pub use lives::Lives;
 pub use ports::free_address;
-pub use program::{Program, peak_memory_mb, program, replay};
+pub use program::{Program, peak_memory_mb, program, replay, replay_by};
 pub use redis_cluster::RedisCluster;
 pub use servers::{PrivateRedis, copy_of, fresh_database, ledger_of, redis_url, settle_port};
 pub use stripe::{Asked, STRIPE_API_KEY, STRIPE_SECRET, StripeStub};

@@ -39,7 +39,12 @@ pub async fn program(name: &str) -> PathBuf {
 
 /// Runs `replay`: its exit code, and what it said.
 pub async fn replay(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(program("replay").await)
+    replay_by("replay", arguments).await
+}
+
+/// Runs a program that is used as `replay` is.
+pub async fn replay_by(name: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(program(name).await)
         .args(arguments)
         .env_remove("DATABASE_URL")
         .env_remove("REDIS_URL")

@@ -1,6 +1,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::event_kind::event_kinds;
 use crate::{Money, Text};
 
 /// A campaign's title: at most 120 characters.
@@ -35,18 +36,9 @@ pub enum CampaignEvent {
     CampaignClosed {},
 }
 
-impl cqrs_es::DomainEvent for CampaignEvent {
-    fn event_type(&self) -> String {
-        match self {
-            Self::CampaignCreated(_) => "CampaignCreated",
-            Self::CampaignEdited(_) => "CampaignEdited",
-            Self::CampaignPublished {} => "CampaignPublished",
-            Self::CampaignClosed {} => "CampaignClosed",
-        }
-        .to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        crate::event::CURRENT_VERSION.to_owned()
-    }
-}
+event_kinds!(CampaignEvent {
+    CampaignCreated: "1",
+    CampaignEdited: "1",
+    CampaignPublished: "1",
+    CampaignClosed: "1",
+});

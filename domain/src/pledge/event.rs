@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MoneyHeld, PledgeStatus};
+use crate::event_kind::event_kinds;
 use crate::{CampaignId, DisputeId, DonorId, Money, PaymentId, PledgeId, RefundId, Text};
 
 /// Why a payment failed, in the provider's words: at most 500 characters.
@@ -260,28 +261,19 @@ impl PledgeEvent {
     }
 }
 
-impl cqrs_es::DomainEvent for PledgeEvent {
-    fn event_type(&self) -> String {
-        match self {
-            Self::PledgeCreated { .. } => "PledgeCreated",
-            Self::PledgeAmended { .. } => "PledgeAmended",
-            Self::PledgeAuthorized { .. } => "PledgeAuthorized",
-            Self::PledgeCaptured { .. } => "PledgeCaptured",
-            Self::PledgeCompleted { .. } => "PledgeCompleted",
-            Self::PledgeFailed { .. } => "PledgeFailed",
-            Self::PledgeExpired { .. } => "PledgeExpired",
-            Self::PledgeCancelled { .. } => "PledgeCancelled",
-            Self::PaymentUnapplied { .. } => "PaymentUnapplied",
-            Self::PaymentRefunded { .. } => "PaymentRefunded",
-            Self::PaymentDisputed { .. } => "PaymentDisputed",
-            Self::DisputeWon { .. } => "DisputeWon",
-            Self::DisputeLost { .. } => "DisputeLost",
-            Self::UnappliedAccepted { .. } => "UnappliedAccepted",
-        }
-        .to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        crate::event::CURRENT_VERSION.to_owned()
-    }
-}
+event_kinds!(PledgeEvent {
+    PledgeCreated: "1",
+    PledgeAmended: "1",
+    PledgeAuthorized: "1",
+    PledgeCaptured: "1",
+    PledgeCompleted: "1",
+    PledgeFailed: "1",
+    PledgeExpired: "1",
+    PledgeCancelled: "1",
+    PaymentUnapplied: "1",
+    PaymentRefunded: "1",
+    PaymentDisputed: "1",
+    DisputeWon: "1",
+    DisputeLost: "1",
+    UnappliedAccepted: "1",
+});
