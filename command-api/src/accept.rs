@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State as Shared;
-use cqrs_es::Aggregate;
-use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeId, PledgeStatus};
+use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeId, PledgeStatus, Rules};
 use event_store::{PledgeDonor, donor_of, read_stream};
 use serde::Serialize;
 use service::auth::Organiser;

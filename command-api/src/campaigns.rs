@@ -3,9 +3,8 @@
 use axum::Extension;
 use axum::extract::State as Shared;
 use chrono::{DateTime, Datelike, Utc};
-use cqrs_es::Aggregate;
 use domain::campaign::{CampaignDetails, CampaignEdit};
-use domain::{Campaign, CampaignCommand, CampaignId, CampaignStatus, IdKey, Text};
+use domain::{Campaign, CampaignCommand, CampaignId, CampaignStatus, IdKey, Rules, Text};
 use event_store::{AppendError, ExecuteError, Ledger};
 use serde::{Deserialize, Deserializer, Serialize};
 use service::auth::Organiser;

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use domain::{Campaign, CampaignId, Money};
+use domain::{Campaign, CampaignId, Money, Rules};
 use event_store::{Condition, Ledger, Loaded};
 use service::Problem;
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State as Shared;
 use chrono::Utc;
-use cqrs_es::Aggregate;
 use domain::{
-    CampaignId, Email, IdKey, IdempotencyKey, Money, Pledge, PledgeCommand, PledgeId, PledgeStatus, Text,
+    CampaignId, Email, IdKey, IdempotencyKey, Money, Pledge, PledgeCommand, PledgeId, PledgeStatus, Rules,
+    Text,
 };
 use event_store::{AppendError, ExecuteError, Executed, Ledger, PledgeDonor};
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,7 @@
 //! Any event of the ledger, read back from its stored form.
 
-use cqrs_es::Aggregate;
-
 use crate::event_kind::VersionedEvent;
+use crate::rules::Rules;
 use crate::upcast::UpcastTable;
 use crate::{Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, PledgeId};
 

@@ -1,6 +1,9 @@
 //! Names and versions of events.
 
-use cqrs_es::DomainEvent;
+use std::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// The name of an event, and the version of its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +15,7 @@ pub struct EventKind {
 }
 
 /// The events of one aggregate, each with a version of its own.
-pub trait VersionedEvent: DomainEvent {
+pub trait VersionedEvent: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync {
     /// Every event, in the version that is written now.
     const KINDS: &'static [EventKind];
 
@@ -34,16 +37,6 @@ macro_rules! event_kinds {
                         crate::EventKind { name: stringify!($name), version: $version }
                     })+
                 }
-            }
-        }
-
-        impl cqrs_es::DomainEvent for $events {
-            fn event_type(&self) -> String {
-                crate::VersionedEvent::kind(self).name.to_owned()
-            }
-
-            fn event_version(&self) -> String {
-                crate::VersionedEvent::kind(self).version.to_owned()
             }
         }
     };

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use chrono::{TimeZone, Utc};
-use cqrs_es::DomainEvent;
 use domain::campaign::CampaignDetails;
 use domain::{
     CampaignEvent, CampaignId, DonorId, Event, Money, MoneyHeld, PledgeEvent, PledgeId, PledgeStatus,
@@ -106,11 +105,11 @@ fn pledge_events() -> Vec<PledgeEvent> {
 }
 
 /// The stored form of an event, apart from where it stands.
-fn stored<E: DomainEvent>(aggregate_type: &str, event: &E) -> Value {
+fn stored<E: VersionedEvent>(aggregate_type: &str, event: &E) -> Value {
     json!({
         "aggregate_type": aggregate_type,
-        "event_type": event.event_type(),
-        "event_version": event.event_version(),
+        "event_type": event.kind().name,
+        "event_version": event.kind().version,
         "payload": event,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{Decide, DecodeError, EventKind, StoredEvent, UpcastTable, VersionedEvent};
+use domain::{DecodeError, EventKind, Rules, StoredEvent, UpcastTable, VersionedEvent};
 use serde::{Serialize, Serializer};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
@@ -47,7 +47,7 @@ pub struct Loaded<A> {
 
 /// What a command did.
 #[derive(Clone, Debug)]
-pub struct Executed<A: Decide> {
+pub struct Executed<A: Rules> {
     /// The state after it.
     pub aggregate: A,
     /// Its events; none when it had nothing new to say.
@@ -116,7 +116,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LoadError`].
-    pub async fn load<A: Decide>(&self, id: Uuid) -> Result<Loaded<A>, LoadError> {
+    pub async fn load<A: Rules>(&self, id: Uuid) -> Result<Loaded<A>, LoadError> {
         let rows = sqlx::query(
             "select aggregate_id, sequence, event_type, event_version, payload::text as payload
              from events where aggregate_type = $1 and aggregate_id = $2 order by sequence",
@@ -137,7 +137,7 @@ impl Ledger {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn load_many<A: Decide>(
+    pub async fn load_many<A: Rules>(
         &self,
         ids: &[Uuid],
     ) -> Result<HashMap<Uuid, Result<Loaded<A>, DecodeError>>, sqlx::Error> {
@@ -172,7 +172,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`AppendError`]; [`AppendError::Conflict`] when the aggregate is no longer at `sequence`.
-    pub async fn append_events<A: Decide>(
+    pub async fn append_events<A: Rules>(
         &self,
         id: Uuid,
         sequence: i64,
@@ -194,7 +194,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`ExecuteError`]; [`AppendError::Conflict`] when the id is taken or a condition fails.
-    pub async fn create<A: Decide>(
+    pub async fn create<A: Rules>(
         &self,
         id: Uuid,
         command: &A::Command,
@@ -216,7 +216,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`ExecuteError`].
-    pub async fn execute<A: Decide + 'static>(
+    pub async fn execute<A: Rules + 'static>(
         &self,
         id: Uuid,
         command: &A::Command,
@@ -246,7 +246,7 @@ impl Ledger {
         }
     }
 
-    async fn append_in_turn<A: Decide + 'static>(
+    async fn append_in_turn<A: Rules + 'static>(
         &self,
         turn: &mut Turn<'_>,
         loaded: Loaded<A>,
@@ -268,7 +268,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`ExecuteError`]; [`AppendError::Conflict`] also when `new_id` is taken.
-    pub async fn execute_and_create<A: Decide>(
+    pub async fn execute_and_create<A: Rules>(
         &self,
         id: Uuid,
         command: &A::Command,
@@ -304,7 +304,7 @@ impl Ledger {
     }
 
     /// One aggregate's part of an append: its events, at the sequence at which it was loaded.
-    fn prepare<A: Decide>(
+    fn prepare<A: Rules>(
         id: Uuid,
         loaded: &Loaded<A>,
         events: &[A::Event],
@@ -318,7 +318,7 @@ impl Ledger {
         })
     }
 
-    async fn append_decided<A: Decide>(
+    async fn append_decided<A: Rules>(
         &self,
         id: Uuid,
         mut loaded: Loaded<A>,
@@ -337,7 +337,7 @@ impl Ledger {
     }
 
     /// The answer to a command without events: the aggregate stands where its last event stands.
-    async fn nothing_new<A: Decide>(
+    async fn nothing_new<A: Rules>(
         &self,
         id: Uuid,
         aggregate: A,
@@ -370,14 +370,14 @@ impl Serialize for Beside<'_> {
     }
 }
 
-fn apply<A: Decide>(aggregate: &mut A, events: &[A::Event]) {
+fn apply<A: Rules>(aggregate: &mut A, events: &[A::Event]) {
     for event in events {
-        aggregate.apply(event.clone());
+        aggregate.apply_event(event.clone());
     }
 }
 
 /// Folds one more stored event into an aggregate, borrowing from the row whatever is not kept.
-fn apply_row<A: Decide>(
+fn apply_row<A: Rules>(
     upcasts: UpcastTable,
     loaded: &mut Loaded<A>,
     row: &PgRow,
@@ -390,7 +390,7 @@ fn apply_row<A: Decide>(
         payload: row.try_get("payload")?,
     };
     loaded.sequence = row.try_get("sequence")?;
-    Ok(upcasts.decode_as(stored).map(|event| loaded.aggregate.apply(event)))
+    Ok(upcasts.decode_as(stored).map(|event| loaded.aggregate.apply_event(event)))
 }
 
 fn new_event<E: VersionedEvent>(event: &E, metadata: String) -> Result<NewEvent, serde_json::Error> {

@@ -1,7 +1,6 @@
 //! Events, one line each for people, one object each for programs.
 
-use cqrs_es::Aggregate;
-use domain::{Campaign, CampaignEvent, Event, Pledge, PledgeEvent};
+use domain::{Campaign, CampaignEvent, Event, Pledge, PledgeEvent, Rules};
 use event_store::RecordedEvent;
 use serde_json::{Value, json};
 

@@ -5,10 +5,7 @@
 
 use std::io;
 
-use cqrs_es::Aggregate;
-use domain::{
-    Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, StoredEvent, UpcastTable, VersionedEvent,
-};
+use domain::{Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, Rules, StoredEvent, UpcastTable};
 use uuid::Uuid;
 
 use crate::grouping::Grouping;
@@ -141,23 +138,13 @@ impl Stream {
 }
 
 /// The two kinds of aggregates, as far as they are folded alike.
-trait Foldable: Aggregate<Event: VersionedEvent> {
-    fn allows(&self, event: &Self::Event) -> bool;
-    fn evolve(self, event: Self::Event) -> Self;
+trait Foldable: Rules {
     fn show_event(projection: &mut Running, occurrence: &Occurrence<'_, Self>) -> io::Result<()>;
     fn show_end(projection: &mut Running, end: &FinalState<'_, Self>) -> io::Result<()>;
     fn note(campaigns: &mut CampaignsExist, id: Uuid, event: &Self::Event, at: Moment) -> io::Result<()>;
 }
 
 impl Foldable for Campaign {
-    fn allows(&self, event: &CampaignEvent) -> bool {
-        self.allows(event)
-    }
-
-    fn evolve(self, event: CampaignEvent) -> Self {
-        self.evolve(event)
-    }
-
     fn show_event(running: &mut Running, occurrence: &Occurrence<'_, Self>) -> io::Result<()> {
         running.projection.campaign_event(occurrence, &mut running.rows)
     }
@@ -175,16 +162,6 @@ impl Foldable for Campaign {
 }
 
 impl Foldable for Pledge {
-    /// A pledge stays with one campaign.
-    fn allows(&self, event: &PledgeEvent) -> bool {
-        let same = self.record().is_none_or(|record| record.campaign_id == event.campaign_id());
-        same && self.allows(event)
-    }
-
-    fn evolve(self, event: PledgeEvent) -> Self {
-        self.evolve(event)
-    }
-
     fn show_event(running: &mut Running, occurrence: &Occurrence<'_, Self>) -> io::Result<()> {
         running.projection.pledge_event(occurrence, &mut running.rows)
     }
@@ -222,7 +199,7 @@ impl Fold {
             );
             return self.break_off(current, record, what);
         }
-        if !Foldable::allows(&current.state, &event) {
+        if !current.state.allows(&event) {
             let what = format!(
                 "position {}: {} is no edge of the state machine from there",
                 record.position, record.event_type
@@ -246,7 +223,7 @@ impl Fold {
         for running in &mut self.running[self.next..] {
             A::show_event(running, &occurrence)?;
         }
-        current.state = Foldable::evolve(std::mem::take(&mut current.state), event);
+        current.state.apply_event(event);
         current.sequence = record.sequence;
         current.first = current.first.or(Some(at));
         current.last = Some(at);

@@ -1,7 +1,7 @@
 //! The ledger as projections are shown it: events with the states that they met, and final states.
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
+use domain::Rules;
 use uuid::Uuid;
 
 /// Position and instant of an event.
@@ -14,7 +14,7 @@ pub(crate) struct Moment {
 }
 
 /// An event, and the state that it met.
-pub(crate) struct Occurrence<'a, A: Aggregate> {
+pub(crate) struct Occurrence<'a, A: Rules> {
     /// The id of its aggregate.
     pub(crate) id: Uuid,
     /// The event.

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Arg, Args};
 use domain::pledge::{Dispute, DisputeStatus, PledgeRecord, PledgeState, TakenPayment, Usage};
-use domain::{DisputeId, Event, Money, PaymentFact, PaymentId, Pledge, PledgeId, PledgeStatus, RefundId};
+use domain::{
+    DisputeId, Event, Money, PaymentFact, PaymentId, Pledge, PledgeId, PledgeStatus, RefundId, Rules,
+};
 use event_store::EventReader;
 use payments::{BuildContext, PaymentReport, Provider, ProviderError, ProviderSettings, Registry};
 use serde::Serialize;
@@ -357,7 +359,7 @@ impl LedgerState {
             for recorded in events {
                 let Event::Pledge(id, event) = recorded.event else { continue };
                 let pledge = self.pledges.entry(id).or_default();
-                *pledge = std::mem::take(pledge).evolve(event);
+                pledge.apply_event(event);
                 let Some(record) = pledge.record() else { continue };
                 for payment_id in record.taken.keys().chain(in_use(record)) {
                     self.payments.entry(payment_id.clone()).or_default().insert(id);
@@ -498,7 +500,7 @@ fn show_progress(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use domain::{CampaignId, DonorId, PledgeEvent};
+    use domain::{CampaignId, DonorId, PledgeEvent, Rules};
     use uuid::Uuid;
 
     use super::*;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use cqrs_es::Aggregate;
 use domain::pledge::Usage;
-use domain::{Campaign, CampaignId, Currency, DonorId, Event, Pledge, PledgeId, PledgeStatus};
+use domain::{Campaign, CampaignId, Currency, DonorId, Event, Pledge, PledgeId, PledgeStatus, Rules};
 use event_store::{EventReader, RecordedEvent};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use careforall_tests::{Client, TestApp, answer, eventually, fresh_database, redis_url};
-use cqrs_es::DomainEvent;
-use domain::{CampaignId, DonorId, Money, Pledge, PledgeCommand, PledgeEvent};
+use domain::{CampaignId, DonorId, Money, Pledge, PledgeCommand, PledgeEvent, VersionedEvent};
 use event_store::{Ledger, Metadata};
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
@@ -422,8 +421,8 @@ async fn a_pledge_that_moves_between_the_read_and_the_append_is_decided_again() 
          select position, 'pledge', $1, 2, $2, $3, $4::json, '{}', now() from head",
     )
     .bind(pledge.to_string())
-    .bind(authorized.event_type())
-    .bind(authorized.event_version())
+    .bind(authorized.kind().name)
+    .bind(authorized.kind().version)
     .bind(serde_json::to_string(&authorized).unwrap())
     .execute(&mut *other)
     .await

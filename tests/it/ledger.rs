@@ -4,13 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use careforall_tests::fresh_database;
-use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::PersistedEventStore;
-use cqrs_es::{Aggregate, AggregateError, CqrsFramework, DomainEvent, EventStore};
+use cqrs_es::{AggregateError, CqrsFramework, EventStore};
 use domain::campaign::CampaignDetails;
 use domain::{
-    Campaign, CampaignCommand, CampaignId, Decide, DonorId, EventKind, Money, Pledge, PledgeCommand,
-    PledgeError, PledgeEvent, VersionedEvent,
+    Campaign, CampaignCommand, CampaignId, DonorId, EventKind, Money, Pledge, PledgeCommand, PledgeError,
+    PledgeEvent, Rules, VersionedEvent,
 };
 use event_store::{
     Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, PledgeDonor,
@@ -260,16 +259,6 @@ struct Overtaken;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Step;
 
-impl DomainEvent for Step {
-    fn event_type(&self) -> String {
-        "Step".to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        "1".to_owned()
-    }
-}
-
 impl VersionedEvent for Step {
     const KINDS: &'static [EventKind] = &[EventKind { name: "Step", version: "1" }];
 
@@ -278,21 +267,12 @@ impl VersionedEvent for Step {
     }
 }
 
-impl Aggregate for Overtaken {
+impl Rules for Overtaken {
     const TYPE: &'static str = "overtaken";
     type Command = (Ledger, Uuid);
     type Event = Step;
     type Error = Infallible;
-    type Services = ();
 
-    async fn handle(&mut self, _: (Ledger, Uuid), (): &(), _: &EventSink<Self>) -> Result<(), Infallible> {
-        unreachable!("only decided")
-    }
-
-    fn apply(&mut self, Step: Step) {}
-}
-
-impl Decide for Overtaken {
     fn decide(&self, (ledger, id): &(Ledger, Uuid)) -> Result<Vec<Step>, Infallible> {
         tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(async {
@@ -305,6 +285,14 @@ impl Decide for Overtaken {
             });
         });
         Ok(vec![Step])
+    }
+
+    fn evolve(self, Step: Step) -> Self {
+        self
+    }
+
+    fn allows(&self, Step: &Step) -> bool {
+        true
     }
 }
 

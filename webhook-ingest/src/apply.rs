@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use cqrs_es::Aggregate;
-use domain::{Decide, PaymentFact, PaymentId, Pledge, PledgeCommand, PledgeError, PledgeEvent};
+use domain::{PaymentFact, PaymentId, Pledge, PledgeCommand, PledgeError, PledgeEvent, Rules};
 use event_store::{AppendError, Appended, Ledger, Loaded, Metadata};
 use futures_util::future::join_all;
 use payments::ProviderError;
@@ -167,7 +166,7 @@ impl Decision {
         let verdict = match self.pledge.decide(&PledgeCommand::Record(fact.fact.clone())) {
             Ok(events) => {
                 for event in events {
-                    self.pledge.apply(event.clone());
+                    self.pledge.apply_event(event.clone());
                     self.events.push((event, fact.metadata.clone()));
                 }
                 Verdict::Processed

@@ -4,8 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use cqrs_es::Aggregate;
-use domain::{Decide, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeId};
+use domain::{PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeId, Rules};
 use event_store::{GroupCommit, Ledger, QueueError};
 use payments::{PaymentReport, ProviderError};
 use serde::{Deserialize, Serialize};
@@ -116,7 +115,7 @@ async fn unknown(ledger: &Ledger, report: &PaymentReport) -> Result<Vec<PaymentF
                             break;
                         }
                     }
-                    Ok(events) => events.into_iter().for_each(|event| pledge.apply(event)),
+                    Ok(events) => events.into_iter().for_each(|event| pledge.apply_event(event)),
                     Err(_) => {}
                 }
             }

@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::Utc;
-use cqrs_es::Aggregate;
 use domain::campaign::CampaignDetails;
-use domain::{Campaign, CampaignCommand, CampaignId, Decide, DonorId, Money, Pledge, PledgeCommand};
+use domain::{Campaign, CampaignCommand, CampaignId, DonorId, Money, Pledge, PledgeCommand, Rules};
 use event_store::{Condition, Ledger, Metadata};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool};

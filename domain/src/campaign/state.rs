@@ -1,10 +1,9 @@
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 use super::{CampaignCommand, CampaignDetails, CampaignError, CampaignEvent, CampaignStatus};
-use crate::{Decide, Money, MoneyError};
+use crate::rules::Rules;
+use crate::{Money, MoneyError};
 
 /// The state of a campaign, folded from its events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,29 +57,6 @@ impl Campaign {
             Err(CampaignError::Currency(MoneyError::CurrencyMismatch { expected, found }))
         }
     }
-
-    /// The state after `event`.
-    #[must_use]
-    pub fn evolve(self, event: CampaignEvent) -> Self {
-        use CampaignEvent::{CampaignClosed, CampaignCreated, CampaignEdited, CampaignPublished};
-        match (self, event) {
-            (_, CampaignCreated(details) | CampaignEdited(details)) => Self::Draft(details),
-            (Self::Draft(details), CampaignPublished {}) => Self::Published(details),
-            (Self::Published(details), CampaignClosed {}) => Self::Closed(details),
-            (state, CampaignPublished {} | CampaignClosed {}) => state,
-        }
-    }
-
-    /// Whether `event` is an edge of the state machine from here; the auditor's question.
-    pub fn allows(&self, event: &CampaignEvent) -> bool {
-        match event {
-            CampaignEvent::CampaignCreated(_) => matches!(self, Self::Absent),
-            CampaignEvent::CampaignEdited(_) | CampaignEvent::CampaignPublished {} => {
-                matches!(self, Self::Draft(_))
-            }
-            CampaignEvent::CampaignClosed {} => matches!(self, Self::Published(_)),
-        }
-    }
 }
 
 fn not_ended(details: &CampaignDetails, now: DateTime<Utc>) -> Result<(), CampaignError> {
@@ -90,7 +66,12 @@ fn not_ended(details: &CampaignDetails, now: DateTime<Utc>) -> Result<(), Campai
     }
 }
 
-impl Decide for Campaign {
+impl Rules for Campaign {
+    const TYPE: &'static str = "campaign";
+    type Command = CampaignCommand;
+    type Event = CampaignEvent;
+    type Error = CampaignError;
+
     fn decide(&self, command: &CampaignCommand) -> Result<Vec<CampaignEvent>, CampaignError> {
         use CampaignCommand::{Close, Create, Edit, Publish};
         match (self, command) {
@@ -119,28 +100,24 @@ impl Decide for Campaign {
             }
         }
     }
-}
 
-impl Aggregate for Campaign {
-    const TYPE: &'static str = "campaign";
-    type Command = CampaignCommand;
-    type Event = CampaignEvent;
-    type Error = CampaignError;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: CampaignCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), CampaignError> {
-        for event in self.decide(&command)? {
-            sink.write(event, self).await;
+    fn evolve(self, event: CampaignEvent) -> Self {
+        use CampaignEvent::{CampaignClosed, CampaignCreated, CampaignEdited, CampaignPublished};
+        match (self, event) {
+            (_, CampaignCreated(details) | CampaignEdited(details)) => Self::Draft(details),
+            (Self::Draft(details), CampaignPublished {}) => Self::Published(details),
+            (Self::Published(details), CampaignClosed {}) => Self::Closed(details),
+            (state, CampaignPublished {} | CampaignClosed {}) => state,
         }
-        Ok(())
     }
 
-    fn apply(&mut self, event: CampaignEvent) {
-        *self = std::mem::take(self).evolve(event);
+    fn allows(&self, event: &CampaignEvent) -> bool {
+        match event {
+            CampaignEvent::CampaignCreated(_) => matches!(self, Self::Absent),
+            CampaignEvent::CampaignEdited(_) | CampaignEvent::CampaignPublished {} => {
+                matches!(self, Self::Draft(_))
+            }
+            CampaignEvent::CampaignClosed {} => matches!(self, Self::Published(_)),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{TimeZone, Utc};
 
 use super::*;
-use crate::{Decide, Money, MoneyError};
+use crate::{Money, MoneyError, Rules};
 
 fn at(hour: u32) -> chrono::DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 5, 1, hour, 0, 0).unwrap()

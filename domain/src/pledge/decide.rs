@@ -4,12 +4,12 @@ use super::{
     Contradiction, FailureReason, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeRecord,
     PledgeState, Usage,
 };
-use crate::{Decide, Money, MoneyError, PaymentId, PledgeId};
+use crate::{Money, MoneyError, PaymentId, PledgeId};
 
 pub(super) type Decision = Result<Vec<PledgeEvent>, PledgeError>;
 
-impl Decide for Pledge {
-    fn decide(&self, command: &PledgeCommand) -> Decision {
+impl Pledge {
+    pub(super) fn decide_by_table(&self, command: &PledgeCommand) -> Decision {
         match (self, command) {
             (Self::Absent, &PledgeCommand::Create { campaign_id, donor_id, amount, anonymous }) => {
                 Ok(vec![PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous }])

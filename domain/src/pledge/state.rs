@@ -1,14 +1,13 @@
 use std::collections::BTreeMap;
 
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Dispute, DisputeStatus, FailureReason, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus,
     TakenPayment, Usage,
 };
-use crate::{CampaignId, Decide, DisputeId, DonorId, Money, PaymentId};
+use crate::rules::Rules;
+use crate::{CampaignId, DisputeId, DonorId, Money, PaymentId};
 
 /// The state of a pledge, folded from its events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,11 +93,21 @@ impl Pledge {
     pub fn status(&self) -> Option<PledgeStatus> {
         self.record().map(|record| record.state.status())
     }
+}
 
-    /// Whether `event` may follow here: it is an edge of the state machine from the present
-    /// state, or changes no state of a pledge that exists; and the money that it names is there. The
-    /// auditor's question.
-    pub fn allows(&self, event: &PledgeEvent) -> bool {
+impl Rules for Pledge {
+    const TYPE: &'static str = "pledge";
+    type Command = PledgeCommand;
+    type Event = PledgeEvent;
+    type Error = PledgeError;
+
+    fn decide(&self, command: &PledgeCommand) -> Result<Vec<PledgeEvent>, PledgeError> {
+        self.decide_by_table(command)
+    }
+
+    /// It is an edge of the state machine from the present state, or changes no state of a pledge that
+    /// exists; it stays with the pledge's campaign; and the money that it names is there.
+    fn allows(&self, event: &PledgeEvent) -> bool {
         let Some(record) = self.record() else { return matches!(event.edge(), Some((None, _))) };
         let follows = match event.edge() {
             Some((None, _)) => false,
@@ -107,12 +116,10 @@ impl Pledge {
             }
             None => true,
         };
-        follows && record.has_money_for(event)
+        follows && event.campaign_id() == record.campaign_id && record.has_money_for(event)
     }
 
-    /// The state after `event`.
-    #[must_use]
-    pub fn evolve(self, event: PledgeEvent) -> Self {
+    fn evolve(self, event: PledgeEvent) -> Self {
         match (self, event) {
             (_, PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous }) => {
                 Self::Made(Box::new(PledgeRecord {
@@ -248,29 +255,5 @@ impl PledgeRecord {
             | PledgeEvent::PledgeCaptured { .. }
             | PledgeEvent::PledgeCompleted { .. } => true,
         }
-    }
-}
-
-impl Aggregate for Pledge {
-    const TYPE: &'static str = "pledge";
-    type Command = PledgeCommand;
-    type Event = PledgeEvent;
-    type Error = PledgeError;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: PledgeCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), PledgeError> {
-        for event in self.decide(&command)? {
-            sink.write(event, self).await;
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, event: PledgeEvent) {
-        *self = std::mem::take(self).evolve(event);
     }
 }

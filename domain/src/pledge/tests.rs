@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::{CampaignId, Decide, DonorId, Money, PaymentId};
+use crate::{CampaignId, DonorId, Money, PaymentId, Rules};
 use PledgeStatus::{Authorized, Cancelled, Captured, Completed, Expired, Failed, Pending};
 
 const CAMPAIGN: CampaignId = CampaignId(Uuid::from_u128(1));

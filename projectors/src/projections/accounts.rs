@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use domain::{Campaign, CampaignId, Event, MoneyMove, PledgeId};
+use domain::{Campaign, CampaignId, Event, MoneyMove, PledgeId, Rules};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
 use domain::campaign::CampaignDetails;
-use domain::{Campaign, CampaignEvent, CampaignId, CampaignStatus, Event};
+use domain::{Campaign, CampaignEvent, CampaignId, CampaignStatus, Event, Rules};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;

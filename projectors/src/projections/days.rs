@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::NaiveDate;
-use cqrs_es::Aggregate;
-use domain::{Campaign, CampaignId, Event, PledgeEvent, PledgeStatus};
+use domain::{Campaign, CampaignId, Event, PledgeEvent, PledgeStatus, Rules};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;

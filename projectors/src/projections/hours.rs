@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use cqrs_es::Aggregate;
-use domain::{Campaign, CampaignId, Event, PledgeEvent};
+use domain::{Campaign, CampaignId, Event, PledgeEvent, Rules};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;

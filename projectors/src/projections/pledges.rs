@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use domain::{Campaign, CampaignId, DonorId, Event, PledgeEvent, PledgeId, PledgeStatus};
+use domain::{Campaign, CampaignId, DonorId, Event, PledgeEvent, PledgeId, PledgeStatus, Rules};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;
