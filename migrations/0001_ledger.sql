@@ -1,14 +1,14 @@
 -- The ledger: the one source of truth. Every change is an event under a global position, 1, 2, 3 … without
 -- holes, and ledger_append is the only way in. Events are never changed. What they must not hold for ever,
--- personal data, stands beside them in pledge_donors, where it can be deleted. Everything else in this database
--- that shows what happened can be rebuilt from here.
+-- personal data, stands beside them in pledge_donors, where it can be deleted. Everything else in this
+-- database that shows what happened can be rebuilt from here.
 
 -- Which ledger this is. Redis keys carry the id, so that two ledgers never share a key.
 create table ledger_identity (
     singleton boolean primary key default true,
     ledger_id uuid not null default gen_random_uuid(),
-    -- Makes pseudonyms and derived ids; without it an address cannot be linked to a donor. Two version-4 UUIDs
-    -- from the server's strong random source: 32 bytes, 244 of their bits random.
+    -- Makes pseudonyms and derived ids; without it an address cannot be linked to a donor. Two version-4
+    -- UUIDs from the server's strong random source: 32 bytes, 244 of their bits random.
     id_key bytea not null
         default decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex'),
     constraint ledger_identity_is_one_row check (singleton)
@@ -39,14 +39,14 @@ create table events (
     metadata json not null,
     -- The instant of the batch, the same for all its events.
     recorded_at timestamptz not null,
-    -- A check that costs nothing: it looks only at lengths that the row already holds (and 4 bytes of header).
-    -- The lengths of texts are checked by the types of rows that come in.
+    -- A check that costs nothing: it looks only at lengths that the row already holds (and 4 bytes of
+    -- header). The lengths of texts are checked by the types of rows that come in.
     constraint events_are_small check (
         sequence > 0 and pg_column_size(payload) <= 4 + 65536 and pg_column_size(metadata) <= 4 + 8192
     ),
-    -- Loads an aggregate, and is the last word on who was first. It begins with what tells streams apart: nearly
-    -- all aggregates are pledges, and with the type in front every step down the index would compare a column
-    -- that is the same everywhere.
+    -- Loads an aggregate, and is the last word on who was first. It begins with what tells streams apart:
+    -- nearly all aggregates are pledges, and with the type in front every step down the index would compare a
+    -- column that is the same everywhere.
     constraint events_stream_is_ordered unique (aggregate_id, sequence, aggregate_type)
 );
 
@@ -61,11 +61,11 @@ create trigger events_are_append_only before update or delete or truncate on eve
     for each statement execute function refuse_change();
 
 -- Who gave: the only place where personal data is kept. Written in the same transaction as the pledge's first
--- event; a donor is erased by deleting their rows, and every total stays provable. There is no index by donor:
--- every new pledge would pay for it, and the read table of pledges has one.
+-- event; a donor is erased by deleting their rows, and every total stays provable. There is no index by
+-- donor: every new pledge would pay for it, and the read table of pledges has one.
 create table pledge_donors (
-    -- Of the pledge's first event. Not the pledge's id: ids are random, so each new row would go to another page
-    -- of the index. Positions only grow.
+    -- Of the pledge's first event. Not the pledge's id: ids are random, so each new row would go to another
+    -- page of the index. Positions only grow.
     position bigint primary key,
     donor_id uuid not null,
     name text,
@@ -74,9 +74,9 @@ create table pledge_donors (
 );
 
 -- A batch comes as rows of these types: Postgres takes one array of rows apart in a third of the time that it
--- needs for eight arrays side by side, and a row says by itself what belongs together. Texts are limited here: a
--- row with a longer one is refused as it is received. A check constraint in the table would cost more, since its
--- text is parsed anew for each statement and it counts the characters even of what is short.
+-- needs for eight arrays side by side, and a row says by itself what belongs together. Texts are limited
+-- here: a row with a longer one is refused as it is received. A check constraint in the table would cost
+-- more, since its text is parsed anew for each statement and it counts the characters even of what is short.
 
 -- A stream, and the sequence at which a caller saw it.
 create type ledger_condition as (aggregate_type text, aggregate_id text, sequence bigint);
@@ -96,8 +96,8 @@ create type ledger_donor as (
 -- Commands are numbered from 1, and so are conditions and events. A condition names a stream and the sequence
 -- its callers saw; each is checked once, however many commands rest on it. A command is refused, alone and
 -- whole, when any of its conditions has moved on. The stream that a command appends to need not be among the
--- conditions: the unique index refuses the whole batch if it has moved on, and the caller then comes again with
--- these conditions spelled out.
+-- conditions: the unique index refuses the whole batch if it has moved on, and the caller then comes again
+-- with these conditions spelled out.
 --
 -- Returns the position before the batch, its instant, and the numbers of the refused commands; the events of
 -- the others follow that position in the order given.
@@ -138,7 +138,8 @@ begin
 
         select array_agg(p.place order by p.ordinal), coalesce(max(p.place), 0) into places, appended
         from (
-            select e.ordinal, count(*) filter (where e.command <> all (refused)) over (order by e.ordinal) as place
+            select e.ordinal,
+                count(*) filter (where e.command <> all (refused)) over (order by e.ordinal) as place
             from unnest(new_events) with ordinality
                 as e (command, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
                     metadata, ordinal)
@@ -167,9 +168,9 @@ end;
 $$;
 revoke all on function ledger_append from public;
 
--- The donor behind one pledge, for whoever makes another pledge of the same donor. The callers may look up one
--- that they know, and cannot go through all of them. The way from the pledge's id to its position goes through
--- the ledger, which has an index of streams.
+-- The donor behind one pledge, for whoever makes another pledge of the same donor. The callers may look up
+-- one that they know, and cannot go through all of them. The way from the pledge's id to its position goes
+-- through the ledger, which has an index of streams.
 create function pledge_donor_of(pledge uuid)
 returns table (donor_id uuid, name text, email text, message text)
 language sql

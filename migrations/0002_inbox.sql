@@ -1,17 +1,18 @@
--- The inbox: every message of a payment provider, kept before it is answered with 200, and what providers answered
--- when they were polled. Storing a message and acting on it are two steps, so a fact is never lost because the
--- ledger could not take it at that moment. A worker turns rows into commands; operators decide on what it gives up.
--- Rows are never changed in what they say, only in their status, and finished ones are pruned.
+-- The inbox: every message of a payment provider, kept before it is answered with 200, and what providers
+-- answered when they were polled. Storing a message and acting on it are two steps, so a fact is never lost
+-- because the ledger could not take it at that moment. A worker turns rows into commands; operators decide on
+-- what it gives up. Rows are never changed in what they say, only in their status, and finished ones are
+-- pruned.
 
 create table webhook_inbox (
     -- The order of arrival.
     inbox_id bigint generated always as identity primary key,
     provider text not null,
-    -- webhook: the provider delivered it, and its body is what the provider signed. poll: the provider was polled,
-    -- and its body is one fact of the answer, in our own form.
+    -- webhook: the provider delivered it, and its body is what the provider signed. poll: the provider was
+    -- polled, and its body is one fact of the answer, in our own form.
     origin text not null,
-    -- The provider's id of a webhook: the same for every delivery of it. The id of a polled fact follows from what
-    -- it says, so that the same answer is the same message.
+    -- The provider's id of a webhook: the same for every delivery of it. The id of a polled fact follows from
+    -- what it says, so that the same answer is the same message.
     webhook_id text not null,
     event_type text not null,
     -- Facts of one pledge are worked on in the order of arrival, one at a time.
@@ -24,8 +25,8 @@ create table webhook_inbox (
     status text not null default 'pending',
     attempts int not null default 0,
     next_attempt_at timestamptz not null default now(),
-    -- Until then a worker has the row, and with it the pledge: no other worker takes a row of it. A worker that
-    -- dies gives both back by the passing of time.
+    -- Until then a worker has the row, and with it the pledge: no other worker takes a row of it. A worker
+    -- that dies gives both back by the passing of time.
     claimed_until timestamptz,
     finished_at timestamptz,
     -- Why it waits, was ignored, needs review or is dead.
@@ -33,18 +34,19 @@ create table webhook_inbox (
     constraint webhook_inbox_origin_is_known check (origin in ('webhook', 'poll')),
     constraint webhook_inbox_status_is_known
         check (status in ('pending', 'processed', 'ignored', 'review', 'dead', 'discarded'))
-) with (fillfactor = 80); -- no index holds claimed_until, so a claim rewrites the row on its page where there is room
+-- No index holds claimed_until, so a claim rewrites the row on its page where there is room.
+) with (fillfactor = 80);
 
--- The last word on duplicates: a message is kept once however often it is delivered. Asked for every delivery, so
--- the key is compared byte by byte, and begins with what tells messages apart.
+-- The last word on duplicates: a message is kept once however often it is delivered. Asked for every
+-- delivery, so the key is compared byte by byte, and begins with what tells messages apart.
 create unique index webhook_inbox_is_idempotent
     on webhook_inbox (webhook_id collate "C", provider collate "C");
 -- The worker asks for what is due; finished rows, which are nearly all, are not in here.
 create index webhook_inbox_due on webhook_inbox (next_attempt_at, inbox_id) where status = 'pending';
 -- All rows of a pledge: the worker asks for those that are pending, operators for all of them.
 create index webhook_inbox_by_pledge on webhook_inbox (pledge_id, inbox_id);
--- Operators look at one status at a time. Pending rows have an index already, and processed rows are nearly all
--- there are.
+-- Operators look at one status at a time. Pending rows have an index already, and processed rows are nearly
+-- all there are.
 create index webhook_inbox_by_status on webhook_inbox (status, inbox_id)
     where status in ('ignored', 'review', 'dead', 'discarded');
 
@@ -58,10 +60,11 @@ $$;
 create trigger webhook_inbox_wakes_the_worker after insert on webhook_inbox
     for each statement execute function notify_webhook_inbox();
 
--- A verified message on its way into the inbox. Every message comes as such a row, and a text that is too long
--- is refused as it is received; as for the ledger, that costs less than a check constraint.
+-- A verified message on its way into the inbox. Every message comes as such a row, and a text that is too
+-- long is refused as it is received; as for the ledger, that costs less than a check constraint.
 create type webhook_delivery as (
-    provider varchar(50), origin text, webhook_id varchar(200), event_type varchar(200), pledge_id uuid, body text,
+    provider varchar(50), origin text, webhook_id varchar(200), event_type varchar(200), pledge_id uuid,
+    body text,
     -- It means nothing to the ledger: kept, and not worked on.
     is_ignored boolean
 );
@@ -96,10 +99,10 @@ returns table (
     inbox_id bigint, provider text, origin text, webhook_id text, pledge_id uuid, body text, attempts int
 )
 language plpgsql
--- A session keeps the plans it made while the table was small, so they are left no choice but the right index;
--- and compiling a plan takes longer than running it. That is why a row that waits is called unfinished below
--- where it is found by its pledge or its id: "pending" would allow the index of all that waits, which is the
--- wrong one when much does.
+-- A session keeps the plans it made while the table was small, so they are left no choice but the right
+-- index; and compiling a plan takes longer than running it. That is why a row that waits is called unfinished
+-- below where it is found by its pledge or its id: "pending" would allow the index of all that waits, which
+-- is the wrong one when much does.
 set jit = off
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -146,9 +149,9 @@ $$;
 revoke all on function webhook_inbox_claim from public;
 
 -- Looks at the next max_rows rows after one, and deletes those that were finished by the worker long
--- ago. Nobody may delete otherwise: it has the rights of its owner. A message that was deleted would be taken for
--- new if it were delivered again, so nothing is deleted that a provider may still repeat. What an operator decided
--- on stays with the decision.
+-- ago. Nobody may delete otherwise: it has the rights of its owner. A message that was deleted would be taken
+-- for new if it were delivered again, so nothing is deleted that a provider may still repeat. What an
+-- operator decided on stays with the decision.
 --
 -- Returns the last row that was looked at, null when those that follow are too young, and how many
 -- were deleted.

@@ -1,9 +1,9 @@
 -- What was asked of payment providers, so that it can be asked again what became of it: payment sessions, and
--- refunds. None of this is money: what happened to money is in the ledger, and only there. These rows say where to
--- ask.
+-- refunds. None of this is money: what happened to money is in the ledger, and only there. These rows say
+-- where to ask.
 
--- Every session on which a donor could pay. Written after the provider has opened it, and before the donor is sent
--- there.
+-- Every session on which a donor could pay. Written after the provider has opened it, and before the donor is
+-- sent there.
 create table payment_sessions (
     provider text not null,
     -- The provider's own id.
@@ -12,8 +12,8 @@ create table payment_sessions (
     amount_minor bigint not null,
     currency text not null,
     created_at timestamptz not null default now(),
-    -- When the provider is asked next what happened on it, how often it was asked, and when last. A session of a
-    -- pledge whose time is over is asked about once more since then, whatever its turn.
+    -- When the provider is asked next what happened on it, how often it was asked, and when last. A session
+    -- of a pledge whose time is over is asked about once more since then, whatever its turn.
     next_check_at timestamptz not null default now(),
     checks int not null default 0,
     checked_at timestamptz,
@@ -30,8 +30,8 @@ create index payment_sessions_by_pledge on payment_sessions (pledge_id);
 -- Which sessions are to be asked about; those that have ended, which are nearly all, are not in here.
 create index payment_sessions_due on payment_sessions (next_check_at) where ended_at is null;
 
--- Every refund that an organiser asked for, under their key: a repeated request asks for the same refund again,
--- although less of the payment is left by then.
+-- Every refund that an organiser asked for, under their key: a repeated request asks for the same refund
+-- again, although less of the payment is left by then.
 create table refund_requests (
     pledge_id uuid not null,
     -- A keyed hash of the organiser's idempotency key; the provider knows the refund by it.

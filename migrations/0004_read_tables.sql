@@ -1,24 +1,24 @@
--- Read tables: what projectors make of the ledger, in the shape in which it is asked for. All of it can be rebuilt
--- from position 1, so nothing here is the last word on anything. A rebuild makes tables like these in a schema of
--- its own and then changes places with them: there are no triggers and no foreign keys, which it would lose.
--- Amounts are in minor units of the row's currency.
+-- Read tables: what projectors make of the ledger, in the shape in which it is asked for. All of it can be
+-- rebuilt from position 1, so nothing here is the last word on anything. A rebuild makes tables like these in
+-- a schema of its own and then changes places with them: there are no triggers and no foreign keys, which it
+-- would lose. Amounts are in minor units of the row's currency.
 
 -- How far each version of a projector has come, and which worker may move it. The checkpoint is moved in the
--- transaction that writes the rows, under the token of the lease: a worker that lost its lease changes nothing. The
--- lease ends with the holder's database session, which a killed process loses at once (the session holds an
--- advisory lock under the token), and with its time, if the holder hangs.
+-- transaction that writes the rows, under the token of the lease: a worker that lost its lease changes
+-- nothing. The lease ends with the holder's database session, which a killed process loses at once (the
+-- session holds an advisory lock under the token), and with its time, if the holder hangs.
 create table projector_checkpoints (
     name text not null,
     version int not null,
     position bigint not null default 0,
-    -- Counts up when the rows were replaced otherwise than by folding on: Redis then takes the new ones whatever
-    -- their position.
+    -- Counts up when the rows were replaced otherwise than by folding on: Redis then takes the new ones
+    -- whatever their position.
     generation int not null default 0,
     lease_token int not null default 0,
     leased_until timestamptz not null default '-infinity',
     updated_at timestamptz not null default now(),
-    -- running, or stopped: it cannot fold the event at blocked_position, and tries again. A projector that stopped
-    -- says so here, and others go on without it.
+    -- running, or stopped: it cannot fold the event at blocked_position, and tries again. A projector that
+    -- stopped says so here, and others go on without it.
     status text not null default 'running',
     blocked_position bigint,
     reason text,
@@ -32,8 +32,8 @@ create table projector_checkpoints (
     )
 );
 
--- Projections that are being built anew beside the live ones, each in a schema of its own. Only the owner of the
--- schema rebuilds; auditors may watch.
+-- Projections that are being built anew beside the live ones, each in a schema of its own. Only the owner of
+-- the schema rebuilds; auditors may watch.
 create table projection_rebuilds (
     name text primary key,
     version int not null,
@@ -47,8 +47,9 @@ create table projection_rebuilds (
 
 -- Campaigns.
 
--- For the search that forgives typing errors. A trusted extension: whoever owns the database may make it, without
--- being a superuser. Its files come with Postgres's server package, or with one that is named contrib.
+-- For the search that forgives typing errors. A trusted extension: whoever owns the database may make it,
+-- without being a superuser. Its files come with Postgres's server package, or with one that is named
+-- contrib.
 create extension if not exists pg_trgm;
 
 create table campaigns (
@@ -64,8 +65,8 @@ create table campaigns (
     closed_at timestamptz,
     -- The position of the campaign's own last event.
     position bigint not null,
-    -- The words of title and description, reduced to their stems. English rules; words of other languages are found
-    -- too, if not in all their forms.
+    -- The words of title and description, reduced to their stems. English rules; words of other languages are
+    -- found too, if not in all their forms.
     words tsvector generated always as (
         setweight(to_tsvector('english', title), 'A')
         || setweight(to_tsvector('english', coalesce(description, '')), 'B')
@@ -117,8 +118,8 @@ create table campaign_totals (
 -- The list by what was raised, by keyset.
 create index campaign_totals_most_raised on campaign_totals (raised_minor desc, campaign_id desc);
 
--- The totals of a campaign after each of its events. One row per event, so that the totals as of any position or
--- time are one look-up. Rows are only added.
+-- The totals of a campaign after each of its events. One row per event, so that the totals as of any position
+-- or time are one look-up. Rows are only added.
 create table campaign_totals_history (
     campaign_id uuid not null,
     position bigint not null,
@@ -145,7 +146,8 @@ create table campaign_totals_history (
 -- As of a time: events that were recorded at the same instant are told apart by their position.
 create index campaign_totals_history_by_time on campaign_totals_history (campaign_id, as_of, position);
 
--- Each donor's first capture for a campaign, so that in the history, too, a donor who gives twice is one donor.
+-- Each donor's first capture for a campaign, so that in the history, too, a donor who gives twice is one
+-- donor.
 create table campaign_first_gifts (
     campaign_id uuid not null,
     donor_id uuid not null,
@@ -153,10 +155,10 @@ create table campaign_first_gifts (
     primary key (campaign_id, donor_id)
 );
 
--- What a donor has given to a campaign, so that a donor who gives twice is one donor. A donor is a pseudonym: a
--- guest's is made of the address, an account's of the account. So a registered donor's history is that of the
--- account's pseudonym and of every guest's pseudonym that the account has claimed: "donor_id = any (...)" here, in
--- pledges, and in unapplied_payments.
+-- What a donor has given to a campaign, so that a donor who gives twice is one donor. A donor is a pseudonym:
+-- a guest's is made of the address, an account's of the account. So a registered donor's history is that of
+-- the account's pseudonym and of every guest's pseudonym that the account has claimed: "donor_id = any (...)"
+-- here, in pledges, and in unapplied_payments.
 create table campaign_donors (
     campaign_id uuid not null,
     donor_id uuid not null,
@@ -270,7 +272,8 @@ create index unapplied_payments_by_donor on unapplied_payments (donor_id);
 
 -- Days.
 
--- What happened on each day (UTC) to a campaign and its pledges: the day of the event, not that of the pledge.
+-- What happened on each day (UTC) to a campaign and its pledges: the day of the event, not that of the
+-- pledge.
 create table campaign_days (
     campaign_id uuid not null,
     day date not null,
@@ -291,7 +294,8 @@ create table campaign_days (
     -- Taken and held apart; what became of it later is not subtracted.
     unapplied_minor bigint not null default 0,
     -- What the day added to the raised money; the sum over all days is raised_minor of the totals.
-    net_minor bigint not null generated always as (captured_minor - refunded_minor - charged_back_minor) stored,
+    net_minor bigint not null
+        generated always as (captured_minor - refunded_minor - charged_back_minor) stored,
     primary key (campaign_id, day)
 );
 
@@ -310,12 +314,13 @@ create table overall_days (
     refunded_minor bigint not null default 0,
     charged_back_minor bigint not null default 0,
     unapplied_minor bigint not null default 0,
-    net_minor bigint not null generated always as (captured_minor - refunded_minor - charged_back_minor) stored,
+    net_minor bigint not null
+        generated always as (captured_minor - refunded_minor - charged_back_minor) stored,
     primary key (currency, day)
 );
 
--- Double entry. Each line of the journal moves an amount from one account to another, so a line cannot be out of
--- balance. The accounts of a campaign are:
+-- Double entry. Each line of the journal moves an amount from one account to another, so a line cannot be out
+-- of balance. The accounts of a campaign are:
 --
 -- provider_clearing  asset: what the provider has taken and not yet paid out; refunds and
 --                    chargebacks are taken from it, so it may be overdrawn
@@ -326,8 +331,8 @@ create table overall_days (
 -- unapplied          liability: money that is held apart
 -- fees               expense: the provider's fees; nothing is posted until a fact tells of one
 --
--- A balance is debits less credits: assets and what went back are positive, campaign and unapplied are negative.
--- raised_minor of the totals is -(campaign + refunds + chargebacks), unapplied_minor is -unapplied.
+-- A balance is debits less credits: assets and what went back are positive, campaign and unapplied are
+-- negative. raised_minor of the totals is -(campaign + refunds + chargebacks), unapplied_minor is -unapplied.
 
 create table journal (
     -- The event that it comes from, and the line of that event.
@@ -344,15 +349,17 @@ create table journal (
     constraint journal_amount_is_positive check (amount_minor > 0),
     constraint journal_accounts_differ check (debit_account <> credit_account),
     constraint journal_accounts_are_known check (
-        debit_account in ('provider_clearing', 'bank', 'campaign', 'unapplied', 'refunds', 'chargebacks', 'fees')
-        and credit_account in ('provider_clearing', 'bank', 'campaign', 'unapplied', 'refunds', 'chargebacks', 'fees')
+        debit_account
+            in ('provider_clearing', 'bank', 'campaign', 'unapplied', 'refunds', 'chargebacks', 'fees')
+        and credit_account
+            in ('provider_clearing', 'bank', 'campaign', 'unapplied', 'refunds', 'chargebacks', 'fees')
     )
 );
 -- A campaign's part of the journal, up to a position.
 create index journal_by_campaign on journal (campaign_id, position, line);
 
--- The balances of a campaign's accounts, in one row, so that the database itself refuses any that does not add up
--- to zero.
+-- The balances of a campaign's accounts, in one row, so that the database itself refuses any that does not
+-- add up to zero.
 create table campaign_accounts (
     campaign_id uuid not null,
     currency text not null,

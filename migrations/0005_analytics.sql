@@ -1,13 +1,14 @@
--- What analysts may ask: views in a schema of their own, under a role that sees nothing else. What a view and its
--- columns mean is said by comments in the catalogue, where those who ask will look.
+-- What analysts may ask: views in a schema of their own, under a role that sees nothing else. What a view and
+-- its columns mean is said by comments in the catalogue, where those who ask will look.
 --
--- No view shows who a donor is, not even by pseudonym: a pseudonym beside an amount and an instant could be matched
--- with the donation wall, and would then name a donor's anonymous gifts too. Donors are therefore only counted. No
--- view shows a pledge's id either: whoever holds it may change the pledge. A pledge is named by the position of its
--- first event, its number.
+-- No view shows who a donor is, not even by pseudonym: a pseudonym beside an amount and an instant could be
+-- matched with the donation wall, and would then name a donor's anonymous gifts too. Donors are therefore
+-- only counted. No view shows a pledge's id either: whoever holds it may change the pledge. A pledge is named
+-- by the position of its first event, its number.
 
 create schema analytics;
-comment on schema analytics is 'Documented views for analysts, without personal data. Amounts are in minor units of their currency; times are UTC.';
+comment on schema analytics
+    is 'Documented views for analysts, without personal data. Amounts are in minor units of their currency; times are UTC.';
 
 create view analytics.campaigns as
 select c.campaign_id, c.title, c.status, c.currency, c.goal_minor, t.raised_minor, t.refunded_minor,
@@ -21,10 +22,14 @@ comment on column analytics.campaigns.title is 'Its headline.';
 comment on column analytics.campaigns.status is 'published or closed.';
 comment on column analytics.campaigns.currency is 'ISO 4217 code of its only currency.';
 comment on column analytics.campaigns.goal_minor is 'How much is wanted.';
-comment on column analytics.campaigns.raised_minor is 'How much was captured and is still there: net of refunds and lost disputes.';
-comment on column analytics.campaigns.refunded_minor is 'How much of captured money was given back by refund.';
-comment on column analytics.campaigns.charged_back_minor is 'How much of captured money was lost in disputes.';
-comment on column analytics.campaigns.unapplied_minor is 'Money held apart because no pledge could use it; not part of what was raised.';
+comment on column analytics.campaigns.raised_minor
+    is 'How much was captured and is still there: net of refunds and lost disputes.';
+comment on column analytics.campaigns.refunded_minor
+    is 'How much of captured money was given back by refund.';
+comment on column analytics.campaigns.charged_back_minor
+    is 'How much of captured money was lost in disputes.';
+comment on column analytics.campaigns.unapplied_minor
+    is 'Money held apart because no pledge could use it; not part of what was raised.';
 comment on column analytics.campaigns.donors is 'Distinct donors whose money was captured.';
 comment on column analytics.campaigns.created_at is 'When the draft was written.';
 comment on column analytics.campaigns.published_at is 'When it opened.';
@@ -38,7 +43,8 @@ select d.position as donation_number, d.campaign_id, d.currency, d.amount_minor,
 from public.donations d
 join public.pledges p using (pledge_id);
 comment on view analytics.donations is 'Every gift whose money was captured.';
-comment on column analytics.donations.donation_number is 'The position of the capture in the ledger; later gifts have higher numbers.';
+comment on column analytics.donations.donation_number
+    is 'The position of the capture in the ledger; later gifts have higher numbers.';
 comment on column analytics.donations.campaign_id is 'The campaign it was given to.';
 comment on column analytics.donations.currency is 'ISO 4217 code.';
 comment on column analytics.donations.amount_minor is 'How much was captured.';
@@ -57,19 +63,22 @@ from public.pledge_history h
 join public.pledges p using (pledge_id)
 left join public.donations d using (pledge_id)
 where h.event_type in ('PaymentRefunded', 'DisputeLost');
-comment on view analytics.refunds is 'Every refund and every lost dispute, also of money that was held apart.';
+comment on view analytics.refunds
+    is 'Every refund and every lost dispute, also of money that was held apart.';
 comment on column analytics.refunds.refund_number is 'The position in the ledger.';
 comment on column analytics.refunds.campaign_id is 'The campaign.';
 comment on column analytics.refunds.currency is 'ISO 4217 code.';
 comment on column analytics.refunds.amount_minor is 'How much went back.';
 comment on column analytics.refunds.kind is 'refund, or chargeback for a lost dispute.';
-comment on column analytics.refunds.captured_at is 'When the pledge''s money was taken; null if the pledge never was captured, and the money was held apart.';
+comment on column analytics.refunds.captured_at
+    is 'When the pledge''s money was taken; null if the pledge never was captured, and the money was held apart.';
 comment on column analytics.refunds.given_back_at is 'When it went back.';
 
 create view analytics.pledge_funnel as
 select h.pledge_number, p.campaign_id, p.currency, p.amount_minor, p.status, p.created_at, h.authorized_at,
     h.captured_at, h.completed_at, h.ended_at,
-    extract(epoch from coalesce(h.authorized_at, h.ended_at) - p.created_at)::double precision as seconds_pending,
+    extract(epoch from coalesce(h.authorized_at, h.ended_at) - p.created_at)::double precision
+        as seconds_pending,
     extract(epoch from coalesce(h.captured_at, case when h.authorized_at is not null then h.ended_at end)
         - h.authorized_at)::double precision as seconds_authorized,
     extract(epoch from h.completed_at - h.captured_at)::double precision as seconds_captured
@@ -83,12 +92,15 @@ cross join lateral (
     from public.pledge_history e
     where e.pledge_id = p.pledge_id
 ) h;
-comment on view analytics.pledge_funnel is 'Every pledge on its way from pledge to settlement, and how long it was in each state. A state that it has not left yet has no length.';
-comment on column analytics.pledge_funnel.pledge_number is 'The position of the pledge in the ledger; later pledges have higher numbers.';
+comment on view analytics.pledge_funnel
+    is 'Every pledge on its way from pledge to settlement, and how long it was in each state. A state that it has not left yet has no length.';
+comment on column analytics.pledge_funnel.pledge_number
+    is 'The position of the pledge in the ledger; later pledges have higher numbers.';
 comment on column analytics.pledge_funnel.campaign_id is 'The campaign.';
 comment on column analytics.pledge_funnel.currency is 'ISO 4217 code.';
 comment on column analytics.pledge_funnel.amount_minor is 'How much is promised.';
-comment on column analytics.pledge_funnel.status is 'pending, authorized, captured, completed, failed, expired or cancelled.';
+comment on column analytics.pledge_funnel.status
+    is 'pending, authorized, captured, completed, failed, expired or cancelled.';
 comment on column analytics.pledge_funnel.created_at is 'When it was made.';
 comment on column analytics.pledge_funnel.authorized_at is 'When the money was reserved.';
 comment on column analytics.pledge_funnel.captured_at is 'When the money was taken.';
@@ -96,11 +108,13 @@ comment on column analytics.pledge_funnel.completed_at is 'When the money was se
 comment on column analytics.pledge_funnel.ended_at is 'When it failed, expired or was cancelled.';
 comment on column analytics.pledge_funnel.seconds_pending is 'How long it was pending.';
 comment on column analytics.pledge_funnel.seconds_authorized is 'How long it was authorized.';
-comment on column analytics.pledge_funnel.seconds_captured is 'How long the money was on its way after the capture.';
+comment on column analytics.pledge_funnel.seconds_captured
+    is 'How long the money was on its way after the capture.';
 
 create view analytics.funnel as
-select f.campaign_id, count(*) as pledges, count(f.authorized_at) as authorized, count(f.captured_at) as captured,
-    count(f.completed_at) as completed, count(*) filter (where f.status = 'failed') as failed,
+select f.campaign_id, count(*) as pledges, count(f.authorized_at) as authorized,
+    count(f.captured_at) as captured, count(f.completed_at) as completed,
+    count(*) filter (where f.status = 'failed') as failed,
     count(*) filter (where f.status = 'expired') as expired,
     count(*) filter (where f.status = 'cancelled') as cancelled,
     count(f.captured_at)::double precision / count(*) as captured_share,
@@ -119,14 +133,17 @@ comment on column analytics.funnel.failed is 'Pledges whose payment failed for g
 comment on column analytics.funnel.expired is 'Pledges that nobody paid in time.';
 comment on column analytics.funnel.cancelled is 'Pledges that the donor withdrew.';
 comment on column analytics.funnel.captured_share is 'Captured divided by made: 0 to 1.';
-comment on column analytics.funnel.median_seconds_pending is 'The median of the time in pending, of those that left it.';
-comment on column analytics.funnel.median_seconds_authorized is 'The median of the time in authorized, of those that left it.';
-comment on column analytics.funnel.median_seconds_captured is 'The median of the time from capture to settlement.';
+comment on column analytics.funnel.median_seconds_pending
+    is 'The median of the time in pending, of those that left it.';
+comment on column analytics.funnel.median_seconds_authorized
+    is 'The median of the time in authorized, of those that left it.';
+comment on column analytics.funnel.median_seconds_captured
+    is 'The median of the time from capture to settlement.';
 
 create view analytics.daily_totals as
 with happened as (
-    select p.campaign_id, p.currency, (h.recorded_at at time zone 'UTC')::date as day, h.event_type, h.amount_minor,
-        p.donor_id
+    select p.campaign_id, p.currency, (h.recorded_at at time zone 'UTC')::date as day, h.event_type,
+        h.amount_minor, p.donor_id
     from public.pledge_history h
     join public.pledges p using (pledge_id)
 )
@@ -137,7 +154,8 @@ select h.campaign_id, h.day, h.currency,
     coalesce(sum(h.amount_minor) filter (where h.event_type = 'PledgeCaptured'), 0)::bigint as captured_minor
 from happened h
 group by h.campaign_id, h.day, h.currency;
-comment on view analytics.daily_totals is 'What happened to each campaign on each day (UTC) on which something did.';
+comment on view analytics.daily_totals
+    is 'What happened to each campaign on each day (UTC) on which something did.';
 comment on column analytics.daily_totals.campaign_id is 'The campaign.';
 comment on column analytics.daily_totals.day is 'The day, in UTC, of the event, not of the pledge.';
 comment on column analytics.daily_totals.currency is 'ISO 4217 code.';
@@ -148,7 +166,8 @@ comment on column analytics.daily_totals.captured_minor is 'How much was taken.'
 
 create view analytics.top_campaigns as
 select rank() over (partition by c.currency order by c.raised_minor desc) as place, c.campaign_id, c.title,
-    c.currency, c.raised_minor, c.goal_minor, c.raised_minor::double precision / c.goal_minor as goal_share, c.donors
+    c.currency, c.raised_minor, c.goal_minor, c.raised_minor::double precision / c.goal_minor as goal_share,
+    c.donors
 from analytics.campaigns c;
 comment on view analytics.top_campaigns is 'Campaigns by what they have raised, within their currency.';
 comment on column analytics.top_campaigns.place is '1 for the campaign of its currency that has raised most.';
@@ -157,12 +176,14 @@ comment on column analytics.top_campaigns.title is 'Its headline.';
 comment on column analytics.top_campaigns.currency is 'ISO 4217 code.';
 comment on column analytics.top_campaigns.raised_minor is 'How much was captured and is still there.';
 comment on column analytics.top_campaigns.goal_minor is 'How much is wanted.';
-comment on column analytics.top_campaigns.goal_share is 'Raised divided by wanted; above 1 the goal is exceeded.';
+comment on column analytics.top_campaigns.goal_share
+    is 'Raised divided by wanted; above 1 the goal is exceeded.';
 comment on column analytics.top_campaigns.donors is 'Distinct donors whose money was captured.';
 
 create view analytics.donor_cohorts as
 with gifts as (
-    select d.donor_id, d.currency, date_trunc('month', d.captured_at at time zone 'UTC')::date as month, d.amount_minor
+    select d.donor_id, d.currency, date_trunc('month', d.captured_at at time zone 'UTC')::date as month,
+        d.amount_minor
     from public.donations d
 ), donors as (
     select g.donor_id, g.currency, min(g.month) as first_month, count(*) as gifts,
@@ -175,12 +196,15 @@ select n.first_month, n.currency, count(*) as donors, count(*) filter (where n.g
     sum(n.given_minor)::bigint as given_minor
 from donors n
 group by n.first_month, n.currency;
-comment on view analytics.donor_cohorts is 'Donors by the month of their first gift, and whether they came back. Donors are only counted.';
-comment on column analytics.donor_cohorts.first_month is 'The first day of the month (UTC) of their first captured gift.';
+comment on view analytics.donor_cohorts
+    is 'Donors by the month of their first gift, and whether they came back. Donors are only counted.';
+comment on column analytics.donor_cohorts.first_month
+    is 'The first day of the month (UTC) of their first captured gift.';
 comment on column analytics.donor_cohorts.currency is 'ISO 4217 code.';
 comment on column analytics.donor_cohorts.donors is 'How many donors.';
 comment on column analytics.donor_cohorts.gave_again is 'How many of them gave more than once, ever.';
-comment on column analytics.donor_cohorts.gave_in_another_month is 'How many of them gave in another month too.';
+comment on column analytics.donor_cohorts.gave_in_another_month
+    is 'How many of them gave in another month too.';
 comment on column analytics.donor_cohorts.gifts is 'All gifts of these donors up to now.';
 comment on column analytics.donor_cohorts.given_minor is 'How much was captured of these gifts.';
 

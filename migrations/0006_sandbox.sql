@@ -1,6 +1,6 @@
--- The sandbox provider's own books. It stands for somebody else's system: nothing outside of payment-sandbox reads
--- these tables, and they refer to nothing outside. What happened is kept as facts, apart from the messages that
--- tell of it: its reports and its books are made of facts, whatever became of the messages.
+-- The sandbox provider's own books. It stands for somebody else's system: nothing outside of payment-sandbox
+-- reads these tables, and they refer to nothing outside. What happened is kept as facts, apart from the
+-- messages that tell of it: its reports and its books are made of facts, whatever became of the messages.
 
 create schema sandbox;
 
@@ -19,9 +19,9 @@ create table sandbox.sessions (
     decided_at timestamptz,
     -- From when on the money counts as taken.
     captured_at timestamptz,
-    -- Of the captured money: what was given back, what is in dispute and what disputes took away. It is counted
-    -- here too, and not only in the facts, because this row is what concurrent requests wait for: whoever comes
-    -- second sees what the first has claimed.
+    -- Of the captured money: what was given back, what is in dispute and what disputes took away. It is
+    -- counted here too, and not only in the facts, because this row is what concurrent requests wait for:
+    -- whoever comes second sees what the first has claimed.
     claimed_minor bigint not null default 0,
     -- How many facts there are; the next one's number is taken here for the same reason.
     fact_count int not null default 0,
@@ -56,8 +56,8 @@ create table sandbox.facts (
 -- The planner asks for what has become true and is not planned yet.
 create index facts_to_plan on sandbox.facts (occurs_at) where planned_at is null;
 
--- What is true by now. A payment is voided only before its capture is true, and then the capture and its settlement
--- never become so.
+-- What is true by now. A payment is voided only before its capture is true, and then the capture and its
+-- settlement never become so.
 create view sandbox.true_facts as
 select f.*
 from sandbox.facts f join sandbox.sessions s using (session_id)
@@ -92,7 +92,8 @@ create table sandbox.deliveries (
     session_id uuid not null references sandbox.sessions,
     -- The fact that it tells of, or that it was sent beside.
     fact_number int,
-    -- first and again are genuine, lost is genuine and never sent; forged and malformed are for a merchant to refuse.
+    -- first and again are genuine, lost is genuine and never sent; forged and malformed are for a merchant to
+    -- refuse.
     kind text not null,
     -- Whether it was held back so that later messages overtake it.
     reordered boolean not null default false,

@@ -1,7 +1,8 @@
--- Who may do what. Each service drops to its role when it connects; nobody but the owner of the schema has more
--- than is listed here. So what a service must not do is not a question of its code.
+-- Who may do what. Each service drops to its role when it connects; nobody but the owner of the schema has
+-- more than is listed here. So what a service must not do is not a question of its code.
 --
--- careforall_writer     command-api, webhook-ingest: append commands, keep messages, sessions and refund requests
+-- careforall_writer     command-api, webhook-ingest: append commands, keep messages, sessions and requests of
+--                       refunds
 -- careforall_projector  projectors: read the ledger, write the read tables
 -- careforall_reader     query-api: read the read tables
 -- careforall_auditor    replay: read the ledger and the read tables, no personal data
@@ -25,7 +26,8 @@ begin
 end;
 $$;
 
--- The ledger. Nobody may insert an event: the function is the only way in, and only for those who append commands.
+-- The ledger. Nobody may insert an event: the function is the only way in, and only for those who append
+-- commands.
 grant execute on function ledger_append to careforall_writer;
 grant select on events, ledger_head to careforall_writer, careforall_projector, careforall_auditor;
 -- The key that links addresses to pseudonyms is for those who make pseudonyms.
@@ -43,7 +45,8 @@ grant select on webhook_inbox, webhook_inbox_acts to careforall_auditor;
 
 -- Payments. What was asked for as a refund is not changed any more.
 grant select, insert, update on payment_sessions to careforall_writer;
-grant select, insert, update (refund_id, next_check_at, checks, ended_at) on refund_requests to careforall_writer;
+grant select, insert, update (refund_id, next_check_at, checks, ended_at)
+    on refund_requests to careforall_writer;
 grant select on payment_sessions, refund_requests to careforall_auditor;
 
 -- Read tables.

@@ -123,7 +123,11 @@ fn is_stray_format(character: char) -> bool {
     let code = u32::from(character);
     matches!(
         character,
-        '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{feff}' | '\u{fdd0}'..='\u{fdef}'
+        '\u{202a}'..='\u{202e}'
+            | '\u{206a}'..='\u{206f}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{feff}'
+            | '\u{fdd0}'..='\u{fdef}'
     ) || code & 0xfffe == 0xfffe
 }
 

@@ -293,7 +293,8 @@ mod tests {
 
         #[test]
         fn one_rate_does_not_disturb_the_others(seed in 0..i64::MAX, reference: u128) {
-            let (dial, fewer) = (all_faults(seed, 0.5), Dial { duplicate_rate: 0.0, ..all_faults(seed, 0.5) });
+            let dial = all_faults(seed, 0.5);
+            let fewer = Dial { duplicate_rate: 0.0, ..all_faults(seed, 0.5) };
             let mut messages = planned(&dial, reference);
             messages.retain(|message| message.kind != DeliveryKind::Again);
             prop_assert_eq!(messages, planned(&fewer, reference));
@@ -305,7 +306,8 @@ mod tests {
             let first = &messages[0];
             prop_assert!(first.reordered && first.after >= milliseconds(MIN_HELD_BACK_MS));
             prop_assert!(first.after <= milliseconds(MAX_HELD_BACK_MS + 500));
-            let again: Vec<_> = messages.iter().filter(|message| message.kind == DeliveryKind::Again).collect();
+            let is_again = |message: &&PlannedMessage| message.kind == DeliveryKind::Again;
+            let again: Vec<_> = messages.iter().filter(is_again).collect();
             prop_assert!((1..=3).contains(&again.len()));
             for copy in again {
                 prop_assert_eq!((&copy.webhook_id, &copy.body), (&first.webhook_id, &first.body));

@@ -41,7 +41,12 @@ pub(crate) struct Arguments {
 
     /// A difference that goes away within so many seconds is none: what has just happened is on its
     /// way.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=3_600))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(..=3_600)
+    )]
     patience: u64,
 }
 

@@ -93,7 +93,8 @@ fn print(past: &PastRows, table: &Table, wanted: Option<&str>, json: bool) -> an
     Ok(shown)
 }
 
-const HEADINGS: &str = "campaign                                         raised        refunded    charged back      held apart  donors  \
+const HEADINGS: &str = "campaign                                         \
+     raised        refunded    charged back      held apart  donors  \
      pending  authorized  captured  completed  failed  expired  cancelled    position";
 
 fn line(totals: &Map<String, Value>) -> String {

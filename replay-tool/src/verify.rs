@@ -212,8 +212,8 @@ fn print(report: &Report) {
     match report.first_bad_position {
         Some(position) => println!("the first bad position is {position}"),
         None if report.well => println!(
-            "all is well at position {}: {} campaigns, {} pledges; positions contiguous, every transition an edge; \
-             every table equals the fold of the ledger",
+            "all is well at position {}: {} campaigns, {} pledges; positions contiguous, every transition an \
+             edge; every table equals the fold of the ledger",
             report.position, report.campaigns, report.pledges
         ),
         None => {}

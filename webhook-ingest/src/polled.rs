@@ -67,8 +67,10 @@ pub(crate) async fn store_missing(
     let mut found = MissingFacts::default();
     for fact in unknown(ledger, report).await? {
         let delivery = delivery(provider, report.pledge_id, fact)?;
-        tracing::info!(provider, pledge_id = %report.pledge_id, what = delivery.event_type, "found by asking");
-        let is_new = inbox.submit(delivery).await?.map_err(|problem| PollError::Inbox(Box::new(problem)))?;
+        let what = &delivery.event_type;
+        tracing::info!(provider, pledge_id = %report.pledge_id, what, "found by asking");
+        let submitted = inbox.submit(delivery).await?;
+        let is_new = submitted.map_err(|problem| PollError::Inbox(Box::new(problem)))?;
         found.unknown += 1;
         found.new += usize::from(is_new);
     }

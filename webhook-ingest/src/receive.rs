@@ -68,7 +68,8 @@ pub(crate) struct DeliveryCounters {
 
 impl DeliveryCounters {
     pub(crate) fn new(provider: &'static str) -> Self {
-        let counter = |outcome| metrics::counter!("webhook_deliveries_total", "provider" => provider, "outcome" => outcome);
+        let name = "webhook_deliveries_total";
+        let counter = |outcome| metrics::counter!(name, "provider" => provider, "outcome" => outcome);
         Self {
             provider,
             accepted: counter("accepted"),

@@ -163,7 +163,10 @@ impl Reconciler {
     ) -> Option<Duration> {
         let outcome = self.ask_about_session(session, status, is_overdue).await.unwrap_or_else(|error| {
             let DueSession { provider, session_id, pledge_id, .. } = session;
-            tracing::warn!(provider, session_id, %pledge_id, %error, "a session cannot be reconciled; trying again");
+            tracing::warn!(
+                provider, session_id, %pledge_id, %error,
+                "a session cannot be reconciled; trying again"
+            );
             Outcome::Unanswered
         });
         count(&session.provider, outcome);
@@ -255,9 +258,11 @@ impl Reconciler {
 }
 
 fn is_made(report: &PaymentReport, refund: &DueRefund) -> bool {
-    report.facts.iter().any(|fact| {
-        matches!(fact, PaymentFact::Refunded { refund_id, .. } if Some(refund_id.as_str()) == refund.refund_id.as_deref())
-    })
+    let Some(wanted) = refund.refund_id.as_deref() else { return false };
+    report
+        .facts
+        .iter()
+        .any(|fact| matches!(fact, PaymentFact::Refunded { refund_id, .. } if refund_id.as_str() == wanted))
 }
 
 fn count(provider: &str, outcome: Outcome) {

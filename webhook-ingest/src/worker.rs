@@ -310,7 +310,10 @@ impl Mark {
             Verdict::Await(reason) | Verdict::Retry(reason) => ("pending", Some(reason)),
         };
         if let Some(reason) = reason {
-            tracing::warn!(webhook_id = row.webhook_id, pledge_id = ?row.pledge_id, status, reason, "webhook not applied");
+            tracing::warn!(
+                webhook_id = row.webhook_id, pledge_id = ?row.pledge_id, status, reason,
+                "webhook not applied"
+            );
         }
         Self {
             inbox_id: row.inbox_id,

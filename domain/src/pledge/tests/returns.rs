@@ -559,7 +559,8 @@ proptest! {
 
     #[test]
     fn a_payment_that_fails_comes_to_the_same_in_any_order(
-        facts in Just(vec![is_authorized("a"), is_failed("a"), is_authorized("a"), is_failed("a")]).prop_shuffle(),
+        facts in Just(vec![is_authorized("a"), is_failed("a"), is_authorized("a"), is_failed("a")])
+            .prop_shuffle(),
         status in proptest::sample::select(&PledgeStatus::ALL[..]),
         paid_before_by in proptest::sample::select(&["a", "z"][..]),
     ) {
