@@ -16,7 +16,8 @@ mod status;
 mod voids;
 
 pub use compare::TableDifference;
-pub use rebuild::{RebuildError, RebuildOptions, RebuildProgress, Rebuilt, rebuild};
+pub use projections::rebuild;
+pub use rebuild::{RebuildError, RebuildOptions, RebuildProgress, Rebuilt};
 pub use status::status_router;
 
 use anyhow::Context;

@@ -16,7 +16,6 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 
 use crate::compare::{TableDifference, compare};
-use crate::projections::registration;
 use crate::runner::{ProjectError, Projector};
 
 /// Events folded in one transaction.
@@ -124,20 +123,6 @@ pub enum RebuildError {
     /// The database refuses something or is away.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-}
-
-/// Builds `projection` anew and switches over, as the owner of the schema. `report` is told how far it
-/// has come. It may be killed at any moment: the next run goes on.
-///
-/// # Errors
-/// [`RebuildError`].
-pub async fn rebuild(
-    pool: &PgPool,
-    projection: Projection,
-    options: RebuildOptions,
-    report: impl FnMut(RebuildProgress) + Send,
-) -> Result<Rebuilt, RebuildError> {
-    (registration(projection).rebuild)(pool, options, Box::new(report)).await
 }
 
 /// Is told how far a rebuild has come.

@@ -22,7 +22,7 @@ use self::pledges::Pledges;
 use self::totals::CampaignTotals;
 use crate::Config;
 use crate::mirror::Mirror;
-use crate::rebuild::{RebuildError, RebuildOptions, Rebuilt, Report, build};
+use crate::rebuild::{RebuildError, RebuildOptions, RebuildProgress, Rebuilt, Report, build};
 use crate::runner::{Projector, Runner};
 
 /// The projector of a projection.
@@ -67,6 +67,20 @@ pub(crate) fn registration(projection: Projection) -> Registration {
         Projection::CampaignHours => Registration::of::<CampaignHours>(),
         Projection::Days => Registration::of::<Days>(),
     }
+}
+
+/// Builds `projection` anew and switches over, as the owner of the schema. `report` is told how far it
+/// has come. It may be killed at any moment: the next run goes on.
+///
+/// # Errors
+/// [`RebuildError`].
+pub async fn rebuild(
+    pool: &PgPool,
+    projection: Projection,
+    options: RebuildOptions,
+    report: impl FnMut(RebuildProgress) + Send,
+) -> Result<Rebuilt, RebuildError> {
+    (registration(projection).rebuild)(pool, options, Box::new(report)).await
 }
 
 #[cfg(test)]
