@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use service::Shutdown;
 
-use crate::embedded::{Embedded, Kind};
+use crate::embedded::{Embedded, ServerKind};
 
 /// How long a server that ended is left alone before it is started again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// It cannot be started again, or not where the services look for it.
-pub(crate) async fn supervise<K: Kind>(
+pub(crate) async fn supervise<K: ServerKind>(
     mut server: Embedded<K>,
     data_dir: PathBuf,
     shutdown: Shutdown,

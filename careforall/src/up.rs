@@ -10,7 +10,7 @@ use service::{Limits, ServicesFile, Shutdown, harden, serve, telemetry};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::embedded::{DataDir, Embedded, Kind, Postgres, Redis};
+use crate::embedded::{DataDir, Embedded, Postgres, Redis, ServerKind};
 use crate::migrate::migrate;
 use crate::secrets;
 use crate::settings::{Settings, local_url};
@@ -24,17 +24,17 @@ pub struct Up {
     admin_token_is_ours: bool,
     data_dir: DataDir,
     services: JoinHandle<()>,
-    redis: Option<Supervised>,
-    postgres: Option<Supervised>,
+    redis: Option<Supervision>,
+    postgres: Option<Supervision>,
 }
 
 /// A supervised server, and the token that stops it.
-struct Supervised {
+struct Supervision {
     task: JoinHandle<anyhow::Result<()>>,
     shutdown: Shutdown,
 }
 
-impl Supervised {
+impl Supervision {
     async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.cancel();
         self.task.await?
@@ -134,11 +134,11 @@ impl Up {
 }
 
 /// The address of a server: the one that is set, or that of one started here.
-async fn server<K: Kind>(
+async fn server<K: ServerKind>(
     url: Option<String>,
     data_dir: &Path,
     services: &Shutdown,
-) -> anyhow::Result<(String, Option<Supervised>)> {
+) -> anyhow::Result<(String, Option<Supervision>)> {
     if let Some(url) = url {
         return Ok((url, None));
     }
@@ -154,7 +154,7 @@ async fn server<K: Kind>(
         }
         ended
     });
-    Ok((url, Some(Supervised { task, shutdown })))
+    Ok((url, Some(Supervision { task, shutdown })))
 }
 
 /// Migrates, and runs all services behind one router.

@@ -67,7 +67,7 @@ async fn accept_unapplied(
         .parse()
         .map_err(|error| Problem::new(ProblemKind::Malformed, format!("the payment's id {error}")))?;
     let accepted_as = state.id_key.accepted_pledge_id(PledgeId(id), &payment_id);
-    // What the donor said belongs to the pledge that they made.
+    // The donor's message belongs to the pledge that they made.
     let donor = donor_of(state.ledger.pool(), id).await?;
     let donor = donor.map(|donor| Arc::new(PledgeDonor { message: None, ..donor }));
     let command = PledgeCommand::AcceptUnapplied { payment_id: payment_id.clone(), accepted_as };

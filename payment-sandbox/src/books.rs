@@ -18,7 +18,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(show_books)).routes(routes!(list_payments))
 }
 
-/// What the provider knows.
+/// The provider's books.
 #[derive(Debug, Serialize, ToSchema)]
 struct Books {
     /// By currency code.
@@ -36,17 +36,17 @@ struct CurrencyBooks {
     refunded_minor: i64,
     /// Lost by disputes.
     charged_back_minor: i64,
-    /// What of the captured money was confirmed as settled.
+    /// Captured money that was confirmed as settled.
     settled_minor: i64,
     /// Payments that were voided.
     voided: i64,
 }
 
-/// What became of the messages that tell of facts. In the end `facts` is `sent` and `lost`
-/// together, and `unacknowledged` is 0.
+/// Delivery of the messages that report facts. In the end `facts` is `sent` plus `lost`, and
+/// `unacknowledged` is 0.
 #[derive(Debug, Serialize, FromRow, ToSchema)]
 struct MessageCounts {
-    /// What happened until now.
+    /// Facts so far.
     facts: i64,
     /// Facts that were told at least once.
     sent: i64,

@@ -128,7 +128,7 @@ async fn claim(pool: &PgPool, room: usize) -> Result<Vec<Delivery>, sqlx::Error>
     .await
 }
 
-/// What has finished, at least one; never ends while nothing is under way.
+/// Finished attempts, at least one. Never returns while nothing is under way.
 async fn finished(under_way: &mut JoinSet<Attempt>) -> Vec<Attempt> {
     let mut tried = Vec::new();
     match under_way.join_next().await {
@@ -169,7 +169,8 @@ impl Sender {
     }
 }
 
-/// What could not be recorded is sent again when its claim ends, which a merchant must bear anyway.
+/// An attempt that could not be recorded is repeated when its claim ends. Merchants must cope with repeats
+/// anyway.
 async fn record_or_warn(pool: &PgPool, tried: &[Attempt]) {
     if tried.is_empty() {
         return;
@@ -187,7 +188,7 @@ async fn record_or_warn(pool: &PgPool, tried: &[Attempt]) {
 async fn record(pool: &PgPool, tried: &[Attempt]) -> Result<(), sqlx::Error> {
     let pause_seconds = |tried: &Attempt| match tried.kind.is_genuine() {
         true => f64::powi(2.0, (tried.attempts - 1).clamp(0, 30)).min(MAX_PAUSE_SECONDS),
-        // Whoever forges or breaks a message does not try again.
+        // Forged and malformed messages are not retried.
         false => f64::INFINITY,
     };
     sqlx::query(

@@ -37,7 +37,7 @@ pub(crate) struct Dial {
     pub(crate) delay_ms: i32,
     /// Messages that are never sent: only the report tells.
     pub(crate) loss_rate: f64,
-    /// Messages wait until so many have gathered, five seconds at most, and are then sent together:
+    /// Messages wait until this many have gathered, five seconds at most, and are then sent together:
     /// 0 to 10000. At 0 or 1 none waits.
     pub(crate) burst_size: i32,
     /// Messages beside which a forged one is sent: signed with a wrong secret, about money that never moved.

@@ -46,7 +46,7 @@ impl Outcome {
     }
 }
 
-/// What is disputed.
+/// A dispute to open.
 #[derive(Debug, Deserialize, ToSchema)]
 struct DisputeRequest {
     /// All that is left of the payment where it is left out.

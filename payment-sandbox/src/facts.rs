@@ -1,4 +1,4 @@
-//! What happened to a payment, and how it is told.
+//! Facts about payments, and the messages that report them.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::money::Amount;
 
-/// What kind of thing happened.
+/// Kind of a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "&'static str")]
 pub(crate) enum FactType {
@@ -105,7 +105,7 @@ impl Fact {
         .await
     }
 
-    /// What is told of it: the body of a webhook, and a line of a report.
+    /// Its message: the body of a webhook, and a line of a report.
     pub(crate) fn message(&self) -> FactMessage {
         let subject = |is_about: bool| self.subject_id.clone().filter(|_| is_about);
         let (about_refund, about_dispute) = match self.r#type {

@@ -54,7 +54,7 @@ pub struct Config {
     pub settle_after: Duration,
 }
 
-/// What the handlers share.
+/// State that the handlers share.
 #[derive(Clone, FromRef)]
 pub(crate) struct State {
     pool: PgPool,
@@ -67,12 +67,12 @@ pub(crate) struct State {
 #[derive(Clone)]
 pub(crate) struct PublicUrl(String);
 
-/// What the merchant calls, and so what an outage is an outage of.
+/// Routes that merchants call; an outage takes these down.
 fn merchant_routes() -> OpenApiRouter<State> {
     OpenApiRouter::new().merge(sessions::merchant_router()).merge(refunds::router()).merge(voids::router())
 }
 
-/// What visitors, their banks and whoever runs the sandbox do.
+/// Routes of visitors, their banks and operators of the sandbox.
 fn other_routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .merge(pages::router())

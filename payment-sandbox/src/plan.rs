@@ -16,9 +16,9 @@ const MIN_HELD_BACK_MS: u32 = 1_000;
 const MAX_HELD_BACK_MS: u32 = 3_000;
 /// A message is sent again at the same moment or up to this later.
 const MAX_AGAIN_AFTER_MS: u32 = 1_000;
-/// A message is sent again up to so many times.
+/// Most repeats of one message.
 const MAX_COPIES: u32 = 3;
-/// What a forged message speaks of where the genuine one speaks of no money.
+/// Amount in a forged message if the genuine one has none.
 const FORGED_AMOUNT_MINOR: i64 = 100_000;
 
 /// The purpose of a delivery.
@@ -277,7 +277,7 @@ mod tests {
             (0, 0)
         );
         assert_eq!(of_kind(&messages, DeliveryKind::Lost), 1);
-        // What others make of it is no repeat.
+        // Forged and malformed copies are not repeats.
         assert_eq!(
             (of_kind(&messages, DeliveryKind::Forged), of_kind(&messages, DeliveryKind::Malformed)),
             (1, 1)

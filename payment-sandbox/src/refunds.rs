@@ -19,7 +19,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(refund_payment))
 }
 
-/// What is to be given back.
+/// The amount to give back.
 #[derive(Debug, Deserialize, ToSchema)]
 struct RefundRequest {
     #[schema(value_type = Amount)]
@@ -105,11 +105,11 @@ async fn refund(
     }
 }
 
-/// What refunds and disputes must know of a payment.
+/// A payment, as refunds and disputes need it.
 #[derive(FromRow)]
 pub(crate) struct Payment {
     pub(crate) is_captured: bool,
-    /// What is neither given back, nor lost, nor in dispute.
+    /// Money that is neither refunded, nor lost, nor in dispute.
     pub(crate) left_minor: i64,
     pub(crate) currency: String,
     refund_id: Option<String>,

@@ -55,7 +55,7 @@ struct OpenedSession {
     url: String,
 }
 
-/// A session and all that is true of it by now, whatever became of the messages.
+/// A session and all its facts so far, whether or not their messages arrived.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Report {
     session_id: Uuid,

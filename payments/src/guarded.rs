@@ -8,13 +8,13 @@ use reqwest::header::HeaderMap;
 use service::breaker::Breaker;
 
 use crate::{
-    CheckOut, CheckedOut, MessageError, Notice, Page, ParseError, PaymentReport, Provider, ProviderError,
-    Refund, SessionId, VerifiedMessage,
+    CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider, ProviderError,
+    Refund, ReportPage, SessionId, VerifiedMessage,
 };
 
 /// Limits on the calls to one provider.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct CallLimits {
     /// Longest time for one question, retries included.
     pub time: Duration,
     /// Most retries of a question while the provider cannot be reached.
@@ -27,7 +27,7 @@ pub struct Limits {
     pub open_for: Duration,
 }
 
-impl Default for Limits {
+impl Default for CallLimits {
     fn default() -> Self {
         Self {
             time: Duration::from_secs(5),
@@ -45,18 +45,18 @@ impl Default for Limits {
 /// may be repeated. A refusal is an answer: it is not repeated, and does not open the breaker.
 pub struct Guarded<P> {
     provider: P,
-    limits: Limits,
+    limits: CallLimits,
     breaker: Breaker,
 }
 
 impl<P: Provider> Guarded<P> {
     /// Guards `provider` with the usual limits.
     pub fn new(provider: P) -> Self {
-        Self::with_limits(provider, Limits::default())
+        Self::with_limits(provider, CallLimits::default())
     }
 
     /// Guards `provider` with limits of one's own.
-    pub fn with_limits(provider: P, limits: Limits) -> Self {
+    pub fn with_limits(provider: P, limits: CallLimits) -> Self {
         let breaker = Breaker::new(provider.name(), limits.failures_to_open, limits.open_for);
         Self { provider, limits, breaker }
     }
@@ -95,7 +95,7 @@ impl<P: Provider> Provider for Guarded<P> {
         self.provider.owns(payment_id)
     }
 
-    async fn check_out(&self, check_out: CheckOut) -> Result<CheckedOut, ProviderError> {
+    async fn check_out(&self, check_out: CheckOut) -> Result<PaymentSession, ProviderError> {
         self.ask(|| self.provider.check_out(check_out.clone())).await
     }
 
@@ -119,11 +119,11 @@ impl<P: Provider> Provider for Guarded<P> {
         self.ask(|| self.provider.look_up(payment_id)).await
     }
 
-    async fn list(&self, cursor: Option<&str>) -> Result<Page, ProviderError> {
+    async fn list(&self, cursor: Option<&str>) -> Result<ReportPage, ProviderError> {
         self.ask(|| self.provider.list(cursor)).await
     }
 
-    async fn paid_out(&self, payout_id: &str, cursor: Option<&str>) -> Result<Page, ProviderError> {
+    async fn paid_out(&self, payout_id: &str, cursor: Option<&str>) -> Result<ReportPage, ProviderError> {
         self.ask(|| self.provider.paid_out(payout_id, cursor)).await
     }
 
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// What the provider does with each question in turn; the last one stays.
+    /// The provider's reaction to each call in turn; the last one repeats.
     #[derive(Clone, Copy)]
     enum Behaviour {
         Answers,
@@ -188,7 +188,7 @@ mod tests {
             true
         }
 
-        async fn check_out(&self, _: CheckOut) -> Result<CheckedOut, ProviderError> {
+        async fn check_out(&self, _: CheckOut) -> Result<PaymentSession, ProviderError> {
             unreachable!()
         }
 
@@ -212,7 +212,7 @@ mod tests {
             unreachable!()
         }
 
-        async fn list(&self, _: Option<&str>) -> Result<Page, ProviderError> {
+        async fn list(&self, _: Option<&str>) -> Result<ReportPage, ProviderError> {
             unreachable!()
         }
 
@@ -263,12 +263,12 @@ mod tests {
         let provider = guarded(&[Behaviour::Hangs]);
         let began = tokio::time::Instant::now();
         assert!(matches!(void(&provider).await, Err(ProviderError::Unavailable(_))));
-        assert_eq!(began.elapsed(), Limits::default().time);
+        assert_eq!(began.elapsed(), CallLimits::default().time);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_keeps_failing_is_left_alone_until_it_heals() {
-        let limits = Limits::default();
+        let limits = CallLimits::default();
         let provider = guarded(&[Behaviour::IsDown]);
         for _ in 0..limits.failures_to_open {
             assert!(void(&provider).await.is_err());

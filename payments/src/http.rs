@@ -13,8 +13,8 @@ use crate::ProviderError;
 /// A provider has this long to answer one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An answer is read up to here. The largest that is asked for, a page of payments with all that
-/// became of them, is a fraction of it.
+/// Largest answer that is read. The largest that we ask for, a page of payments with their refunds and
+/// disputes, is a fraction of it.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The way to every HTTP client of the project: with TLS by ring, and with the certificate
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// A provider that answers one request with so many digits, and how many it could send.
+    /// A provider that answers one request with this many digits, and the number that it could send.
     fn provider(digits: usize) -> (String, JoinHandle<usize>) {
         static CHUNK: [u8; 64 * 1024] = [b'1'; 64 * 1024];
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -130,7 +130,7 @@ mod tests {
     async fn an_answer_without_end_is_not_read_on() {
         let (url, sending) = provider(usize::MAX);
         assert!(matches!(ask(&url).await, Err(ProviderError::Refused(_))));
-        // What the sockets hold may be sent beyond the limit.
+        // Socket buffers take some bytes beyond the limit.
         assert!(sending.join().unwrap() < 8 * MAX_ANSWER_BYTES);
     }
 

@@ -42,15 +42,15 @@ pub mod stripe;
 #[cfg(feature = "guarded")]
 pub use descriptor::{Build, ProviderDescriptor, ProviderSettings, WebhookFormat};
 #[cfg(feature = "guarded")]
-pub use guarded::{Guarded, Limits};
+pub use guarded::{CallLimits, Guarded};
 pub use http::http_client_builder;
 pub use provider::{
-    CheckOut, CheckedOut, MessageError, Notice, Page, ParseError, PaymentReport, Provider, ProviderError,
-    Refund, SessionId, VerifiedMessage,
+    CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider, ProviderError,
+    Refund, ReportPage, SessionId, VerifiedMessage,
 };
 pub use providers::Providers;
 #[cfg(feature = "guarded")]
 pub use registry::{Registry, RegistryError};
 #[cfg(feature = "guarded")]
 pub use set_up::{BuildContext, SetUpError};
-pub use signature::{SignatureError, Signed, WebhookSecret, WebhookSecrets, sign, verify};
+pub use signature::{SignatureError, SignedMessage, WebhookSecret, WebhookSecrets, sign, verify};

@@ -24,7 +24,7 @@ pub trait Provider: Send + Sync {
     ///
     /// # Errors
     /// [`ProviderError`].
-    async fn check_out(&self, check_out: CheckOut) -> Result<CheckedOut, ProviderError>;
+    async fn check_out(&self, check_out: CheckOut) -> Result<PaymentSession, ProviderError>;
 
     /// Closes a session: afterwards no payment can begin on it. Closing one that is closed or paid
     /// changes nothing; [`Provider::fetch`] tells what happened on it.
@@ -46,25 +46,25 @@ pub trait Provider: Send + Sync {
     /// [`ProviderError`].
     async fn void(&self, payment_id: &PaymentId) -> Result<(), ProviderError>;
 
-    /// What has happened on a session, whatever messages were lost.
+    /// The facts of a session, complete even if messages were lost.
     ///
     /// # Errors
     /// [`ProviderError`].
     async fn fetch(&self, session_id: &SessionId) -> Result<PaymentReport, ProviderError>;
 
-    /// What has happened to a payment, whatever messages were lost; none when it is for no pledge
-    /// of ours.
+    /// The facts of a payment, complete even if messages were lost; `None` if it is not for one of our
+    /// pledges.
     ///
     /// # Errors
     /// [`ProviderError`].
     async fn look_up(&self, payment_id: &PaymentId) -> Result<Option<PaymentReport>, ProviderError>;
 
-    /// What has happened to all payments for our pledges, in pages. `cursor` is the `next` of the
-    /// page before, none for the first page.
+    /// The facts of all payments for our pledges, page by page. `cursor` is the previous page's `next`,
+    /// `None` for the first page.
     ///
     /// # Errors
     /// [`ProviderError`].
-    async fn list(&self, cursor: Option<&str>) -> Result<Page, ProviderError>;
+    async fn list(&self, cursor: Option<&str>) -> Result<ReportPage, ProviderError>;
 
     /// The payments whose money was part of a payout, in pages as by [`Provider::list`]: each report
     /// says that its payment is settled, and no more. A provider that reports every settlement by
@@ -72,8 +72,8 @@ pub trait Provider: Send + Sync {
     ///
     /// # Errors
     /// [`ProviderError`].
-    async fn paid_out(&self, _payout_id: &str, _cursor: Option<&str>) -> Result<Page, ProviderError> {
-        Ok(Page::default())
+    async fn paid_out(&self, _payout_id: &str, _cursor: Option<&str>) -> Result<ReportPage, ProviderError> {
+        Ok(ReportPage::default())
     }
 
     /// Checks that a message is genuine and recent, over the bytes as they came, and reads it.
@@ -143,7 +143,7 @@ pub struct MalformedSessionId;
 /// A payment that is to be made.
 #[derive(Clone, Debug)]
 pub struct CheckOut {
-    /// What is paid for.
+    /// The pledge to be paid.
     pub pledge_id: PledgeId,
     /// How much.
     pub amount: Money,
@@ -153,7 +153,7 @@ pub struct CheckOut {
 
 /// The payment session of a pledge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckedOut {
+pub struct PaymentSession {
     /// The provider's id of the session.
     pub session_id: SessionId,
     /// The provider's page, where the visitor pays. None when the visitor has paid there already,
@@ -178,7 +178,7 @@ pub struct Refund {
 pub struct PaymentReport {
     /// The pledge.
     pub pledge_id: PledgeId,
-    /// What happened, in order; empty when nobody has paid.
+    /// Facts in the order in which they happened; empty if nobody has paid.
     pub facts: Vec<PaymentFact>,
     /// Whether a payment was begun whose end is not known yet. By some methods, such as debits from a
     /// bank account, that takes days.
@@ -206,7 +206,7 @@ impl PaymentReport {
 
 /// Some reports, and where the next ones are.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
+pub struct ReportPage {
     /// The reports.
     pub reports: Vec<PaymentReport>,
     /// The cursor of the next page; none after the last.
@@ -229,9 +229,9 @@ pub enum ProviderError {
 pub struct VerifiedMessage {
     /// The message's own id, the same for every delivery of it: 1 to 200 characters.
     pub webhook_id: String,
-    /// What it is about, in the provider's words: 1 to 200 characters.
+    /// The provider's name for this kind of message: 1 to 200 characters.
     pub event_type: String,
-    /// What it says.
+    /// Its content.
     pub notice: Notice,
 }
 
@@ -250,7 +250,7 @@ pub enum Notice {
     Unaddressed {
         /// The payment.
         payment_id: PaymentId,
-        /// What the message itself says; may be empty.
+        /// Facts stated by the message itself; may be empty.
         facts: Vec<PaymentFact>,
     },
     /// The money of many payments was paid out: [`Provider::paid_out`] says of which.
@@ -279,12 +279,12 @@ pub enum MessageError {
 pub struct ParseError {
     /// Where in the body.
     pub path: String,
-    /// What is wrong there, with line and column where known.
+    /// The error, with line and column where known.
     pub detail: String,
 }
 
 impl ParseError {
-    /// What is wrong with the value at `path`.
+    /// An error in the value at `path`.
     pub(crate) fn at(path: &str, detail: impl ToString) -> Self {
         Self { path: path.to_owned(), detail: detail.to_string() }
     }

@@ -50,7 +50,7 @@ pub enum SetUpError {
     OtherName {
         /// The name in the registry.
         registered: &'static str,
-        /// What the adapter says.
+        /// The name that the adapter gives itself.
         own: &'static str,
     },
     /// The HTTP client cannot be made.

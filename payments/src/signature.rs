@@ -75,7 +75,7 @@ impl FromStr for WebhookSecrets {
 
 /// The headers and the body of a message, as they came.
 #[derive(Clone, Copy, Debug)]
-pub struct Signed<'a> {
+pub struct SignedMessage<'a> {
     /// `webhook-id`: the message's own id, the same for every delivery of it.
     pub id: &'a str,
     /// `webhook-timestamp`: seconds since 1970.
@@ -123,7 +123,7 @@ pub(crate) fn require_recent(timestamp: &str, now: DateTime<Utc>) -> Result<(), 
 /// [`SignatureError`].
 pub fn verify(
     secrets: &[WebhookSecret],
-    message: Signed<'_>,
+    message: SignedMessage<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), SignatureError> {
     require_recent(message.timestamp, now)?;
@@ -170,8 +170,8 @@ mod tests {
         DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    fn message<'a>(signatures: &'a str, timestamp: &'a str, body: &'a [u8]) -> Signed<'a> {
-        Signed { id: ID, timestamp, signatures, body }
+    fn message<'a>(signatures: &'a str, timestamp: &'a str, body: &'a [u8]) -> SignedMessage<'a> {
+        SignedMessage { id: ID, timestamp, signatures, body }
     }
 
     #[test]

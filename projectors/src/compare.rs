@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-/// Rows are compared in so many parts, so that only those that differ are looked at row by row.
+/// Parts in which rows are compared, so that only the parts that differ are compared row by row.
 const PARTS: i64 = 4_096;
 /// Parts looked at, and rows shown.
 const SHOWN: usize = 5;
@@ -25,7 +25,7 @@ pub struct TableDifference {
 /// Compares `table` as `live` sees it with `table` as `built` sees it; none if both are equal.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub(crate) async fn compare(
     live: &mut PgConnection,
     built: &mut PgConnection,

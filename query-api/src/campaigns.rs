@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
-use read_model::{Campaign, Projection};
+use read_model::{CampaignView, Projection};
 use serde::{Deserialize, Serialize};
 use service::auth::Visitor;
 use service::paging::{Page, PageQuery, PageRequest};
@@ -53,8 +53,8 @@ struct CampaignReply {
     position: i64,
 }
 
-impl From<Campaign> for CampaignReply {
-    fn from(row: Campaign) -> Self {
+impl From<CampaignView> for CampaignReply {
+    fn from(row: CampaignView) -> Self {
         Self {
             campaign_id: row.campaign_id,
             status: row.status,
@@ -134,7 +134,7 @@ enum Cursor {
 #[derive(FromRow)]
 struct KeyedCampaign<K> {
     #[sqlx(flatten)]
-    campaign: Campaign,
+    campaign: CampaignView,
     key: K,
 }
 
@@ -335,7 +335,7 @@ async fn get_campaign(
     Query(wanted): Query<MinPosition>,
 ) -> Result<Json<CampaignReply>, Problem> {
     progress.reach(Projection::Campaigns, wanted).await?;
-    let row: Option<Campaign> = sqlx::query_as(
+    let row: Option<CampaignView> = sqlx::query_as(
         "select campaign_id, status, title, description, goal_minor, currency, ends_at, created_at,
              published_at, closed_at, position
          from campaigns where campaign_id = $1 and (status <> 'draft' or $2)",

@@ -377,7 +377,7 @@ async fn write_all<R: Row>(
     }
 }
 
-/// What comes before the rows, also where none follows.
+/// The bytes before the rows, sent even if there are no rows.
 fn heading<R: Row>(query: &ExportQuery) -> Result<Vec<u8>, Problem> {
     let mut heading = Vec::new();
     if let Format::Csv = query.format {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
-use read_model::{HistoryEntry, Pledge, Projection};
+use read_model::{HistoryEntry, PledgeView, Projection};
 use serde::Serialize;
 use service::{Json, Path, Problem, ProblemKind, Query};
 use sqlx::PgPool;
@@ -43,8 +43,8 @@ struct PledgeReply {
     position: i64,
 }
 
-impl From<Pledge> for PledgeReply {
-    fn from(row: Pledge) -> Self {
+impl From<PledgeView> for PledgeReply {
+    fn from(row: PledgeView) -> Self {
         Self {
             pledge_id: row.pledge_id,
             campaign_id: row.campaign_id,
@@ -73,7 +73,7 @@ async fn get_pledge(
     Query(wanted): Query<MinPosition>,
 ) -> Result<Json<PledgeReply>, Problem> {
     progress.reach(Projection::Pledges, wanted).await?;
-    let row: Option<Pledge> =
+    let row: Option<PledgeView> =
         sqlx::query_as("select * from pledges where pledge_id = $1").bind(id).fetch_optional(&pool).await?;
     row.map(|row| Json(row.into())).ok_or_else(no_such_pledge)
 }

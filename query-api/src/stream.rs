@@ -112,7 +112,7 @@ async fn read_anyway(totals: &TotalsReader) {
     loop {
         sleep(READ_ANYWAY).await;
         for campaign_id in totals.cache.watched_and_stale() {
-            // What fails is logged where it fails, and tried again.
+            // Failures are logged where they happen, and the read is tried again.
             let _ = totals.read(campaign_id, false).await;
         }
     }

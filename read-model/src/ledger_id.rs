@@ -6,7 +6,7 @@ use uuid::Uuid;
 /// Which ledger the projections are made from; Redis keys carry it.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn ledger_id(executor: impl PgExecutor<'_>) -> Result<Uuid, sqlx::Error> {
     sqlx::query_scalar("select ledger_id from ledger_identity").fetch_one(executor).await
 }

@@ -14,7 +14,7 @@ pub use overdue::{OverduePledge, overdue_among, overdue_pledges};
 pub use projection::{Projection, load_position, load_positions};
 pub use redis_totals::{Mark, MarkState, RedisTotals, RedisTotalsError};
 pub use rows::{
-    ACCOUNTS, AccountBalance, Campaign, CampaignAccounts, CampaignDonor, Day, Donation, HistoryEntry,
-    JournalLine, Pledge, UnappliedPayment,
+    ACCOUNTS, AccountBalance, CampaignAccounts, CampaignDonor, CampaignView, Day, Donation, HistoryEntry,
+    JournalLine, PledgeView, UnappliedPayment,
 };
 pub use totals::{PledgeCounts, Totals, load_totals, load_totals_page};

@@ -21,7 +21,7 @@ pub struct OverduePledge {
 /// in that order. The table may lag behind: the pledge itself says whether it is still pending.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn overdue_pledges(
     executor: impl PgExecutor<'_>,
     ttl: Duration,
@@ -48,7 +48,7 @@ pub async fn overdue_pledges(
 /// Those of `pledge_ids` that have been pending for longer than `ttl`.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn overdue_among(
     executor: impl PgExecutor<'_>,
     ttl: Duration,

@@ -70,7 +70,7 @@ impl fmt::Display for Projection {
 /// One that was never folded is left out.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn load_positions(executor: impl PgExecutor<'_>) -> Result<BTreeMap<Projection, i64>, sqlx::Error> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "select distinct on (name) name, position from projector_checkpoints order by name, version desc",
@@ -84,7 +84,7 @@ pub async fn load_positions(executor: impl PgExecutor<'_>) -> Result<BTreeMap<Pr
 /// The last position that one version of a projection has folded; none before its first run.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn load_position(
     executor: impl PgExecutor<'_>,
     projection: Projection,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// A row of `campaigns`.
 #[derive(Clone, Debug, PartialEq, FromRow)]
-pub struct Campaign {
+pub struct CampaignView {
     /// The campaign.
     pub campaign_id: Uuid,
     /// `draft`, `published` or `closed`.
@@ -33,7 +33,7 @@ pub struct Campaign {
 
 /// A row of `pledges`.
 #[derive(Clone, Debug, PartialEq, FromRow)]
-pub struct Pledge {
+pub struct PledgeView {
     /// The pledge.
     pub pledge_id: Uuid,
     /// The campaign it is for.
@@ -147,8 +147,8 @@ pub struct CampaignDonor {
     pub last_captured_at: DateTime<Utc>,
 }
 
-/// What happened on a day (UTC): of a campaign in `campaign_days`, over all campaigns of a currency
-/// in `overall_days`. The day is that of the event, not that of the pledge.
+/// One day (UTC): of a campaign in `campaign_days`, over all campaigns of a currency in `overall_days`. The
+/// day is that of the event, not that of the pledge.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct Day {
     /// The day, in UTC.
@@ -177,8 +177,8 @@ pub struct Day {
     pub charged_back_minor: i64,
     /// How much was taken and held apart, in minor units.
     pub unapplied_minor: i64,
-    /// What the day added to the raised money, in minor units: captured less refunded less charged
-    /// back. The sum over all days is what was raised.
+    /// Change in raised money on that day, in minor units: captured less refunded less charged back. The
+    /// sum over all days is the money raised.
     pub net_minor: i64,
 }
 

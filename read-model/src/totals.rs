@@ -60,7 +60,7 @@ pub struct Totals {
 /// The totals of one campaign; none if it does not exist.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn load_totals(
     executor: impl PgExecutor<'_>,
     campaign_id: Uuid,
@@ -74,7 +74,7 @@ pub async fn load_totals(
 /// The totals of at most `limit` campaigns that follow `after` in the order of their ids.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn load_totals_page(
     executor: impl PgExecutor<'_>,
     after: Uuid,

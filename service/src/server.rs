@@ -85,7 +85,7 @@ impl<S> StallGuard<S> {
         Self { stream, stalled: None }
     }
 
-    /// Passes on what became of a write; an error if it has waited for too long.
+    /// Passes on the outcome of a write; an error if it has waited for too long.
     fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;

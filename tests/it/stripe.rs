@@ -6,7 +6,7 @@ use careforall_tests::{STRIPE_API_KEY, STRIPE_SECRET, StripeStub, TestApp, answe
 use chrono::Utc;
 use domain::{Money, PaymentFact, PaymentId};
 use payments::stripe::{Stripe, sign};
-use payments::{Guarded, Limits, Provider, ProviderError};
+use payments::{CallLimits, Guarded, Provider, ProviderError};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -374,7 +374,8 @@ async fn a_failing_provider_is_left_alone_and_taken_up_again() {
     let stub = StripeStub::start().await;
     let guarded = |open_for| {
         let first_pause = Duration::from_millis(1);
-        let limits = Limits { retries: 1, first_pause, failures_to_open: 2, open_for, ..Limits::default() };
+        let limits =
+            CallLimits { retries: 1, first_pause, failures_to_open: 2, open_for, ..CallLimits::default() };
         Guarded::with_limits(provider(&stub), limits)
     };
     let payment_id: PaymentId = stub.foreign_payment().parse().unwrap();

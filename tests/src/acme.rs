@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::{Money, PaymentFact, PaymentId, PledgeId, RefundId};
 use payments::{
-    BuildContext, CheckOut, CheckedOut, Guarded, MessageError, Notice, Page, ParseError, PaymentReport,
-    Provider, ProviderDescriptor, ProviderError, ProviderSettings, Refund, SessionId, SetUpError,
-    SignatureError, Signed, VerifiedMessage, WebhookFormat, WebhookSecret, sign, verify,
+    BuildContext, CheckOut, Guarded, MessageError, Notice, ParseError, PaymentReport, PaymentSession,
+    Provider, ProviderDescriptor, ProviderError, ProviderSettings, Refund, ReportPage, SessionId, SetUpError,
+    SignatureError, SignedMessage, VerifiedMessage, WebhookFormat, WebhookSecret, sign, verify,
 };
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
@@ -132,13 +132,13 @@ impl Provider for Acme {
         payment_id.as_str().starts_with("acme_")
     }
 
-    async fn check_out(&self, check_out: CheckOut) -> Result<CheckedOut, ProviderError> {
+    async fn check_out(&self, check_out: CheckOut) -> Result<PaymentSession, ProviderError> {
         let CheckOut { pledge_id, .. } = check_out;
         let session = pledge_id.to_string();
         let nothing_yet = PaymentReport { pledge_id, facts: vec![], is_underway: false };
         self.books().sessions.entry(session.clone()).or_insert(nothing_yet);
         let url = Some(format!("https://acme.example/pay/{session}"));
-        Ok(CheckedOut { session_id: session.parse().map_err(unknown)?, url })
+        Ok(PaymentSession { session_id: session.parse().map_err(unknown)?, url })
     }
 
     async fn close(&self, _: &SessionId) -> Result<(), ProviderError> {
@@ -163,8 +163,8 @@ impl Provider for Acme {
         Ok(self.books().sessions.get(session).cloned())
     }
 
-    async fn list(&self, _: Option<&str>) -> Result<Page, ProviderError> {
-        Ok(Page { reports: self.books().sessions.values().cloned().collect(), next: None })
+    async fn list(&self, _: Option<&str>) -> Result<ReportPage, ProviderError> {
+        Ok(ReportPage { reports: self.books().sessions.values().cloned().collect(), next: None })
     }
 
     fn verify_and_parse(
@@ -179,7 +179,7 @@ impl Provider for Acme {
         };
         let (id, timestamp, signatures) =
             (header("acme-id")?, header("acme-time")?, header("acme-signature")?);
-        verify(&[SECRET.parse().unwrap()], Signed { id, timestamp, signatures, body }, now)?;
+        verify(&[SECRET.parse().unwrap()], SignedMessage { id, timestamp, signatures, body }, now)?;
         let event_type = "acme".to_owned();
         Ok(VerifiedMessage { webhook_id: id.to_owned(), event_type, notice: self.parse(body)? })
     }

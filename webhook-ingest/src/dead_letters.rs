@@ -147,7 +147,7 @@ async fn list_messages(
     page.page(rows, |row| row.inbox_id, |row| row)
 }
 
-/// What an operator decided about a message.
+/// An operator's decision about a message.
 #[derive(Debug, Serialize, FromRow, ToSchema)]
 struct ActReply {
     act_id: i64,
@@ -168,7 +168,7 @@ struct WholeMessageReply {
     body: String,
     /// SHA-256 of the body in hexadecimal, as in the metadata of the events that the message led to.
     webhook_sha256: String,
-    /// What operators decided about it, the first decision first.
+    /// Operators' decisions about it, oldest first.
     acts: Vec<ActReply>,
 }
 

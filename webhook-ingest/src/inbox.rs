@@ -45,7 +45,7 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// What names it.
+    /// Its identity: the provider's id of it, and the provider.
     fn id(&self) -> (&str, &str) {
         (&self.webhook_id, self.provider)
     }

@@ -107,7 +107,7 @@ async fn unknown(ledger: &Ledger, report: &PaymentReport) -> Result<Vec<PaymentF
         loop {
             if let Some(pledge) = load_once(ledger, &mut pledges, id).await? {
                 match pledge.decide(&command) {
-                    // The money is in another pledge, and so is what became of it.
+                    // The money is in another pledge, and so are its later facts.
                     Err(PledgeError::MovedTo(other)) if other.0 != id => {
                         id = other.0;
                         continue;

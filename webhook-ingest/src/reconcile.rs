@@ -27,8 +27,8 @@ use crate::polled::{MissingFacts, PollError, store_missing};
 const BATCH: usize = 100;
 /// Questions to providers under way at once.
 const AT_ONCE: usize = 16;
-/// What is taken is not due again for this long, should the process die meanwhile. A session may
-/// cost three questions, each of five seconds.
+/// How long a claim lasts if the process dies meanwhile. A session may cost three questions, each of five
+/// seconds.
 const CLAIM: Duration = Duration::from_secs(20);
 /// How often it looks for what is due, at most.
 const LOOK: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub(crate) async fn run(config: &Config, shutdown: &Shutdown) {
     tokio::join!(reconciler.check(Subject::Sessions, shutdown), reconciler.check(Subject::Refunds, shutdown));
 }
 
-/// What providers are asked about.
+/// Subject of a question to a provider.
 #[derive(Clone, Copy, Debug)]
 enum Subject {
     Sessions,
@@ -71,7 +71,7 @@ struct Reconciler {
     pledge_ttl: Duration,
 }
 
-/// What the answer to a question is.
+/// Outcome of a question to a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// There was none.

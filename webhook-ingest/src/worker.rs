@@ -115,7 +115,7 @@ async fn work(config: &Config, shutdown: &Shutdown) {
 struct Worker {
     config: Config,
     errand_permits: Arc<Semaphore>,
-    /// What the provider is asked beside the work on other messages.
+    /// Questions to providers that run beside the work on other messages.
     errands: JoinSet<()>,
 }
 

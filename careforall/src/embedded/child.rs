@@ -152,7 +152,7 @@ impl Log {
         Ok(())
     }
 
-    /// What has been logged since the log was opened.
+    /// The text logged since the log was opened.
     pub(super) fn text(&self) -> String {
         let mut bytes = Vec::new();
         // An unreadable log must not hide the error it would have explained.
@@ -406,8 +406,8 @@ pub(super) fn end(pid: Pid, shutdown: Shutdown) -> Result<()> {
     bail!("process {pid} of an earlier run does not end; end it by hand")
 }
 
-/// What tells a process from any later one with the same id: "PID (NAME) START".
-/// `None` for a process that is gone, even if nobody has waited for it yet.
+/// Distinguishes a process from any later one with the same id: "PID (NAME) START". `None` for a process
+/// that is gone, even if nobody has waited for it yet.
 pub(super) fn identity(pid: Pid) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold spaces and parentheses, so the fields count from its end.

@@ -38,7 +38,7 @@ pub use self::redis::{EmbeddedRedis, Redis};
 const HOW_TO_GET_SERVICES: &str = "run scripts/install-services.sh or set DATABASE_URL / REDIS_URL";
 
 /// A kind of server that runs in the data folder.
-pub trait Kind: Send + Sync + 'static {
+pub trait ServerKind: Send + Sync + 'static {
     /// Its name, for people.
     const NAME: &'static str;
 
@@ -55,12 +55,12 @@ pub struct Running {
 }
 
 /// A server of our own, which ends when this process ends.
-pub struct Embedded<K: Kind> {
+pub struct Embedded<K: ServerKind> {
     running: Running,
     kind: PhantomData<K>,
 }
 
-impl<K: Kind> Embedded<K> {
+impl<K: ServerKind> Embedded<K> {
     /// Starts the server below `data_dir`, and returns when it answers. One that a killed process
     /// left running there is ended first.
     ///

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tokio::task::spawn_blocking;
 
 use super::child::{Launch, Log, ServerDir, Shutdown, end, end_leftover, identity, run};
-use super::{Embedded, HOW_TO_GET_SERVICES, Kind, Running, kept_password};
+use super::{Embedded, HOW_TO_GET_SERVICES, Running, ServerKind, kept_password};
 
 const NAME: &str = "postgres";
 const OLDEST_VERSION: u32 = 15;
@@ -27,7 +27,7 @@ const SHUTDOWN: Shutdown =
 /// Recovery after a crash comes before the first connection and can be long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What governs durability keeps its safe default.
+/// Settings that govern durability keep their safe defaults.
 const SETTINGS: [(&str, &str); 8] = [
     ("listen_addresses", "127.0.0.1"),
     ("unix_socket_directories", ""),
@@ -39,8 +39,8 @@ const SETTINGS: [(&str, &str); 8] = [
     ("logging_collector", "off"),
 ];
 
-/// What glibc keeps of the memory that a server process has used, instead of giving it back after each
-/// batch and having it filled with zeros again for the next.
+/// Memory that glibc keeps in a server process, rather than returning it after each batch and having it
+/// zeroed again for the next.
 const KEPT_MEMORY: [(&str, &str); 2] =
     [("MALLOC_TRIM_THRESHOLD_", "16777216"), ("MALLOC_MMAP_THRESHOLD_", "16777216")];
 
@@ -50,7 +50,7 @@ pub struct Postgres;
 /// A Postgres server of our own, with the data folder as its home.
 pub type EmbeddedPostgres = Embedded<Postgres>;
 
-impl Kind for Postgres {
+impl ServerKind for Postgres {
     const NAME: &'static str = "Postgres";
 
     async fn launch(data_dir: &Path) -> Result<Running> {

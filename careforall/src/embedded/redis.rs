@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use tokio::task::spawn_blocking;
 
 use super::child::{Launch, ServerDir, Shutdown, end_leftover};
-use super::{Embedded, HOW_TO_GET_SERVICES, Kind, Running, kept_password};
+use super::{Embedded, HOW_TO_GET_SERVICES, Running, ServerKind, kept_password};
 
 const NAME: &str = "redis";
 
@@ -27,7 +27,7 @@ pub struct Redis;
 /// A Redis server of our own, with a folder in the data folder as its home. It starts empty.
 pub type EmbeddedRedis = Embedded<Redis>;
 
-impl Kind for Redis {
+impl ServerKind for Redis {
     const NAME: &'static str = "Redis";
 
     async fn launch(data_dir: &Path) -> Result<Running> {
@@ -49,7 +49,7 @@ impl Kind for Redis {
     }
 }
 
-/// What a start needs, with no server running yet.
+/// Everything that a start needs; no server is running yet.
 struct Home {
     program: PathBuf,
     dir: ServerDir,

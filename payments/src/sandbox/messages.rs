@@ -12,7 +12,7 @@ use crate::{Notice, ParseError};
 /// A message as the provider sends it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Message {
-    /// What it reports, such as `payment.captured`.
+    /// The fact reported, such as `payment.captured`.
     pub r#type: String,
     /// When that happened.
     pub timestamp: DateTime<Utc>,
@@ -79,7 +79,7 @@ pub fn parse(body: &[u8]) -> Result<(Message, Notice), ParseError> {
     Ok((message, notice))
 }
 
-/// What a message says.
+/// The notice in a message.
 pub(super) fn notice(message: &Message) -> Result<Notice, ParseError> {
     let data = message.data.get().as_bytes();
     let money = || parse_json::<MoneyData>(data, "data.");

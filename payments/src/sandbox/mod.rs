@@ -16,8 +16,8 @@ use crate::http::{http_client_builder, json, says_later, send};
 use crate::json::short_text;
 use crate::signature::required;
 use crate::{
-    CheckOut, CheckedOut, MessageError, Notice, Page, ParseError, PaymentReport, Provider, ProviderError,
-    Refund, SessionId, Signed, VerifiedMessage, WebhookSecret, verify,
+    CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider, ProviderError,
+    Refund, ReportPage, SessionId, SignedMessage, VerifiedMessage, WebhookSecret, verify,
 };
 
 pub use messages::{DisputeData, FailureData, Message, MoneyData, RefundData, parse};
@@ -30,7 +30,7 @@ pub const NAME: &str = "sandbox";
 /// Reports asked for at once.
 const PAGE: &str = "100";
 
-/// What the provider is told when a session is opened.
+/// A request to open a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OpenSession {
     /// The merchant's reference; opening is idempotent by it.
@@ -41,7 +41,7 @@ pub struct OpenSession {
     pub return_url: String,
 }
 
-/// What the provider answers.
+/// The provider's answer to it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OpenedSession {
     /// The session.
@@ -50,7 +50,7 @@ pub struct OpenedSession {
     pub url: String,
 }
 
-/// What the provider knows about a session.
+/// A session as the provider reports it.
 #[derive(Clone, Debug, Deserialize)]
 struct Report {
     reference: PledgeId,
@@ -145,11 +145,11 @@ impl Provider for Sandbox {
         payment_id.as_str().starts_with("pay_")
     }
 
-    async fn check_out(&self, check_out: CheckOut) -> Result<CheckedOut, ProviderError> {
+    async fn check_out(&self, check_out: CheckOut) -> Result<PaymentSession, ProviderError> {
         let CheckOut { pledge_id: reference, amount, return_url } = check_out;
         let open = OpenSession { reference, amount, return_url };
         let OpenedSession { session_id, url } = answer(self.post(&["sessions"], &open)).await?;
-        Ok(CheckedOut { session_id, url: Some(url) })
+        Ok(PaymentSession { session_id, url: Some(url) })
     }
 
     async fn close(&self, session_id: &SessionId) -> Result<(), ProviderError> {
@@ -179,14 +179,14 @@ impl Provider for Sandbox {
         report(answer(self.request(Method::GET, &["payments", payment_id.as_str()])).await?).map(Some)
     }
 
-    async fn list(&self, cursor: Option<&str>) -> Result<Page, ProviderError> {
+    async fn list(&self, cursor: Option<&str>) -> Result<ReportPage, ProviderError> {
         let mut request = self.request(Method::GET, &["sessions"]).query(&[("limit", PAGE)]);
         if let Some(after) = cursor {
             request = request.query(&[("after", after)]);
         }
         let Reports { items, next_cursor } = answer(request).await?;
         let reports = items.into_iter().map(report).collect::<Result<_, _>>()?;
-        Ok(Page { reports, next: next_cursor })
+        Ok(ReportPage { reports, next: next_cursor })
     }
 
     /// By the Standard Webhooks specification.
@@ -196,7 +196,7 @@ impl Provider for Sandbox {
         body: &[u8],
         now: DateTime<Utc>,
     ) -> Result<VerifiedMessage, MessageError> {
-        let signed = Signed {
+        let signed = SignedMessage {
             id: required(headers, "webhook-id")?,
             timestamp: required(headers, "webhook-timestamp")?,
             signatures: required(headers, "webhook-signature")?,

@@ -1,4 +1,4 @@
-//! What was asked of providers, kept in the database, so that it can be asked again what became of it.
+//! Requests to providers, kept in the database so that their outcome can be asked for later.
 //!
 //! None of this is money: what happened to money is in the ledger, and only there. These rows say where to
 //! ask. Whoever opens a session, asks for a refund, or comes back to one, does so here.

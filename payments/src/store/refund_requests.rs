@@ -62,7 +62,7 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Er
 /// The refund that was asked for under this key before.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn find(
     executor: impl PgExecutor<'_>,
     pledge_id: PledgeId,
@@ -83,7 +83,7 @@ pub async fn find(
 /// what this returns.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn keep(
     pool: &PgPool,
     pledge_id: PledgeId,
@@ -109,7 +109,7 @@ pub async fn keep(
 /// Notes that the provider will make a refund: it is asked after `first_check_after` whether it has.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn expect(
     executor: impl PgExecutor<'_>,
     pledge_id: PledgeId,
@@ -134,7 +134,7 @@ pub async fn expect(
 /// should the process die meanwhile. Another process takes others.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn claim(
     executor: impl PgExecutor<'_>,
     limit: usize,
@@ -163,7 +163,7 @@ pub async fn claim(
 /// Writes after which pauses refunds are due again; none means never.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn schedule(
     executor: impl PgExecutor<'_>,
     refunds: &[DueRefund],

@@ -8,7 +8,7 @@ use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
 use super::in_seconds;
-use crate::{CheckedOut, SessionId};
+use crate::{PaymentSession, SessionId};
 
 /// A session on which something may still happen.
 #[derive(Debug, FromRow)]
@@ -36,11 +36,11 @@ pub struct DueSession {
 /// after `first_check_after`.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn record(
     executor: impl PgExecutor<'_>,
     provider: &str,
-    session: &CheckedOut,
+    session: &PaymentSession,
     pledge_id: PledgeId,
     amount: Money,
     first_check_after: Duration,
@@ -64,7 +64,7 @@ pub async fn record(
 /// The open sessions of a pledge on which another amount, or at another provider, could be paid.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn outdated(
     executor: impl PgExecutor<'_>,
     provider: &str,
@@ -88,7 +88,7 @@ pub async fn outdated(
 /// Notes that nothing more can happen on a session.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn end(
     executor: impl PgExecutor<'_>,
     provider: &str,
@@ -109,7 +109,7 @@ pub async fn end(
 /// should the process die meanwhile. Another process takes others.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn claim(
     executor: impl PgExecutor<'_>,
     limit: usize,
@@ -138,7 +138,7 @@ pub async fn claim(
 /// Writes after which pauses sessions are due again; none means never.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn schedule(
     executor: impl PgExecutor<'_>,
     sessions: &[DueSession],
@@ -166,7 +166,7 @@ pub async fn schedule(
 /// pledge.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn hasten(
     executor: impl PgExecutor<'_>,
     pledge_ids: &[Uuid],
@@ -189,7 +189,7 @@ pub async fn hasten(
 /// Those of `pledge_ids` that can still be paid: they have a session on which something may happen.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn payable(executor: impl PgExecutor<'_>, pledge_ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
     sqlx::query_scalar(
         "select pledge_id from payment_sessions where pledge_id = any ($1) and ended_at is null",

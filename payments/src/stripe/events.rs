@@ -31,15 +31,15 @@ struct Data {
 
 /// An event that was read.
 #[derive(Debug)]
-pub(super) struct Parsed {
+pub(super) struct ParsedEvent {
     pub(super) id: String,
     pub(super) r#type: String,
     pub(super) notice: Notice,
 }
 
-pub(super) fn parse(body: &[u8]) -> Result<Parsed, ParseError> {
+pub(super) fn parse(body: &[u8]) -> Result<ParsedEvent, ParseError> {
     let event: Event = parse_json(body, "")?;
-    Ok(Parsed {
+    Ok(ParsedEvent {
         id: short_text("id", &event.id)?,
         r#type: short_text("type", &event.r#type)?,
         notice: notice(&event)?,

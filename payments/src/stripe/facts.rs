@@ -10,8 +10,8 @@ use super::objects::{
 
 type Facts = Result<Vec<PaymentFact>, AmountError>;
 
-/// What a payment itself says. An attempt that failed is no fact: the donor may try again on the
-/// same page.
+/// Facts stated by the payment itself. A failed attempt is not one: the donor may try again on the same
+/// page.
 pub(super) fn of_intent(intent: &Intent) -> Facts {
     match intent.status {
         IntentStatus::RequiresCapture => authorized(intent),

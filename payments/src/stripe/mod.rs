@@ -21,8 +21,8 @@ use serde::de::DeserializeOwned;
 use crate::http::{http_client_builder, json, says_later, send};
 use crate::signature::required;
 use crate::{
-    CheckOut, CheckedOut, MessageError, Notice, Page, ParseError, PaymentReport, Provider, ProviderError,
-    Refund, SessionId, VerifiedMessage,
+    CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider, ProviderError,
+    Refund, ReportPage, SessionId, VerifiedMessage,
 };
 use objects::{
     BalanceLine, DisputeObject, ErrorBody, ErrorObject, Expandable, Intent, IntentStatus, LineSource, List,
@@ -64,7 +64,7 @@ pub struct Stripe {
 }
 
 /// An answer to a request that may have been made before.
-struct Answered<T> {
+struct Answer<T> {
     body: T,
     /// Whether this is the answer to the first request under its key, as it was then.
     is_replayed: bool,
@@ -103,11 +103,11 @@ impl Stripe {
         path: &[&str],
         form: &Fields,
         idempotency_key: &str,
-    ) -> Result<Answered<T>, ProviderError> {
+    ) -> Result<Answer<T>, ProviderError> {
         let request = self.request(Method::POST, path).header("idempotency-key", idempotency_key).form(form);
         let response = accepted(send(request).await?).await?;
         let is_replayed = response.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
-        Ok(Answered { body: json(response).await?, is_replayed })
+        Ok(Answer { body: json(response).await?, is_replayed })
     }
 
     /// The refunds or disputes of a payment.
@@ -197,7 +197,7 @@ fn not_understood(error: impl std::fmt::Display) -> ProviderError {
     ProviderError::Refused(format!("its answer cannot be understood: {error}"))
 }
 
-/// What a session is opened with. The pledge's id stands where a person at Stripe looks for it
+/// Fields of a new session. The pledge's id stands where people at Stripe look for it
 /// (`client_reference_id`), on the session, and on the payment, which repeats it in every event.
 fn session_fields(check_out: &CheckOut) -> Result<Fields, ProviderError> {
     let amount =
@@ -232,18 +232,18 @@ impl Provider for Stripe {
     /// The key of the request is pledge and amount, so that a second visit finds the first one's
     /// session. Stripe repeats its first answer under a key as it was; where that session has been
     /// closed since, the next key follows from it.
-    async fn check_out(&self, check_out: CheckOut) -> Result<CheckedOut, ProviderError> {
+    async fn check_out(&self, check_out: CheckOut) -> Result<PaymentSession, ProviderError> {
         let fields = session_fields(&check_out)?;
         let CheckOut { pledge_id, amount, .. } = check_out;
         let first_key = format!("check-out-{pledge_id}-{}-{}", amount.amount_minor(), amount.currency());
         let mut key = first_key.clone();
         for _ in 0..MAX_SESSIONS {
-            let opened: Answered<Session> = self.post(&["checkout", "sessions"], &fields, &key).await?;
+            let opened: Answer<Session> = self.post(&["checkout", "sessions"], &fields, &key).await?;
             let session = if opened.is_replayed { self.session(&opened.body.id).await? } else { opened.body };
             let Session { id: session_id, status, url, .. } = session;
             match status {
-                Some(SessionStatus::Open) => return Ok(CheckedOut { session_id, url }),
-                Some(SessionStatus::Complete) | None => return Ok(CheckedOut { session_id, url: None }),
+                Some(SessionStatus::Open) => return Ok(PaymentSession { session_id, url }),
+                Some(SessionStatus::Complete) | None => return Ok(PaymentSession { session_id, url: None }),
                 Some(SessionStatus::Expired) => key = format!("{first_key}-after-{session_id}"),
             }
         }
@@ -311,7 +311,7 @@ impl Provider for Stripe {
         self.report(&self.intent(payment_id).await?).await
     }
 
-    async fn list(&self, cursor: Option<&str>) -> Result<Page, ProviderError> {
+    async fn list(&self, cursor: Option<&str>) -> Result<ReportPage, ProviderError> {
         let mut query = vec![
             ("limit", PAGE.to_owned()),
             ("expand[]", "data.latest_charge.balance_transaction".to_owned()),
@@ -324,11 +324,11 @@ impl Provider for Stripe {
             reports.extend(self.report(intent).await?);
         }
         let next = page.data.last().map(|intent| intent.id.to_string()).filter(|_| page.has_more);
-        Ok(Page { reports, next })
+        Ok(ReportPage { reports, next })
     }
 
     /// A charge repeats the metadata of its payment, and with it the pledge.
-    async fn paid_out(&self, payout_id: &str, cursor: Option<&str>) -> Result<Page, ProviderError> {
+    async fn paid_out(&self, payout_id: &str, cursor: Option<&str>) -> Result<ReportPage, ProviderError> {
         let mut query = vec![
             ("payout", payout_id.to_owned()),
             ("limit", LARGEST_PAGE.to_owned()),
@@ -344,7 +344,7 @@ impl Provider for Stripe {
             let facts = facts::of_paid_out(&charge).map_err(not_understood)?;
             reports.push(PaymentReport { pledge_id, facts, is_underway: false });
         }
-        Ok(Page { reports, next })
+        Ok(ReportPage { reports, next })
     }
 
     fn verify_and_parse(
@@ -356,7 +356,7 @@ impl Provider for Stripe {
         let header = required(headers, signature::HEADER)?;
         let secrets = self.secrets.as_ref().ok_or(crate::SignatureError::NoMatch)?;
         signature::verify(secrets, header, body, now)?;
-        let events::Parsed { id, r#type, notice } = events::parse(body)?;
+        let events::ParsedEvent { id, r#type, notice } = events::parse(body)?;
         Ok(VerifiedMessage { webhook_id: id, event_type: r#type, notice })
     }
 

@@ -125,7 +125,7 @@ pub(super) struct BalanceLine {
     pub(super) source: Option<LineSource>,
 }
 
-/// What moved the balance.
+/// The object that moved the balance.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "object", rename_all = "snake_case")]
 pub(super) enum LineSource {

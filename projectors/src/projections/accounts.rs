@@ -133,7 +133,7 @@ fn lines(recorded: &RecordedEvent) -> impl Iterator<Item = Line> {
     posted.into_iter().flat_map(move |(pledge_id, event, moved)| {
         let changed = postings(&moved).into_iter().filter(|(_, _, minor)| *minor != 0);
         (1..).zip(changed).map(move |(line, (debit, credit, minor))| {
-            // What is taken back is posted the other way round.
+            // Money that goes back is posted the other way round.
             let (debit_account, credit_account) = if minor > 0 { (debit, credit) } else { (credit, debit) };
             Line {
                 position: recorded.position,

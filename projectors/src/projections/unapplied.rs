@@ -1,4 +1,4 @@
-//! The read table `unapplied_payments`: money that was taken and held apart, and what became of it.
+//! The read table `unapplied_payments`: money that was taken and held apart, and where it went.
 
 use std::collections::BTreeMap;
 

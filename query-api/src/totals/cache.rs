@@ -240,7 +240,7 @@ mod tests {
         let cache = TotalsCache::new();
         let entry = cache.entry(Uuid::nil());
         assert_eq!(cache.insert_read(&entry, totals(5)).unwrap().position, 5);
-        // What an old snapshot of Redis says.
+        // An outdated snapshot of Redis.
         assert_eq!(cache.insert_read(&entry, totals(3)).unwrap().position, 5);
         cache.insert_news(totals(4)).unwrap();
         assert_eq!(entry.newest().unwrap().position, 5);
