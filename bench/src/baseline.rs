@@ -174,7 +174,7 @@ struct MessageData {
 }
 
 #[derive(Serialize)]
-struct Stored {
+struct Receipt {
     new: bool,
 }
 
@@ -183,7 +183,7 @@ async fn store_webhook(
     State(pool): State<PgPool>,
     headers: HeaderMap,
     body: String,
-) -> Result<Json<Stored>, StatusCode> {
+) -> Result<Json<Receipt>, StatusCode> {
     let webhook_id =
         headers.get("webhook-id").and_then(|id| id.to_str().ok()).ok_or(StatusCode::BAD_REQUEST)?;
     let message: Message = serde_json::from_str(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -198,5 +198,5 @@ async fn store_webhook(
     .execute(&pool)
     .await
     .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    Ok(Json(Stored { new: stored.rows_affected() == 1 }))
+    Ok(Json(Receipt { new: stored.rows_affected() == 1 }))
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 /// One connection that is kept open.
 pub(crate) struct Client {
     stream: TcpStream,
-    /// What has been read and not yet used.
+    /// Bytes read and not yet used.
     buffer: Vec<u8>,
     /// How much of it the last answer took.
     used: usize,

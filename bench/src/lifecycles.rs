@@ -32,9 +32,9 @@ pub(crate) struct LoadSettings {
     seconds: u64,
 }
 
-/// What the load saw.
+/// Result of the load.
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Seen {
+pub(crate) struct LoadResult {
     /// Pledges that were created, and all of whose messages were taken.
     pub(crate) lifecycles: u64,
     /// How long each took, from the request to the last acknowledgement.
@@ -48,7 +48,7 @@ pub(crate) async fn run(
     secret: &str,
     connections: u64,
     seconds: u64,
-) -> anyhow::Result<Seen> {
+) -> anyhow::Result<LoadResult> {
     let output = Command::new(std::env::current_exe().context("where is this program")?)
         .arg("load")
         .args(["--address", &address.to_string(), "--campaign-id", &campaign_id.to_string()])
@@ -71,7 +71,7 @@ pub(crate) async fn load(settings: LoadSettings) -> anyhow::Result<()> {
     for client in clients {
         took.extend(client.await.context("a client panicked")??);
     }
-    println!("{}", serde_json::to_string(&Seen { lifecycles: took.len() as u64, took })?);
+    println!("{}", serde_json::to_string(&LoadResult { lifecycles: took.len() as u64, took })?);
     Ok(())
 }
 

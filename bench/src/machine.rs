@@ -86,7 +86,7 @@ fn flush_p50(stage: &Stage) -> anyhow::Result<Duration> {
     flush().context("a flush cannot be measured")
 }
 
-/// What a program prints, if it is there and succeeds.
+/// Output of a program, if it is installed and succeeds.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

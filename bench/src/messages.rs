@@ -4,8 +4,8 @@ use chrono::{SecondsFormat, Utc};
 use payments::{WebhookSecret, sign};
 use uuid::Uuid;
 
-/// What a message is sent as: the lines of its headers, and its body.
-pub(crate) struct Signed {
+/// A signed message: its header lines and its body.
+pub(crate) struct SignedMessage {
     pub(crate) headers: String,
     pub(crate) body: String,
 }
@@ -17,7 +17,7 @@ pub(crate) fn money(
     kind: &str,
     pledge_id: Uuid,
     payment_id: &str,
-) -> Signed {
+) -> SignedMessage {
     let now = Utc::now();
     let at = now.to_rfc3339_opts(SecondsFormat::Micros, true);
     let body = format!(
@@ -28,5 +28,5 @@ pub(crate) fn money(
         "webhook-id: {webhook_id}\r\nwebhook-timestamp: {}\r\nwebhook-signature: {signature}\r\n",
         now.timestamp()
     );
-    Signed { headers, body }
+    SignedMessage { headers, body }
 }

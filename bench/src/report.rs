@@ -27,7 +27,7 @@ pub(crate) struct Entry {
     /// Answers of 409 per second, where the scenario provokes them.
     pub(crate) conflicts_per_s: Option<f64>,
     pub(crate) baseline_conflicts_per_s: Option<f64>,
-    /// What is compared with what.
+    /// The two figures that are compared.
     pub(crate) note: String,
     /// The single rounds.
     pub(crate) ours_rounds: Vec<f64>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What one round gave.
+/// Result of one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     /// How much per second.

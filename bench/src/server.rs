@@ -141,7 +141,7 @@ async fn serve_alone(role: Role) -> anyhow::Result<()> {
     service.await.context("the service ended badly")?
 }
 
-/// What takes webhooks, without what works on them.
+/// Serves the webhook routes, without the workers behind them.
 pub(crate) async fn serve_webhook_routes(settings: Settings) -> anyhow::Result<()> {
     telemetry::init_logs(settings.log_format);
     let listener = TcpListener::bind(settings.listen).await.context("no port to listen on")?;

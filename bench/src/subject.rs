@@ -217,7 +217,7 @@ impl Baseline {
         let before = self.events().await?;
         let seen = wrk::run(stage, self.address(), request, connections, seconds).await?;
         let sample = seen.sample()?;
-        // What was under way is finished by now, or was given up with its connection.
+        // Requests that were under way have finished by now, or were given up with their connection.
         tokio::time::sleep(Duration::from_millis(200)).await;
         check_growth(self.events().await? - before, seen.successes(), connections)?;
         Ok(sample)

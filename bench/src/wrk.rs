@@ -17,7 +17,7 @@ use crate::stage::Stage;
 /// More would only take the processor away from what is measured.
 pub(crate) const THREADS: u64 = 1;
 
-/// What is asked of the service.
+/// A request to the service.
 pub(crate) enum Request {
     /// Make a new pledge for the campaign.
     Create { campaign_id: Uuid },
@@ -29,9 +29,9 @@ pub(crate) enum Request {
     Totals { campaign_id: Uuid },
 }
 
-/// What wrk saw, as the script prints it.
+/// Results of wrk, as the script prints them.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Seen {
+pub(crate) struct WrkResult {
     duration_us: u64,
     requests: u64,
     p50_us: f64,
@@ -46,7 +46,7 @@ pub(crate) struct Seen {
     unexpected: u64,
 }
 
-impl Seen {
+impl WrkResult {
     /// The requests that did what they asked for.
     pub(crate) fn successes(&self) -> u64 {
         self.requests - self.conflicts
@@ -73,7 +73,7 @@ pub(crate) async fn run(
     request: &Request,
     connections: u64,
     seconds: u64,
-) -> anyhow::Result<Seen> {
+) -> anyhow::Result<WrkResult> {
     let path = stage.file("wrk.lua");
     std::fs::write(&path, script(request)?).context("the script for wrk cannot be written")?;
     let output = Command::new("wrk")
@@ -238,8 +238,8 @@ end
 mod tests {
     use super::*;
 
-    fn seen() -> Seen {
-        Seen {
+    fn seen() -> WrkResult {
+        WrkResult {
             duration_us: 2_000_000,
             requests: 100,
             p50_us: 1_000.0,
@@ -254,12 +254,12 @@ mod tests {
     #[test]
     fn only_a_clean_round_gives_a_figure() {
         assert_eq!(seen().sample().unwrap().rate, 50.0);
-        let conflicts = Seen { bad_status: 40, conflicts: 40, ..seen() };
+        let conflicts = WrkResult { bad_status: 40, conflicts: 40, ..seen() };
         assert_eq!(conflicts.sample().unwrap().rate, 30.0);
-        assert!(Seen { broken: 1, ..seen() }.sample().is_err());
-        assert!(Seen { bad_status: 1, ..seen() }.sample().is_err());
-        assert!(Seen { unexpected: 1, ..seen() }.sample().is_err());
-        assert!(Seen { requests: 0, ..seen() }.sample().is_err());
+        assert!(WrkResult { broken: 1, ..seen() }.sample().is_err());
+        assert!(WrkResult { bad_status: 1, ..seen() }.sample().is_err());
+        assert!(WrkResult { unexpected: 1, ..seen() }.sample().is_err());
+        assert!(WrkResult { requests: 0, ..seen() }.sample().is_err());
     }
 
     #[test]

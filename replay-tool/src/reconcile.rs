@@ -187,7 +187,7 @@ impl Outcome {
 
 /// One payment as its provider tells it.
 #[derive(Clone, Debug, PartialEq)]
-struct Told {
+struct ReportedPayment {
     pledge_id: PledgeId,
     authorized: Option<Money>,
     captured: Option<Money>,
@@ -197,7 +197,7 @@ struct Told {
     disputes: BTreeMap<DisputeId, Dispute>,
 }
 
-impl Told {
+impl ReportedPayment {
     /// Nothing has happened to a payment of this pledge.
     fn nothing(pledge_id: PledgeId) -> Self {
         Self {
@@ -246,7 +246,7 @@ impl Told {
 /// All that a provider says.
 #[derive(Debug, Default)]
 struct List {
-    payments: BTreeMap<PaymentId, Told>,
+    payments: BTreeMap<PaymentId, ReportedPayment>,
 }
 
 impl List {
@@ -271,7 +271,7 @@ impl List {
     fn add(&mut self, report: &PaymentReport) {
         for fact in &report.facts {
             let told = self.payments.entry(fact.payment_id().clone());
-            told.or_insert_with(|| Told::nothing(report.pledge_id)).add(fact);
+            told.or_insert_with(|| ReportedPayment::nothing(report.pledge_id)).add(fact);
         }
     }
 
@@ -290,12 +290,12 @@ impl List {
     ) -> Vec<Difference> {
         let told = self.payments.get(payment_id).cloned().or_else(|| {
             let pledge_id = ledger.payments.get(payment_id)?.first()?;
-            Some(Told::nothing(*pledge_id))
+            Some(ReportedPayment::nothing(*pledge_id))
         });
         let Some(told) = told else { return Vec::new() };
         let mut found = Mismatches::default();
         ledger.compare(payment_id, &told, &mut found);
-        let Told { pledge_id, .. } = told;
+        let ReportedPayment { pledge_id, .. } = told;
         let difference = |what| Difference { provider, pledge_id, payment_id: payment_id.clone(), what };
         found.0.into_iter().map(difference).collect()
     }
@@ -376,7 +376,7 @@ impl LedgerState {
     }
 
     /// Compares what the provider tells of a payment with what the ledger has.
-    fn compare(&self, payment_id: &PaymentId, told: &Told, found: &mut Mismatches) {
+    fn compare(&self, payment_id: &PaymentId, told: &ReportedPayment, found: &mut Mismatches) {
         let Some(first) = self.pledges.get(&told.pledge_id).and_then(Pledge::record) else {
             found.0.push("the provider says it is for a pledge that the ledger does not have".to_owned());
             return;
@@ -418,7 +418,7 @@ fn in_use(record: &PledgeRecord) -> Option<&PaymentId> {
 
 /// Refunds and disputes, by their ids. What was won before the money was accepted as another pledge
 /// stands where it was held.
-fn compare_returns(told: &Told, taken: [Option<&TakenPayment>; 2], found: &mut Mismatches) {
+fn compare_returns(told: &ReportedPayment, taken: [Option<&TakenPayment>; 2], found: &mut Mismatches) {
     let known = || taken.into_iter().flatten();
     let refunds: BTreeMap<_, _> = known().flat_map(|taken| &taken.refunds).collect();
     let ids: BTreeSet<&RefundId> = told.refunds.keys().chain(refunds.keys().copied()).collect();
@@ -435,7 +435,12 @@ fn compare_returns(told: &Told, taken: [Option<&TakenPayment>; 2], found: &mut M
 }
 
 /// Whether the pledge stands where the payment that it uses has come to.
-fn compare_state(payment_id: &PaymentId, told: &Told, record: &PledgeRecord, found: &mut Mismatches) {
+fn compare_state(
+    payment_id: &PaymentId,
+    told: &ReportedPayment,
+    record: &PledgeRecord,
+    found: &mut Mismatches,
+) {
     let status = record.state.status();
     let is_in_use = in_use(record) == Some(payment_id);
     let expected = match status {

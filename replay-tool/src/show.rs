@@ -29,11 +29,11 @@ Examples:
 Exit codes: 0 shown, 1 the ledger holds no such thing, 2 the ledger cannot be read.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    what: What,
+    what: Subject,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum Subject {
     /// The history of one pledge, with positions and times.
     Pledge {
         /// The pledge's id.
@@ -58,11 +58,13 @@ enum What {
 pub(crate) async fn run(connection: &Connection, arguments: Arguments, json: bool) -> anyhow::Result<bool> {
     let pool = connection.pool().await?;
     match arguments.what {
-        What::Pledge { id } => history(&pool, connection.reader, Pledge::TYPE, &id.to_string(), json).await,
-        What::Campaign { id } => {
+        Subject::Pledge { id } => {
+            history(&pool, connection.reader, Pledge::TYPE, &id.to_string(), json).await
+        }
+        Subject::Campaign { id } => {
             history(&pool, connection.reader, Campaign::TYPE, &id.to_string(), json).await
         }
-        What::Donor { id } => donor(&pool, connection.reader, id, json).await,
+        Subject::Donor { id } => donor(&pool, connection.reader, id, json).await,
     }
 }
 

@@ -52,7 +52,7 @@ async fn analyst(pool: &PgPool) -> PgConnection {
     connection
 }
 
-/// What a query answers, each row as an object.
+/// The answer to a query, each row as an object.
 async fn ask(analyst: &mut PgConnection, query: &str) -> Vec<Value> {
     let query = query.trim().trim_end_matches(';');
     sqlx::query(&format!("select to_json(answer) as answer from ({query}) answer"))

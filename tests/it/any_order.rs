@@ -21,7 +21,7 @@ const CONTRADICTIONS: usize = 200;
 
 /// A fact about a payment, as the provider tells it.
 #[derive(Clone, Debug, PartialEq)]
-struct Told {
+struct ReportedFact {
     kind: &'static str,
     payment: &'static str,
     /// Of the refund or dispute.
@@ -29,7 +29,7 @@ struct Told {
     minor: i64,
 }
 
-impl Told {
+impl ReportedFact {
     fn body(&self, pledge: Uuid) -> Value {
         // A payment id is one pledge's only.
         let payment = format!("{}_{}", self.payment, pledge.simple());
@@ -47,11 +47,11 @@ impl Told {
     }
 }
 
-fn told(kind: &'static str, subject: Option<usize>, minor: i64) -> Told {
-    Told { kind, payment: "pay_a", subject: subject.map(|n| n.to_string()), minor }
+fn told(kind: &'static str, subject: Option<usize>, minor: i64) -> ReportedFact {
+    ReportedFact { kind, payment: "pay_a", subject: subject.map(|n| n.to_string()), minor }
 }
 
-/// What a pledge and its money come to.
+/// Final state of a pledge and its money.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, FromRow)]
 struct End {
     status: String,
@@ -65,7 +65,7 @@ struct End {
 
 /// A set of facts that one payment can produce, and what they come to by the rules of the design.
 struct Story {
-    facts: Vec<Told>,
+    facts: Vec<ReportedFact>,
     /// Whether another payment of the pledge failed before.
     failed_before: bool,
     end: End,
@@ -125,7 +125,7 @@ fn story(random: &mut StdRng, failed_before: bool) -> Story {
 }
 
 /// Every order of few facts, or some orders of many.
-fn orders(facts: &[Told], random: &mut StdRng) -> Vec<Vec<Told>> {
+fn orders(facts: &[ReportedFact], random: &mut StdRng) -> Vec<Vec<ReportedFact>> {
     let all: usize = (1..=facts.len()).product();
     if all <= MAX_ORDERS {
         return permutations(facts);
@@ -138,7 +138,7 @@ fn orders(facts: &[Told], random: &mut StdRng) -> Vec<Vec<Told>> {
     (0..MAX_ORDERS).map(|_| shuffled()).collect()
 }
 
-fn permutations(facts: &[Told]) -> Vec<Vec<Told>> {
+fn permutations(facts: &[ReportedFact]) -> Vec<Vec<ReportedFact>> {
     if facts.is_empty() {
         return vec![vec![]];
     }
@@ -151,8 +151,8 @@ fn permutations(facts: &[Told]) -> Vec<Vec<Told>> {
 }
 
 /// The order, with some facts told again later: under the same webhook id, or under another.
-fn with_duplicates(order: Vec<Told>, random: &mut StdRng) -> Vec<(String, Told)> {
-    let mut telling: Vec<(String, Told)> =
+fn with_duplicates(order: Vec<ReportedFact>, random: &mut StdRng) -> Vec<(String, ReportedFact)> {
+    let mut telling: Vec<(String, ReportedFact)> =
         order.into_iter().map(|fact| (format!("msg_{}", Uuid::new_v4()), fact)).collect();
     for n in 0..telling.len() {
         if random.random_bool(0.4) {
@@ -167,7 +167,7 @@ fn with_duplicates(order: Vec<Told>, random: &mut StdRng) -> Vec<(String, Told)>
     telling
 }
 
-async fn tell(app: &TestApp, pledge: Uuid, telling: &[(String, Told)]) {
+async fn tell(app: &TestApp, pledge: Uuid, telling: &[(String, ReportedFact)]) {
     for (id, fact) in telling {
         let (status, body) = app.webhook(id, &fact.body(pledge)).await;
         assert_eq!(status, 200, "{body}");
@@ -241,7 +241,7 @@ async fn facts_in_any_order_and_number_come_to_the_same() {
 }
 
 /// Facts about two payments that need not agree: other amounts, failures, more going back than came.
-fn contradictions(random: &mut StdRng) -> Vec<(String, Told)> {
+fn contradictions(random: &mut StdRng) -> Vec<(String, ReportedFact)> {
     let facts = (0..random.random_range(1..12)).map(|_| {
         let kinds = [
             "payment.authorized",
@@ -258,7 +258,7 @@ fn contradictions(random: &mut StdRng) -> Vec<(String, Told)> {
         let subject = needs_subject.then(|| random.random_range(0..3).to_string());
         let payment = if random.random() { "pay_a" } else { "pay_b" };
         let minor = [5_000, 4_999, 3_000, 2_000, 6_000][random.random_range(0..5)];
-        (format!("msg_{}", Uuid::new_v4()), Told { kind, payment, subject, minor })
+        (format!("msg_{}", Uuid::new_v4()), ReportedFact { kind, payment, subject, minor })
     });
     facts.collect()
 }
@@ -280,7 +280,7 @@ async fn every_captured_cent_is_in_one_figure_whatever_contradicts_it() {
         takes.map(|(_, fact)| (*pledge, format!("{}_{}", fact.payment, pledge.simple())))
     });
     let expected: BTreeSet<(Uuid, String)> = taking.collect();
-    // What is about a payment that was never taken may wait: for its capture, or to be voided.
+    // Facts about a payment that was never taken may wait: for its capture, or to be voided.
     let open = async || -> Vec<(String, i32)> {
         let sql =
             "select body::json #>> '{data,payment_id}', attempts from webhook_inbox where status = 'pending'";

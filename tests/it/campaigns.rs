@@ -168,7 +168,7 @@ async fn the_list_is_paged_and_searched() {
     assert_eq!(titles(&third), ["100% water"]);
     assert!(third["next_cursor"].is_null());
 
-    // What people type is text, not a pattern.
+    // Search terms are text, not patterns.
     assert_eq!(titles(&get("q=100%25").await.1)[0], "100% water");
     assert_eq!(titles(&get("q=a_B").await.1)[0], "A_b");
     let beyond_the_calendar = cursor(&json!({"newest": ["-9999-01-01T00:00:00Z", Uuid::nil()]}));

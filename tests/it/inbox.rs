@@ -339,7 +339,7 @@ async fn two_workers_apply_many_facts_once_and_in_order() {
     one.assert_verified().await;
 }
 
-/// What a worker takes: the messages' ids, in the order of arrival, and their tries.
+/// Messages that a worker claims: their ids, in the order of arrival, and their tries.
 async fn claim(executor: impl sqlx::PgExecutor<'_>, max_rows: i32, seconds: f64) -> Vec<(String, i32)> {
     let sql = "select webhook_id, attempts from webhook_inbox_claim($1, $2) order by inbox_id";
     sqlx::query_as(sql).bind(max_rows).bind(seconds).fetch_all(executor).await.unwrap()

@@ -76,7 +76,7 @@ async fn a_bad_row_and_a_conflict_fail_none_of_their_neighbours() {
     assert_eq!(event_store::head(ledger.pool()).await.unwrap(), 41);
 }
 
-/// A string of JSON that has so many bytes with its quotes.
+/// A JSON string of `bytes` bytes, quotes included.
 fn json_of(bytes: usize) -> String {
     format!("\"{}\"", "x".repeat(bytes - 2))
 }
@@ -327,7 +327,7 @@ async fn cqrs_es_works_over_the_ledger() {
     assert_eq!((executed.position, executed.events.len()), (3, 1));
 }
 
-/// What psql says to a statement.
+/// Output of psql for some statements.
 async fn psql(url: &str, statements: &[String]) -> String {
     let mut psql = tokio::process::Command::new("psql");
     psql.args(["--no-psqlrc", "--set=ON_ERROR_STOP=1", url]);

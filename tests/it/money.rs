@@ -281,7 +281,7 @@ async fn an_organiser_accepts_money_once() {
     let gifts = app.get(&format!("/api/campaigns/{campaign}/donations")).await.1;
     assert_eq!(gifts["items"][0]["donor_name"], "Ada Lovelace");
     assert_eq!(gifts["items"][0]["message"], Value::Null);
-    // What becomes of the money is told of the old pledge, and a later retry says the same as the first.
+    // Later facts about the money name the old pledge, and a later retry says the same as the first.
     app.fact("settlement.confirmed", pledge, "pay_1", 5000).await;
     app.pledge_with_status(new_id.parse().unwrap(), "completed").await;
     assert_eq!(accept(&app, pledge, "pay_1").await, (201, true, accepted.clone()));

@@ -111,7 +111,7 @@ async fn the_donation_wall_shows_gifts_and_hides_who_wants_to_be_hidden() {
         app.get(&format!("{path}?limit=2&cursor={}", wall["next_cursor"].as_str().unwrap())).await;
     assert_eq!(rest["items"].as_array().unwrap().len(), 1);
     assert!(rest["next_cursor"].is_null());
-    // Whoever holds a pledge's id may change it, so the wall shows none.
+    // Anyone who holds a pledge's id may change it, so the wall shows none.
     let shown = format!("{wall}{rest}");
     for secret in [named, anonymous, again] {
         assert!(!shown.contains(&secret.to_string()));
@@ -146,7 +146,7 @@ async fn a_worker_whose_lease_was_taken_changes_nothing() {
     let campaign = app.campaign().await;
     app.totals_with(campaign, "/raised_minor", 0).await;
     for n in 0..5 {
-        // What another worker does when it takes over; the one that runs does not know yet.
+        // As another worker does when it takes over; the running one does not know yet.
         sqlx::query("update projector_checkpoints set lease_token = lease_token + 1")
             .execute(&app.pool)
             .await

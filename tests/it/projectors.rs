@@ -23,7 +23,7 @@ pub(crate) async fn from_redis(app: &Client, campaign: Uuid) -> Value {
     eventually("totals come from Redis", ask, |totals| totals["source"] == "redis").await
 }
 
-/// What `/projectors` says, by name.
+/// The entry of a projector in `/projectors`.
 async fn status(app: &Client, name: &str) -> Value {
     let (code, all) = app.get("/projectors").await;
     assert_eq!(code, 200, "{all}");
@@ -139,7 +139,7 @@ async fn an_event_that_one_projector_cannot_fold_stops_that_one_alone() {
             .fetch_one(&app.pool)
             .await
             .unwrap();
-    // What stands before it in the same batch is folded.
+    // Events before it in the same batch are folded.
     assert_eq!((blocked, &one["position"]), (capture, &Value::from(capture - 1)));
 
     app.pool.execute("alter table donations drop constraint no_sevens").await.unwrap();

@@ -26,7 +26,7 @@ async fn every_projection_is_rebuilt_while_others_read_and_write() {
     rebuild_while_others_work(load, 1).await;
 }
 
-/// What the schema has apart from rows: columns, indexes, constraints, rights and views.
+/// The schema without its rows: columns, indexes, constraints, rights and views.
 async fn shape(pool: &PgPool) -> BTreeSet<String> {
     let shape: Vec<String> = sqlx::query_scalar(
         "select format('%s.%s.%s %s %s', table_schema, table_name, column_name, data_type, column_default)

@@ -46,7 +46,7 @@ async fn ended(pool: &PgPool) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
 }
 
-/// What an operator does who wants to know at once.
+/// As an operator does who wants to know at once.
 async fn ask_now(pool: &PgPool) {
     sqlx::query("update payment_sessions set next_check_at = now() where ended_at is null")
         .execute(pool)
@@ -54,8 +54,8 @@ async fn ask_now(pool: &PgPool) {
         .unwrap();
 }
 
-/// Asks until the provider was asked so many times in all. A question that is under way settles when
-/// the next one is due, so it is said again that it is now.
+/// Asks until the provider was asked `times` times in all. A question that is under way settles when the
+/// next one is due, so it is said again that it is now.
 async fn asked_times(pool: &PgPool, times: i64) {
     let ask = async || {
         ask_now(pool).await;
@@ -334,7 +334,7 @@ async fn replay_reconcile_names_every_difference() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("1 payments; 5000 minor units of USD taken, 2000 refunded"), "{said}");
 
-    // What the provider has and the ledger does not, and the other way round.
+    // Facts that only the provider has, and facts that only the ledger has.
     app.dial(json!({"loss_rate": 1.0})).await;
     let lost_session = session(&app, lost).await;
     let never_told = app.approve(lost_session).await;

@@ -508,7 +508,7 @@ async fn pledges_campaigns_and_donors_are_shown_from_the_ledger() {
     assert!(said.contains("completed") && said.contains("25.00"), "{said}");
 }
 
-/// What the API answered while it ran is what the ledger says of that position and of that time.
+/// Answers that the API gave while it ran agree with the ledger at that position and at that time.
 #[tokio::test(flavor = "multi_thread")]
 async fn totals_of_the_past_are_what_the_api_answered_then() {
     let mut app = TestApp::start().await;

@@ -18,7 +18,7 @@ fn types(report: &Value) -> Vec<&str> {
     report["facts"].as_array().unwrap().iter().map(|fact| fact["type"].as_str().unwrap()).collect()
 }
 
-/// What the books say about US dollars: captured, refunded, charged back.
+/// The books in US dollars: captured, refunded, charged back.
 async fn dollars(app: &Client) -> (i64, i64, i64) {
     let (_, books) = app.provider_get("/books").await;
     let figure = |name: &str| books["currencies"][0][name].as_i64().unwrap();
@@ -394,7 +394,7 @@ async fn messages_wait_for_a_burst_and_go_together() {
     sqlx::query(older).execute(&app.pool).await.unwrap();
     becomes(0, 6).await;
 
-    // Whoever turns bursts off lets go of what waits.
+    // Turning bursts off releases the messages that wait.
     app.captured_payment(Uuid::new_v4(), 5000).await;
     becomes(2, 6).await;
     app.dial(json!({})).await;
@@ -415,7 +415,7 @@ async fn in_an_outage_the_merchants_requests_are_answered_503() {
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(answer(response).await.1["type"], "urn:careforall:problem:unavailable");
     }
-    // Whoever runs the sandbox still reaches the books and the dial.
+    // Operators of the sandbox still reach the books and the dial.
     assert_eq!(app.provider_get("/books").await.0, 200);
     for n in 0..20 {
         assert_eq!(app.refund(&payment, &format!("k{n}"), 10).await.0, 503);
@@ -469,7 +469,7 @@ async fn the_books_are_the_sum_of_the_payments() {
             assert_eq!(json!(sum), row[figure], "{figure} {currency}");
         }
     }
-    // What later requests are measured by says the same as the facts.
+    // The column that limits later requests agrees with the facts.
     let claimed: i64 = sqlx::query_scalar("select sum(claimed_minor)::bigint from sandbox.sessions")
         .fetch_one(&app.pool)
         .await

@@ -3,7 +3,7 @@
 use careforall_tests::fresh_database;
 use sqlx::{Connection, Executor, PgConnection};
 
-/// What `careforall migrate` says to a database after `change`.
+/// The error of `careforall migrate` on a database after `change`.
 async fn refusal(change: &str) -> String {
     let url = fresh_database().await;
     let mut owner = PgConnection::connect(&url).await.unwrap();

@@ -62,7 +62,7 @@ const SQL: &str = "migrations";
 /// Measurements and tests look at everything, and tamper with it.
 const UNBOUND: [&str; 2] = ["bench", "careforall-tests"];
 
-/// What comes before the name of a table that is read, and of one that is written or locked.
+/// Words before the name of a table that is read, and of one that is written or locked.
 const READS: [&str; 3] = ["from", "join", "copy"];
 const WRITES: [&str; 4] = ["into", "update", "truncate", "table"];
 
@@ -138,7 +138,7 @@ fn uses(tables: &BTreeSet<&str>) -> BTreeMap<String, BTreeMap<String, bool>> {
     uses
 }
 
-/// What is wrong with a list of owners and readers.
+/// Errors in a list of owners and readers.
 fn faults(
     list: &[(&str, &str, &[&str])],
     tables: &BTreeSet<&str>,

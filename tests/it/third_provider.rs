@@ -47,7 +47,7 @@ async fn a_donation_from_the_page_to_the_refund() {
     assert_eq!(Acme::webhook(&app, "acme_msg_2", &made, None).send().await.unwrap().status(), 200);
     app.totals_with(campaign, "/refunded_minor", 2000).await;
 
-    // What is labelled by the provider: its messages, its breaker, its session.
+    // Metrics labelled by the provider: its messages, its breaker, its session.
     let metrics = app.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("circuit_breaker_state{name=\"acme\"} 0"), "{metrics}");
     let deliveries =

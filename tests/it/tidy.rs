@@ -46,7 +46,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// What follows each `opening` up to `closing`.
+/// The text between each `opening` and the next `closing`.
 fn between<'a>(text: &'a str, opening: &str, closing: char) -> Vec<&'a str> {
     text.split(opening).skip(1).filter_map(|rest| rest.split_once(closing)).map(|(inner, _)| inner).collect()
 }

@@ -62,7 +62,7 @@ async fn the_same_webhook_twenty_times_at_once_counts_once() {
     app.assert_verified().await;
 }
 
-/// What another process is inserting is seen only by whoever inserts the same.
+/// A row that another process is inserting is visible only to those who insert the same one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_another_process_is_inserting_is_known_and_fails_no_neighbour() {
     let app = TestApp::start().await;

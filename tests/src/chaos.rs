@@ -35,11 +35,11 @@ pub struct Chaos {
     pub kills: usize,
     /// The same seed makes the same choices.
     pub seed: u64,
-    /// Pledges that nobody pays for so long expire.
+    /// How long a pledge may stay unpaid before it expires.
     pub pledge_ttl: Duration,
 }
 
-/// What a donor does, and what has come of it as far as the donor knows.
+/// A kind of donor, by what they do with their pledge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Donor {
     Pays,
@@ -202,8 +202,8 @@ impl System {
         Clients { command: self.command.client.clone(), sandbox: self.sandbox.client.clone() }
     }
 
-    /// Kills one process after another while donors donate: when so many are done as the seed says,
-    /// and a moment later.
+    /// Kills one process after another while donors donate, at counts of donations that follow from the
+    /// seed, and a moment later.
     async fn with_kills(mut self, chaos: Chaos, done: &AtomicUsize) -> Self {
         let mut random = StdRng::seed_from_u64(chaos.seed ^ 0xdead);
         let mut moments: Vec<usize> =
@@ -301,8 +301,8 @@ impl Figures {
     }
 }
 
-/// What must not be left in the end, and how often it is: messages that wait, need a person or are
-/// dead, and pledges that wait for money.
+/// Leftovers, of which there must be none in the end, with their counts: messages that wait, need a person
+/// or are dead, and pledges that wait for money.
 async fn open_ends(pool: &PgPool) -> Vec<(String, i64)> {
     sqlx::query_as(
         "select * from (
@@ -322,9 +322,9 @@ async fn count(pool: &PgPool, sql: &str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
 }
 
-/// What became of one donor's pledge, as far as the donor knows.
+/// One donor's pledge, and the states that it may be in as far as the donor knows.
 #[derive(Clone, Copy, Debug)]
-struct Pledged {
+struct DonorPledge {
     pledge: Uuid,
     expected: &'static [&'static str],
 }
@@ -335,7 +335,7 @@ async fn donate(
     command: Client,
     sandbox: Client,
     done: &AtomicUsize,
-) -> Vec<Pledged> {
+) -> Vec<DonorPledge> {
     let places = Semaphore::new(AT_ONCE);
     let mut random = StdRng::seed_from_u64(chaos.seed);
     let donations = (0..chaos.donations).map(|n| {
@@ -371,7 +371,7 @@ struct Donation<'a> {
 }
 
 impl Donation<'_> {
-    async fn make(&self) -> Pledged {
+    async fn make(&self) -> DonorPledge {
         let body = Client::pledge_body(self.campaign, self.minor, &self.email);
         // Every request is made twice, as by an impatient donor.
         let (first, again) = tokio::join!(
@@ -421,7 +421,7 @@ impl Donation<'_> {
                 None => &["expired"],
             },
         };
-        Pledged { pledge, expected }
+        DonorPledge { pledge, expected }
     }
 
     /// Visits the payment page: the provider's session. None when the pledge has expired.
@@ -486,14 +486,14 @@ impl Donation<'_> {
     }
 }
 
-async fn assert_nothing_lost_or_doubled(pool: &PgPool, books: &Value, pledges: &[Pledged]) {
+async fn assert_nothing_lost_or_doubled(pool: &PgPool, books: &Value, pledges: &[DonorPledge]) {
     assert_eq!(books["messages"]["wrongly_accepted"], 0);
     for kind in ["lost", "duplicated", "reordered", "forged"] {
         assert!(books["messages"][kind].as_i64().unwrap() > 0, "no message was {kind}");
     }
     let made = count(pool, "select count(*) from events where event_type = 'PledgeCreated'").await;
     assert_eq!(usize::try_from(made), Ok(pledges.len()));
-    for Pledged { pledge, expected } in pledges {
+    for DonorPledge { pledge, expected } in pledges {
         let status: String = sqlx::query_scalar("select status from pledges where pledge_id = $1")
             .bind(pledge)
             .fetch_one(pool)

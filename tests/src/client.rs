@@ -15,7 +15,7 @@ pub struct Client {
     pub http: reqwest::Client,
 }
 
-/// What `/totals` answered: the status and the body.
+/// An answer of `/totals`: status and body.
 pub type Totals = (StatusCode, Value);
 
 impl Client {

@@ -24,7 +24,7 @@ use crate::program::program;
 use crate::{PATIENCE, completes, eventually, settle_port};
 
 /// The pledges whose commands were answered, and the positions they were answered with.
-type Answered = HashMap<Uuid, i64>;
+type Answers = HashMap<Uuid, i64>;
 
 /// A command that makes a pledge.
 pub fn new_pledge() -> PledgeCommand {
@@ -46,7 +46,7 @@ pub async fn writers_and_a_reader(database_url: &str, writers: i64, events: i64)
     }
     let total = each * writers;
     let reader = tokio::spawn(read_without_holes(pool.clone(), total));
-    let mut answered = Answered::new();
+    let mut answered = Answers::new();
     for process in processes {
         answered.extend(all_answers(process).await);
     }
@@ -74,7 +74,7 @@ async fn read_without_holes(pool: PgPool, total: i64) -> u64 {
 pub async fn a_killed_writer(database_url: &str, kills: u32, seed: u64) -> String {
     let pool = PgPool::connect(database_url).await.unwrap();
     let mut random = StdRng::seed_from_u64(seed);
-    let mut answered = Answered::new();
+    let mut answered = Answers::new();
     for _ in 0..kills {
         let mut process = start_writer(database_url, &[]).await;
         // The pause is counted from the first answer, so that it falls into the work.
@@ -106,7 +106,7 @@ pub async fn a_killed_postgres(kills: u32, seed: u64) -> String {
     let pool = options.connect(&url).await.unwrap();
     let ledger = Ledger::start(pool.clone());
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut answered, mut unanswered) = (Answered::new(), 0);
+    let (mut answered, mut unanswered) = (Answers::new(), 0);
     for _ in 0..kills {
         let mut load = JoinSet::new();
         for _ in 0..32 {
@@ -139,8 +139,8 @@ pub async fn a_killed_postgres(kills: u32, seed: u64) -> String {
 }
 
 /// Appends for up to two seconds, or until Postgres is out of reach.
-async fn append_until_it_fails(ledger: Ledger) -> (Answered, u64) {
-    let mut answered = Answered::new();
+async fn append_until_it_fails(ledger: Ledger) -> (Answers, u64) {
+    let mut answered = Answers::new();
     let started = std::time::Instant::now();
     while started.elapsed() < Duration::from_secs(2) {
         let id = Uuid::new_v4();
@@ -155,13 +155,13 @@ async fn append_until_it_fails(ledger: Ledger) -> (Answered, u64) {
     (answered, 0)
 }
 
-/// So many callers leave at random moments, while others stay: nothing is half done, and no transaction
+/// `leavers` callers leave at random moments, while others stay: nothing is half done, and no transaction
 /// stays open.
 pub async fn callers_that_leave(database_url: &str, leavers: u32, seed: u64) -> String {
     let pool = PgPoolOptions::new().max_connections(8).connect(database_url).await.unwrap();
     let ledger = Ledger::start(pool.clone());
     let mut random = StdRng::seed_from_u64(seed);
-    let (mut answered, mut left) = (Answered::new(), 0_u32);
+    let (mut answered, mut left) = (Answers::new(), 0_u32);
     while left < leavers {
         let mut together = JoinSet::new();
         for _ in 0..50 {
@@ -203,7 +203,7 @@ async fn start_writer(database_url: &str, flags: &[&str]) -> Child {
         .unwrap()
 }
 
-async fn all_answers(mut process: Child) -> Answered {
+async fn all_answers(mut process: Child) -> Answers {
     let mut said = String::new();
     process.stdout.take().unwrap().read_to_string(&mut said).await.unwrap();
     assert!(process.wait().await.unwrap().success(), "a writer failed");
@@ -211,7 +211,7 @@ async fn all_answers(mut process: Child) -> Answered {
 }
 
 /// The whole lines; one that was cut off by a kill is no answer.
-fn parse_answers(said: &str) -> Answered {
+fn parse_answers(said: &str) -> Answers {
     let whole = said.rsplit_once('\n').map_or("", |(whole, _)| whole);
     whole
         .lines()
@@ -223,7 +223,7 @@ fn parse_answers(said: &str) -> Answered {
 }
 
 /// Every answered command is in the ledger once, where its answer said, and there is no hole.
-async fn assert_found_once(pool: &PgPool, answered: &Answered) {
+async fn assert_found_once(pool: &PgPool, answered: &Answers) {
     // One statement sees one moment. What those who left had handed in may still be on its way.
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(
         "select e.aggregate_id, e.position, h.position from events e, ledger_head h order by e.position",

@@ -84,7 +84,7 @@ pub async fn webhooks(requests: u32, seed: u64) -> String {
     report
 }
 
-/// What is sent next follows from the seed alone.
+/// Choices of requests, which follow from the seed alone.
 struct Choices {
     random: StdRng,
     /// A pledge that waits for its payment: what is surely refused is about this one.
@@ -92,7 +92,7 @@ struct Choices {
     number: u32,
 }
 
-/// What is sent, and what may be answered.
+/// A hostile message, and the answers that it may get.
 enum Hostile {
     Request {
         what: &'static str,

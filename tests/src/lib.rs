@@ -36,5 +36,5 @@ pub use ports::free_address;
 pub use program::{Program, peak_memory_mb, program, replay, replay_by};
 pub use redis_cluster::RedisCluster;
 pub use servers::{PrivateRedis, copy_of, fresh_database, ledger_of, redis_url, settle_port};
-pub use stripe::{Asked, STRIPE_API_KEY, STRIPE_SECRET, StripeStub};
+pub use stripe::{RecordedRequest, STRIPE_API_KEY, STRIPE_SECRET, StripeStub};
 pub use waiting::{PATIENCE, completes, eventually};

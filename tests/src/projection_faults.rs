@@ -123,7 +123,7 @@ pub struct RebuildUnderLoad {
     pub before: i64,
     /// Events per second meanwhile.
     pub rate: f64,
-    /// It goes on at least for so long.
+    /// Shortest time that it goes on.
     pub at_least: Duration,
 }
 
@@ -220,7 +220,7 @@ pub async fn a_stopped_worker_that_goes_on(seed: u64) -> String {
     tokio::time::sleep(Duration::from_millis(500)).await;
     first.signal(Signal::SIGSTOP);
     let stopped = Instant::now();
-    // What the first has sent and Postgres still does is about events up to here.
+    // Statements of the first that Postgres still runs concern events up to here.
     let head = event_store::head(&pool).await.unwrap();
     let ask = async || leases(&pool).await;
     let took_over = |now: &Vec<(String, i32, i64)>| {

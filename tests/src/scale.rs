@@ -15,8 +15,8 @@ use crate::program::Program;
 use crate::servers::redis_url;
 use crate::waiting::PATIENCE;
 
-/// Read tables with so many pledges, half of them of one campaign. Rows are what projectors would
-/// write, apart from the ids, which are made of their numbers.
+/// Read tables with `pledges` pledges, half of them of one campaign. Rows are what projectors would write,
+/// apart from the ids, which are made of their numbers.
 async fn seed(pool: &PgPool, pledges: i64) {
     let statements = "
         create function pg_temp.id(kind text, n bigint) returns uuid language sql immutable
@@ -223,7 +223,7 @@ async fn read_export(program: &Program, path: &str) -> usize {
 /// Tables of a few rows; reading one as a whole is the fastest way.
 const SMALL: [&str; 2] = ["projector_checkpoints", "ledger_identity"];
 
-/// What an index has found may be put in order, if it is little: what the search found, a year's days.
+/// Most rows of an index that may be sorted afterwards: the hits of a search, a year's days.
 const MAX_SORTED: u64 = 2_000;
 
 /// Looks at the plans of query-api, and returns how many different statements there were.

@@ -23,14 +23,14 @@ use crate::client::Client;
 pub const STRIPE_API_KEY: &str = "sk_test_a_key_for_tests";
 /// The secret that the stub signs with.
 pub const STRIPE_SECRET: &str = "whsec_the_present_one";
-/// What the program is given: a new secret beside the present one, as during a rotation.
+/// The program's secrets: a new one beside the present one, as during a rotation.
 const STRIPE_SECRETS: &str = "whsec_the_next_one,whsec_the_present_one";
 
 type Fields = BTreeMap<String, String>;
 
 /// A request that was let in.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct RecordedRequest {
     pub method: Method,
     pub path: String,
     pub idempotency_key: Option<String>,
@@ -46,7 +46,7 @@ struct Books {
     payouts: BTreeMap<String, Vec<Value>>,
     /// The request and the answer under each idempotency key.
     answered: HashMap<String, (String, Fields, StatusCode, Value)>,
-    asked: Vec<Asked>,
+    asked: Vec<RecordedRequest>,
     is_down: bool,
     /// How long each answer takes.
     delay: Duration,
@@ -106,7 +106,7 @@ impl StripeStub {
     }
 
     /// The requests so far, those to a stub that is down included.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<RecordedRequest> {
         self.books().asked.clone()
     }
 
@@ -242,7 +242,7 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(body)).into_response()
 }
 
-/// What Stripe asks of every request.
+/// Checks that Stripe makes of every request.
 async fn let_in(State(books): State<Shared>, request: Request, next: Next) -> Response {
     let delay = books.lock().unwrap().delay;
     tokio::time::sleep(delay).await;
@@ -255,7 +255,7 @@ async fn let_in(State(books): State<Shared>, request: Request, next: Next) -> Re
 fn refused(books: &Shared, request: &Request) -> Option<Response> {
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let idempotency_key = header("idempotency-key");
-    let asked = Asked {
+    let asked = RecordedRequest {
         method: request.method().clone(),
         path: request.uri().path().to_owned(),
         idempotency_key: idempotency_key.clone(),
@@ -283,7 +283,7 @@ fn refused(books: &Shared, request: &Request) -> Option<Response> {
 /// Answers a change once under its key, and repeats that answer; another request under it is refused.
 fn once(
     books: &Shared,
-    request: &(Asked, Fields),
+    request: &(RecordedRequest, Fields),
     change: impl FnOnce(&mut Books, &Fields) -> (StatusCode, Value),
 ) -> Response {
     let (asked, fields) = request;
@@ -310,14 +310,14 @@ fn refusal(message: &str) -> (StatusCode, Value) {
 }
 
 /// A change: the request, and the fields of its form.
-struct Change((Asked, Fields));
+struct Change((RecordedRequest, Fields));
 
 impl<S: Send + Sync> axum::extract::FromRequest<S> for Change {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let key = request.headers()["idempotency-key"].to_str().unwrap().to_owned();
-        let asked = Asked {
+        let asked = RecordedRequest {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             idempotency_key: Some(key),

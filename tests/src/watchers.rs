@@ -16,17 +16,17 @@ use crate::servers::{fresh_database, redis_url};
 use crate::waiting::{PATIENCE, eventually_within};
 use crate::{Client, answer, completes, eventually};
 
-/// What one watcher saw.
-struct Seen {
+/// Observations of one watcher.
+struct Observations {
     /// How long each news was under way, from its event's append to this watcher.
     took: Vec<Duration>,
     /// The last position that was shown.
     position: i64,
 }
 
-/// So many watchers, and so many who connect and never read, while `news` pledges are made. Every
-/// watcher must see the last one, and positions that never go back. Says how long news were under
-/// way, and how much memory they all took.
+/// `watchers` clients that read and `silent` ones that never do, while `news` pledges are made. Every
+/// watcher must see the last one, and positions that never go back. Says how long news were under way, and
+/// how much memory they all took.
 pub async fn many_watchers(watchers: usize, silent: usize, news: u32) -> String {
     allow_connections();
     let (database, redis) = (fresh_database().await, redis_url().await);
@@ -99,9 +99,9 @@ async fn connect(listen: &str, campaign: Uuid, receive_buffer: Option<u32>) -> T
 }
 
 /// Reads events until the last news was seen, once it is known which that is.
-async fn watch_until(stream: TcpStream, mut last: watch::Receiver<i64>) -> Seen {
+async fn watch_until(stream: TcpStream, mut last: watch::Receiver<i64>) -> Observations {
     let mut lines = BufReader::with_capacity(2_048, stream).lines();
-    let mut seen = Seen { took: Vec::new(), position: 0 };
+    let mut seen = Observations { took: Vec::new(), position: 0 };
     let mut events = 0;
     loop {
         if *last.borrow() <= seen.position {

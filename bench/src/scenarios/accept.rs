@@ -64,7 +64,7 @@ async fn round(
     let before = stored(&database.pool).await?;
     let seen = wrk::run(stage, service.address(), &request, CONNECTIONS, seconds).await?;
     let sample = seen.sample()?;
-    // What was under way is finished by now.
+    // Requests that were under way have finished by now.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     let (grown, answered) = (stored(&database.pool).await? - before, seen.successes());
     ensure!(

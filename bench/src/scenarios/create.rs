@@ -36,7 +36,7 @@ pub(super) async fn route(stage: &Stage, options: &Options, scenario: Scenario) 
     Ok(entry)
 }
 
-/// What our service answers, so that the bare one answers as much.
+/// Our service's answer, so that the bare one's is as long.
 async fn answer_of(ours: &Ours) -> anyhow::Result<String> {
     let id = Uuid::new_v4().to_string();
     let mut client = Client::connect(ours.address()).await?;

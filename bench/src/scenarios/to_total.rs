@@ -36,7 +36,7 @@ pub(super) async fn run(stage: &Stage, options: &Options, scenario: Scenario) ->
     let needed = PACE + u64::from(options.rounds) * (fast + steady);
     let pledges = seed::pledges(&ours.database.pool, ours.campaign_id, needed.cast_signed()).await?;
     ours.settle().await?;
-    let seen = Seen::follow(stage, &ours.database.pool).await?;
+    let seen = TotalsLog::follow(stage, &ours.database.pool).await?;
     stage.checkpoint().await?;
 
     let mut rest = &pledges[..];
@@ -66,7 +66,7 @@ pub(super) async fn run(stage: &Stage, options: &Options, scenario: Scenario) ->
 async fn round(
     stage: &Stage,
     ours: &Ours,
-    seen: &Seen,
+    seen: &TotalsLog,
     pledges: &[Uuid],
     rate: Option<u64>,
 ) -> anyhow::Result<Sample> {
@@ -122,13 +122,13 @@ async fn captured_at(pool: &PgPool, pledges: &[Uuid]) -> anyhow::Result<HashMap<
     }
 }
 
-/// What Redis said of the totals: when, in microseconds since 1970, and up to which position.
-struct Seen {
+/// The totals in Redis over time: when, in microseconds since 1970, and up to which position.
+struct TotalsLog {
     totals: watch::Receiver<Vec<(u64, i64)>>,
     task: JoinHandle<()>,
 }
 
-impl Seen {
+impl TotalsLog {
     /// Follows the totals of the one campaign. Redis tells of each change when it has made it.
     async fn follow(stage: &Stage, pool: &PgPool) -> anyhow::Result<Self> {
         let ledger_id = read_model::ledger_id(pool).await?;

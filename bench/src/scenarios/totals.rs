@@ -27,9 +27,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// A writer that does less than this share of what it should gives no figure.
 const WRITTEN_ENOUGH: f64 = 0.95;
 
-/// Against the least that a service over HTTP can do: axum that answers the same bytes. Everything
-/// of ours runs; with `events_per_s`, so many events are written to the campaign that is asked about,
-/// and folded, while ours is measured.
+/// Against the least that a service over HTTP can do: axum that answers the same bytes. Everything of ours
+/// runs. `events_per_s` events are written to the campaign that is asked about, and folded, while ours is
+/// measured.
 pub(super) async fn get(
     stage: &Stage,
     options: &Options,

@@ -17,9 +17,9 @@ use crate::report::Entry;
 use crate::rounds::{Sample, alternate};
 use crate::stage::Stage;
 
-/// What `replay --json verify` says, as far as it matters here.
+/// The report of `replay --json verify`, as far as it matters here.
 #[derive(Deserialize)]
-struct Verified {
+struct VerifyReport {
     well: bool,
     position: i64,
     tables: Vec<VerifiedTable>,
@@ -73,8 +73,8 @@ fn replay_program() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// What it says, and the most memory that it had resident, in megabytes.
-async fn verify(program: &Path, database_url: &str) -> anyhow::Result<(Verified, f64)> {
+/// Its report, and its peak resident memory in megabytes.
+async fn verify(program: &Path, database_url: &str) -> anyhow::Result<(VerifyReport, f64)> {
     let mut child = Command::new(program)
         .args(["--json", "verify"])
         .env_clear()
