@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
 use domain::{Campaign, CampaignId, Money, Rules};
-use event_store::{Condition, Ledger, Loaded};
+use event_store::{Condition, Ledger, LoadedAggregate};
 use service::Problem;
 
 use crate::replies::{campaign_rule_problem, load_problem};
@@ -19,7 +19,7 @@ const MAX_REMEMBERED: usize = 10_000;
 #[derive(Clone)]
 pub(crate) struct OpenCampaigns {
     ledger: Ledger,
-    seen: Arc<RwLock<HashMap<CampaignId, Arc<Loaded<Campaign>>>>>,
+    seen: Arc<RwLock<HashMap<CampaignId, Arc<LoadedAggregate<Campaign>>>>>,
 }
 
 impl OpenCampaigns {
@@ -54,11 +54,11 @@ impl OpenCampaigns {
         self.seen.write().unwrap_or_else(PoisonError::into_inner).remove(&campaign_id);
     }
 
-    fn seen(&self, campaign_id: CampaignId) -> Option<Arc<Loaded<Campaign>>> {
+    fn seen(&self, campaign_id: CampaignId) -> Option<Arc<LoadedAggregate<Campaign>>> {
         self.seen.read().unwrap_or_else(PoisonError::into_inner).get(&campaign_id).cloned()
     }
 
-    fn remember(&self, campaign_id: CampaignId, loaded: Loaded<Campaign>) {
+    fn remember(&self, campaign_id: CampaignId, loaded: LoadedAggregate<Campaign>) {
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= MAX_REMEMBERED {
             seen.clear();
@@ -67,6 +67,6 @@ impl OpenCampaigns {
     }
 }
 
-fn condition(campaign_id: CampaignId, loaded: &Loaded<Campaign>) -> Condition {
+fn condition(campaign_id: CampaignId, loaded: &LoadedAggregate<Campaign>) -> Condition {
     Condition { aggregate_type: Campaign::TYPE, aggregate_id: campaign_id.0, sequence: loaded.sequence }
 }

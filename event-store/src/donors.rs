@@ -9,7 +9,7 @@ use crate::append::PledgeDonor;
 /// nobody who makes pledges can go through all donors.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn donor_of(
     executor: impl PgExecutor<'_>,
     pledge_id: Uuid,

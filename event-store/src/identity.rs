@@ -7,7 +7,7 @@ use sqlx::{PgExecutor, Row};
 /// retry that meets another process is recognised.
 ///
 /// # Errors
-/// What the database says, or that the key does not have 32 bytes.
+/// Any error of the database, or that the key does not have 32 bytes.
 pub async fn load_id_key(executor: impl PgExecutor<'_>) -> Result<IdKey, sqlx::Error> {
     let row = sqlx::query("select id_key from ledger_identity").fetch_one(executor).await?;
     let bytes: Vec<u8> = row.try_get("id_key")?;

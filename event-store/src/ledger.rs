@@ -15,6 +15,7 @@ use crate::append::{
     Append, AppendError, Appended, Appender, Condition, NewEvent, PledgeDonor, StreamEvents,
 };
 use crate::group_commit::GroupCommit;
+use crate::loaded::LoadedAggregate;
 use crate::turns::{Turn, Turns};
 
 /// How many commands may wait for their commit, and how many share one.
@@ -24,7 +25,7 @@ const MAX_BATCH: usize = 500;
 /// How often a command that met another one is loaded and decided again.
 const MAX_RETRIES: u32 = 3;
 
-/// What is kept beside an event: the command, the request and the webhook it came from.
+/// Kept beside an event: the command, the request and the webhook it came from.
 pub type Metadata = BTreeMap<Cow<'static, str>, String>;
 
 /// The ledger. Clones share one queue of appends.
@@ -36,16 +37,7 @@ pub struct Ledger {
     turns: Arc<Turns>,
 }
 
-/// An aggregate as it stands in the ledger.
-#[derive(Clone, Debug)]
-pub struct Loaded<A> {
-    /// Its state.
-    pub aggregate: A,
-    /// The sequence of its last event, 0 when it has none.
-    pub sequence: i64,
-}
-
-/// What a command did.
+/// Outcome of a command.
 #[derive(Clone, Debug)]
 pub struct Executed<A: Rules> {
     /// The state after it.
@@ -116,7 +108,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LoadError`].
-    pub async fn load<A: Rules>(&self, id: Uuid) -> Result<Loaded<A>, LoadError> {
+    pub async fn load<A: Rules>(&self, id: Uuid) -> Result<LoadedAggregate<A>, LoadError> {
         let rows = sqlx::query(
             "select aggregate_id, sequence, event_type, event_version, payload::text as payload
              from events where aggregate_type = $1 and aggregate_id = $2 order by sequence",
@@ -125,7 +117,7 @@ impl Ledger {
         .bind(id.to_string())
         .fetch_all(&self.pool)
         .await?;
-        let mut loaded = Loaded { aggregate: A::default(), sequence: 0 };
+        let mut loaded = LoadedAggregate::default();
         for row in &rows {
             apply_row(self.upcasts, &mut loaded, row)??;
         }
@@ -136,11 +128,11 @@ impl Ledger {
     /// one without events is in its first state.
     ///
     /// # Errors
-    /// What the database says.
+    /// Any error of the database.
     pub async fn load_many<A: Rules>(
         &self,
         ids: &[Uuid],
-    ) -> Result<HashMap<Uuid, Result<Loaded<A>, DecodeError>>, sqlx::Error> {
+    ) -> Result<HashMap<Uuid, Result<LoadedAggregate<A>, DecodeError>>, sqlx::Error> {
         let rows = sqlx::query(
             "select wanted.id, e.aggregate_id, e.sequence, e.event_type, e.event_version,
                     e.payload::text as payload
@@ -154,7 +146,7 @@ impl Ledger {
         .persistent(false)
         .fetch_all(&self.pool)
         .await?;
-        let absent = || Ok(Loaded { aggregate: A::default(), sequence: 0 });
+        let absent = || Ok(LoadedAggregate::default());
         let mut loaded: HashMap<_, _> = ids.iter().map(|id| (*id, absent())).collect();
         for row in &rows {
             let slot = loaded.entry(row.try_get("id")?).or_insert_with(absent);
@@ -202,7 +194,7 @@ impl Ledger {
         metadata: &Metadata,
         donor: Option<Arc<PledgeDonor>>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        let new = Loaded { aggregate: A::default(), sequence: 0 };
+        let new = LoadedAggregate::<A>::default();
         let events = new.aggregate.decide(command).map_err(ExecuteError::Rule)?;
         self.append_decided(id, new, events, conditions, metadata, donor).await
     }
@@ -249,13 +241,13 @@ impl Ledger {
     async fn append_in_turn<A: Rules + 'static>(
         &self,
         turn: &mut Turn<'_>,
-        loaded: Loaded<A>,
+        loaded: LoadedAggregate<A>,
         events: Vec<A::Event>,
         metadata: &Metadata,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
         let sequence = loaded.sequence + events.len() as i64;
         let executed = self.append_decided(turn.id(), loaded, events, vec![], metadata, None).await?;
-        turn.remember(Loaded { aggregate: executed.aggregate.clone(), sequence });
+        turn.remember(LoadedAggregate { aggregate: executed.aggregate.clone(), sequence });
         Ok(executed)
     }
 
@@ -287,7 +279,7 @@ impl Ledger {
             let beside = Beside { command_id: Uuid::now_v7(), metadata };
             let stream = Self::prepare(id, &loaded, &events, &beside)?;
             apply(&mut loaded.aggregate, &events);
-            let new = Loaded { aggregate: A::default(), sequence: 0 };
+            let new = LoadedAggregate::<A>::default();
             let created = create(&loaded.aggregate).and_then(|create| new.aggregate.decide(&create));
             let mut new_stream = Self::prepare(new_id, &new, &created.map_err(ExecuteError::Rule)?, &beside)?;
             new_stream.donor = donor.clone();
@@ -306,7 +298,7 @@ impl Ledger {
     /// One aggregate's part of an append: its events, at the sequence at which it was loaded.
     fn prepare<A: Rules>(
         id: Uuid,
-        loaded: &Loaded<A>,
+        loaded: &LoadedAggregate<A>,
         events: &[A::Event],
         beside: &Beside<'_>,
     ) -> Result<StreamEvents, AppendError> {
@@ -321,7 +313,7 @@ impl Ledger {
     async fn append_decided<A: Rules>(
         &self,
         id: Uuid,
-        mut loaded: Loaded<A>,
+        mut loaded: LoadedAggregate<A>,
         events: Vec<A::Event>,
         conditions: Vec<Condition>,
         metadata: &Metadata,
@@ -355,7 +347,7 @@ impl Ledger {
     }
 }
 
-/// What stands beside an event: the metadata, and the command's id among it.
+/// Stored beside an event: the metadata, with the command's id in it.
 struct Beside<'a> {
     command_id: Uuid,
     metadata: &'a Metadata,
@@ -379,7 +371,7 @@ fn apply<A: Rules>(aggregate: &mut A, events: &[A::Event]) {
 /// Folds one more stored event into an aggregate, borrowing from the row whatever is not kept.
 fn apply_row<A: Rules>(
     upcasts: UpcastTable,
-    loaded: &mut Loaded<A>,
+    loaded: &mut LoadedAggregate<A>,
     row: &PgRow,
 ) -> Result<Result<(), DecodeError>, sqlx::Error> {
     let stored = StoredEvent {

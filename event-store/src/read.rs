@@ -178,7 +178,7 @@ pub async fn read_stream(
 /// The last position given out; 0 in an empty ledger.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn head(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("select position from ledger_head").fetch_one(executor).await
 }
@@ -195,7 +195,7 @@ pub struct Lag {
 /// How far the ledger is ahead of readers that have come to `positions`, in the same order.
 ///
 /// # Errors
-/// What the database says.
+/// Any error of the database.
 pub async fn lag_behind(executor: impl PgExecutor<'_>, positions: &[i64]) -> Result<Vec<Lag>, sqlx::Error> {
     let rows: Vec<(i64, f64)> = sqlx::query_as(
         "select greatest(h.position - p.position, 0),

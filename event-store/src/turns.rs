@@ -5,7 +5,7 @@ use std::any::Any;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use crate::ledger::Loaded;
+use crate::loaded::LoadedAggregate;
 
 /// Aggregates that share a place also take turns, which costs them only time.
 const PLACES: usize = 1_024;
@@ -14,12 +14,12 @@ const PLACES: usize = 1_024;
 /// but one of them would have to be decided again. Each place remembers one aggregate, so the
 /// memory is bounded.
 pub(crate) struct Turns {
-    places: Vec<Mutex<Option<Remembered>>>,
+    places: Vec<Mutex<Option<Memory>>>,
 }
 
 /// The state after the last command. Another process may have moved on since, so it is good for a
 /// decision that the ledger will check (by the expected sequence), and for nothing else.
-struct Remembered {
+struct Memory {
     id: Uuid,
     loaded: Box<dyn Any + Send>,
 }
@@ -27,7 +27,7 @@ struct Remembered {
 /// The turn of one command; it ends when this is dropped.
 pub(crate) struct Turn<'a> {
     id: Uuid,
-    place: MutexGuard<'a, Option<Remembered>>,
+    place: MutexGuard<'a, Option<Memory>>,
 }
 
 impl Turns {
@@ -52,13 +52,13 @@ impl Turn<'_> {
 
     /// Takes out what the command before left, if it was on the same aggregate. Whoever succeeds
     /// puts the new state back; after anything else the ledger is read again.
-    pub(crate) fn recall<A: 'static>(&mut self) -> Option<Loaded<A>> {
+    pub(crate) fn recall<A: 'static>(&mut self) -> Option<LoadedAggregate<A>> {
         let remembered = self.place.take().filter(|remembered| remembered.id == self.id)?;
         remembered.loaded.downcast().ok().map(|loaded| *loaded)
     }
 
     /// Leaves the state for the next command.
-    pub(crate) fn remember<A: Send + 'static>(&mut self, loaded: Loaded<A>) {
-        *self.place = Some(Remembered { id: self.id, loaded: Box::new(loaded) });
+    pub(crate) fn remember<A: Send + 'static>(&mut self, loaded: LoadedAggregate<A>) {
+        *self.place = Some(Memory { id: self.id, loaded: Box::new(loaded) });
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use domain::{PaymentFact, PaymentId, Pledge, PledgeCommand, PledgeError, PledgeEvent, Rules};
-use event_store::{AppendError, Appended, Ledger, Loaded, Metadata};
+use event_store::{AppendError, Appended, Ledger, LoadedAggregate, Metadata};
 use futures_util::future::join_all;
 use payments::ProviderError;
 use uuid::Uuid;
@@ -142,8 +142,8 @@ struct Decision {
 
 impl Decision {
     /// A fact that waits for one that came after it is decided again, as long as that brings events.
-    fn make(pledge_id: Uuid, loaded: Loaded<Pledge>, facts: Vec<Fact>) -> Self {
-        let Loaded { aggregate: pledge, sequence } = loaded;
+    fn make(pledge_id: Uuid, loaded: LoadedAggregate<Pledge>, facts: Vec<Fact>) -> Self {
+        let LoadedAggregate { aggregate: pledge, sequence } = loaded;
         let mut decision =
             Self { pledge_id, sequence, pledge, events: Vec::new(), verdicts: Vec::new(), moved: Vec::new() };
         let mut waiting = facts;
