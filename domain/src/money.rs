@@ -109,7 +109,7 @@ impl Money {
         Self::new(sum, self.currency)
     }
 
-    /// What is left of this amount after `other`, which must be less.
+    /// This amount less `other`, which must be smaller.
     ///
     /// # Errors
     /// [`MoneyError::CurrencyMismatch`] or [`MoneyError::NotPositive`].

@@ -37,7 +37,7 @@ pub struct NewEvent {
     pub event_version: String,
     /// Its body as JSON text.
     pub payload: String,
-    /// What is kept beside it, as JSON text; `command_id` is in it.
+    /// Metadata as JSON text, with the `command_id`.
     pub metadata: String,
 }
 
@@ -62,7 +62,7 @@ pub struct PledgeDonor {
     pub name: Option<String>,
     /// The normalised address.
     pub email: String,
-    /// What the donor wishes to say.
+    /// The donor's message.
     pub message: Option<String>,
 }
 
@@ -71,7 +71,7 @@ pub struct PledgeDonor {
 pub struct Append {
     /// The command's own id. It stands in the metadata; by it a retry is recognised.
     pub command_id: Uuid,
-    /// What goes to which stream, in this order; nearly always one stream.
+    /// The events of each stream, in this order; nearly always one stream.
     pub streams: Vec<StreamEvents>,
     /// Other streams that the decision rests on.
     pub conditions: Vec<Condition>,
@@ -293,8 +293,8 @@ fn record_metrics(outcomes: &[Result<Appended, AppendError>], batch: &[Append], 
     metrics::counter!("ledger_append_conflicts_total").increment(conflicts as u64);
 }
 
-/// What became of a batch: the events of the commands that were not refused follow
-/// `position_before` in the order given.
+/// Outcome of a batch: the events of the commands that were not refused follow `position_before` in the
+/// order given.
 #[derive(FromRow)]
 struct AppendedBatch {
     position_before: i64,

@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Writes batches for a [`GroupCommit`].
 pub trait BatchWriter: Send + 'static {
-    /// What one caller hands in.
+    /// One caller's item.
     type Item: Send + 'static;
-    /// What one caller gets back.
+    /// The result for one caller.
     type Outcome: Send + 'static;
 
     /// Writes `batch` and says what became of each item, in the same order.
@@ -31,8 +31,8 @@ pub struct GroupCommit<W: BatchWriter> {
 /// An item, and who waits for what becomes of it.
 type Waiting<W> = (<W as BatchWriter>::Item, oneshot::Sender<Written<W>>);
 
-/// What became of an item. The item comes back with it, because memory is given back faster by the
-/// thread that took it, and the writer's next batch does not wait for that.
+/// Outcome of an item. The item comes back with it, because memory is given back faster by the thread that
+/// took it, and the writer's next batch does not wait for that.
 type Written<W> = (<W as BatchWriter>::Outcome, <W as BatchWriter>::Item);
 
 impl<W: BatchWriter> Clone for GroupCommit<W> {

@@ -30,9 +30,8 @@ impl OwnConnection {
 
     /// Runs statements on it.
     ///
-    /// # Errors
-    /// What they say, or that the database is out of reach ([`is_transient`]); the next run then begins
-    /// with a new connection.
+    /// # Errors Their error, or that the database is out of reach ([`is_transient`]); the next run then
+    /// begins with a new connection.
     pub async fn run<T>(
         &mut self,
         statements: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,

@@ -19,9 +19,9 @@ pub struct RecordedEvent {
     pub event_type: String,
     /// When it was appended. Never runs backwards along the positions.
     pub recorded_at: DateTime<Utc>,
-    /// What is kept beside the event, as it stands there; [`Self::metadata`] reads it.
+    /// Metadata as it is stored; [`Self::metadata`] reads it.
     pub metadata_json: String,
-    /// What happened, to which aggregate.
+    /// The event and its aggregate.
     pub event: Event,
 }
 
@@ -40,7 +40,7 @@ pub enum ReadError {
         aggregate_type: String,
         /// Its name.
         event_type: String,
-        /// What is wrong.
+        /// The error.
         error: DecodeError,
     },
 }

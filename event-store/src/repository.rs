@@ -16,10 +16,9 @@ use crate::ledger::Ledger;
 
 /// Lets `PersistedEventStore`, upcasters and `CqrsFramework` work over a [`Ledger`].
 ///
-/// What postgres-es does badly is refused with an error instead of being passed on: snapshots
-/// (they apply events twice and skip some) and streams (they panic inside a task and end as if
-/// complete; there is no global order). A pledge has a handful of events and is simply loaded;
-/// whoever wants all events reads them by position.
+/// Features that postgres-es does badly are refused with an error: snapshots (they apply events twice and
+/// skip some) and streams (they panic inside a task and end as if complete; there is no global order). A
+/// pledge has a handful of events and is simply loaded; readers of all events read by position.
 pub struct LedgerRepository {
     ledger: Ledger,
     stored: PostgresEventRepository,

@@ -3,7 +3,7 @@ use chrono::{DateTime, Utc};
 use super::{CampaignDetails, Description, Title};
 use crate::{Money, MoneyError};
 
-/// What an organiser asks of a campaign.
+/// A command of an organiser to a campaign.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CampaignCommand {
     /// Write a draft.
@@ -24,7 +24,7 @@ pub enum CampaignCommand {
 pub struct CampaignEdit {
     /// The new headline.
     pub title: Option<Title>,
-    /// What the money is for.
+    /// The purpose of the money.
     pub description: Option<Option<Description>>,
     /// How much is wanted, and in which currency.
     pub goal: Option<Money>,

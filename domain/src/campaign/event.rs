@@ -10,12 +10,12 @@ pub type Title = Text<120>;
 /// A campaign's description: at most 5,000 characters.
 pub type Description = Text<5_000>;
 
-/// What an organiser says of a campaign.
+/// An organiser's description of a campaign.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CampaignDetails {
     /// The headline.
     pub title: Title,
-    /// What the money is for.
+    /// The purpose of the money.
     pub description: Option<Description>,
     /// How much is wanted. Its currency is the campaign's only currency.
     pub goal: Money,
@@ -23,7 +23,7 @@ pub struct CampaignDetails {
     pub ends_at: Option<DateTime<Utc>>,
 }
 
-/// What happened to a campaign.
+/// An event of a campaign.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum CampaignEvent {
     /// A draft was written.

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::{DisputeStatus, FailureReason, PledgeStatus};
 use crate::{CampaignId, DisputeId, DonorId, Money, MoneyError, PaymentId, PledgeId, RefundId};
 
-/// What is asked of a pledge.
+/// A command to a pledge.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PledgeCommand {
     /// Make it. Whether the campaign takes it is asked of the campaign, and holds in the same append.
@@ -212,9 +212,9 @@ pub enum Contradiction {
     /// The same payment, refund or dispute, reported with two amounts.
     #[error("it was recorded with {recorded}, and is now reported with {reported}")]
     Amount {
-        /// What the ledger holds.
+        /// The amount in the ledger.
         recorded: Money,
-        /// What the provider says now.
+        /// The amount that the provider reports now.
         reported: Money,
     },
     /// More would go back than was taken.
@@ -222,19 +222,19 @@ pub enum Contradiction {
         "{reported} would go back of {captured}, of which {given_back_minor} minor units went back already"
     )]
     AboveCapture {
-        /// What was taken.
+        /// The amount taken.
         captured: Money,
-        /// What went back of it before, in minor units.
+        /// The part of it that went back before, in minor units.
         given_back_minor: i64,
-        /// What the provider says went back too, or is in question.
+        /// The amount that went back too, or is disputed, by the provider's report.
         reported: Money,
     },
     /// The same dispute, reported with two outcomes.
     #[error("the dispute was recorded as {recorded}, and is now reported as {reported}")]
     Outcome {
-        /// What the ledger holds.
+        /// The status in the ledger.
         recorded: DisputeStatus,
-        /// What the provider says now.
+        /// The status that the provider reports now.
         reported: DisputeStatus,
     },
 }

@@ -86,7 +86,7 @@ impl PledgeRecord {
         }
     }
 
-    /// Whoever paid in time is not expired: only a pending pledge has anything new to say.
+    /// A pledge that was paid in time does not expire: only a pending pledge has anything new to say.
     fn expire(&self) -> Vec<PledgeEvent> {
         match self.state {
             PledgeState::Pending => {

@@ -7,7 +7,7 @@ use crate::{CampaignId, DisputeId, DonorId, Money, PaymentId, PledgeId, RefundId
 /// Why a payment failed, in the provider's words: at most 500 characters.
 pub type FailureReason = Text<500>;
 
-/// What happened to a pledge.
+/// An event of a pledge.
 ///
 /// Every event carries what a projection needs to fold it without looking anything up: the
 /// campaign and an amount always, the donor where the donor's own figures change.

@@ -13,15 +13,15 @@ use crate::{DisputeId, Money, PledgeId, RefundId};
 pub struct TakenPayment {
     /// How much was taken.
     pub amount: Money,
-    /// What it is for.
+    /// Its use.
     pub usage: Usage,
-    /// What was given back, by refund.
+    /// Amounts given back, by refund.
     pub refunds: BTreeMap<RefundId, Money>,
-    /// What the donor's bank questions or questioned, by dispute.
+    /// Amounts that the donor's bank disputes or has disputed, by dispute.
     pub disputes: BTreeMap<DisputeId, Dispute>,
 }
 
-/// What taken money is for.
+/// The use of taken money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Usage {
     /// It pays the pledge, and is raised.

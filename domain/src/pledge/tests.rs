@@ -383,7 +383,7 @@ fn the_end_of_a_pledge_names_its_latest_amount() {
     }
 }
 
-/// What the worker makes of facts.
+/// The commands that the worker makes of facts.
 struct Run {
     pledge: Pledge,
     /// Every event, in order.

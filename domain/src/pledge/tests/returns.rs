@@ -402,7 +402,7 @@ enum Return {
     Lost,
 }
 
-/// What one payment `a` of `captured_minor` can come to: what goes back is at most what was taken.
+/// Facts that one payment `a` of `captured_minor` may bring: no more goes back than was taken.
 fn possible_facts(captured_minor: i64, returns: &[(Return, i64)]) -> Vec<PaymentFact> {
     let amount = usd(captured_minor);
     let mut facts = vec![
