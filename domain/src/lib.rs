@@ -6,6 +6,14 @@
 
 // A new state or event must make every match over it stop compiling.
 #![warn(clippy::wildcard_enum_match_arm)]
+// Sums of money are checked, and no number is squeezed into a smaller one.
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::cast_lossless,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)]
 
 pub mod campaign;
 mod cqrs;

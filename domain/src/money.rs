@@ -4,13 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// An ISO 4217 currency that money can be paid in: it has minor units (an exponent).
 ///
 /// Serialised as its three-letter code. Codes without an exponent, such as gold (`XAU`) or the
 /// test code (`XXX`), are refused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "&'static str")]
+#[schema(value_type = String, pattern = "^[A-Z]{3}$")]
 pub struct Currency(iso_currency::Currency);
 
 impl Currency {
@@ -66,9 +68,10 @@ impl fmt::Debug for Currency {
 ///
 /// Written as `{"amount_minor": 2500, "currency": "EUR"}`. Arithmetic is checked: two currencies
 /// never mix and nothing wraps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "RawMoney")]
 pub struct Money {
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_i64)]
     amount_minor: i64,
     currency: Currency,
 }

@@ -2,7 +2,7 @@
 //!
 //! When an event's shape must change, its version is counted up, a step is added to the
 //! upcasters, and a new file is added beside the old one, which stays. To write the file of a new
-//! event or version, run with `WRITE_GOLDEN=1`; a file that exists is never overwritten.
+//! event or version, run with `UPDATE_SNAPSHOTS=1`; a file that exists is never overwritten.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -127,7 +127,7 @@ fn file_name(event: &Value) -> String {
 fn events_are_written_as_their_golden_files_say() {
     for event in samples() {
         let path = folder().join(file_name(&event));
-        if std::env::var_os("WRITE_GOLDEN").is_some() && !path.exists() {
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() && !path.exists() {
             std::fs::write(&path, format!("{event:#}\n")).unwrap();
         }
         let golden =

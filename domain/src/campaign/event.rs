@@ -1,5 +1,6 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::event_kind::event_kinds;
 use crate::{Money, Text};
@@ -11,7 +12,7 @@ pub type Title = Text<120>;
 pub type Description = Text<5_000>;
 
 /// An organiser's description of a campaign.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CampaignDetails {
     /// The headline.
     pub title: Title,
@@ -24,7 +25,7 @@ pub struct CampaignDetails {
 }
 
 /// An event of a campaign.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub enum CampaignEvent {
     /// A draft was written.
     CampaignCreated(CampaignDetails),

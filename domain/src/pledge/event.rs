@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{MoneyHeld, PledgeStatus};
 use crate::event_kind::event_kinds;
@@ -11,7 +12,7 @@ pub type FailureReason = Text<500>;
 ///
 /// Every event carries what a projection needs to fold it without looking anything up: the
 /// campaign and an amount always, the donor where the donor's own figures change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub enum PledgeEvent {
     /// A donor pledged. Name, address and message are kept apart from the ledger.
     PledgeCreated {

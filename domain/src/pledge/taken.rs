@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{DisputeId, Money, PledgeId, RefundId};
 
@@ -34,7 +35,7 @@ pub enum Usage {
 
 /// Which figure money is in. Events about money that was taken before carry it, so that a fold of
 /// totals needs no memory of payments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MoneyHeld {
     /// In what the campaign has raised.
