@@ -118,7 +118,8 @@ impl Money {
     /// [`MoneyError::CurrencyMismatch`] or [`MoneyError::NotPositive`].
     pub fn checked_sub(self, other: Self) -> Result<Self, MoneyError> {
         self.require_same_currency(other)?;
-        Self::new(self.amount_minor - other.amount_minor, self.currency)
+        let rest = self.amount_minor.checked_sub(other.amount_minor).ok_or(MoneyError::NotPositive)?;
+        Self::new(rest, self.currency)
     }
 
     fn require_same_currency(self, other: Self) -> Result<(), MoneyError> {
@@ -132,6 +133,7 @@ impl Money {
 
 /// For people: major units with the currency's own number of decimals, `12.50 EUR` or `1250 JPY`.
 impl fmt::Display for Money {
+    #[expect(clippy::arithmetic_side_effects, reason = "the divisor is a power of ten")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = usize::from(self.currency.exponent());
         let scale = 10_i64.pow(u32::from(self.currency.exponent()));

@@ -33,6 +33,10 @@ impl MoneyMove {
     }
 
     /// Raised: captured, less what went back.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "amounts are at most Money::MAX_MINOR, of which millions fit"
+    )]
     pub fn raised_minor(&self) -> i64 {
         self.captured_minor - self.refunded_minor - self.charged_back_minor
     }
@@ -40,6 +44,10 @@ impl MoneyMove {
 
 impl PledgeEvent {
     /// The change of figures that this event makes; none if it moves no money.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "amounts are at most Money::MAX_MINOR, of which millions fit"
+    )]
     pub fn money_move(&self) -> Option<MoneyMove> {
         let of = |amount: &Money| (MoneyMove::none(amount.currency()), amount.amount_minor());
         match self {

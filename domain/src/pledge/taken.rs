@@ -91,11 +91,19 @@ impl TakenPayment {
     }
 
     /// How much went back in any way, in minor units: at most what was taken.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "amounts are at most Money::MAX_MINOR, of which millions fit"
+    )]
     pub fn given_back_minor(&self) -> i64 {
         self.refunded_minor() + self.charged_back_minor()
     }
 
     /// How much is left of it, in minor units: never negative.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "amounts are at most Money::MAX_MINOR, of which millions fit"
+    )]
     pub fn left_minor(&self) -> i64 {
         self.amount.amount_minor() - self.given_back_minor()
     }
