@@ -8,7 +8,6 @@ use serde::Serialize;
 use service::{FieldErrors, Json, Problem, ProblemKind, RequestId};
 use uuid::Uuid;
 
-const FINGERPRINT: &str = "fingerprint";
 const IDEMPOTENCY_HIT: HeaderName = HeaderName::from_static("idempotency-hit");
 
 /// Something was made, now or by an earlier request under the same key.
@@ -31,11 +30,8 @@ impl<T: Serialize> IntoResponse for Created<T> {
 
 /// The metadata of a command that came by request.
 pub(crate) fn metadata(request_id: RequestId, fingerprint: Option<&str>) -> Metadata {
-    let mut metadata = Metadata::from([("request_id".into(), request_id.0)]);
-    if let Some(fingerprint) = fingerprint {
-        metadata.insert(FINGERPRINT.into(), fingerprint.to_owned());
-    }
-    metadata
+    let fingerprint = fingerprint.map(str::to_owned);
+    Metadata { request_id: Some(request_id.0), fingerprint, ..Metadata::default() }
 }
 
 /// The position at which the aggregate was made, if it was made by the same request as this.
@@ -52,7 +48,7 @@ pub(crate) async fn made_before(
         .await
         .map_err(|error| Problem::unavailable("the ledger", error))?;
     let Some(first) = events.first() else { return Ok(None) };
-    if first.metadata().get(FINGERPRINT).is_some_and(|known| known == fingerprint) {
+    if first.metadata().fingerprint.as_deref() == Some(fingerprint) {
         Ok(Some(first.position))
     } else {
         Err(Problem::new(

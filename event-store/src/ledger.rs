@@ -1,12 +1,11 @@
 //! Load, decide, append.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use domain::{DecodeError, EventKind, Rules, StoredEvent, UpcastTable, VersionedEvent};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
@@ -16,6 +15,7 @@ use crate::append::{
 };
 use crate::group_commit::GroupCommit;
 use crate::loaded::LoadedAggregate;
+use crate::metadata::{CommandMetadata, Metadata};
 use crate::turns::{Turn, Turns};
 
 /// How many commands may wait for their commit, and how many share one.
@@ -24,9 +24,6 @@ const MAX_BATCH: usize = 500;
 
 /// How often a command that met another one is loaded and decided again.
 const MAX_RETRIES: u32 = 3;
-
-/// Kept beside an event: the command, the request and the webhook it came from.
-pub type Metadata = BTreeMap<Cow<'static, str>, String>;
 
 /// The ledger. Clones share one queue of appends.
 #[derive(Clone)]
@@ -172,7 +169,7 @@ impl Ledger {
     ) -> Result<Appended, AppendError> {
         let command_id = Uuid::now_v7();
         let new_events =
-            events.iter().map(|(event, metadata)| new_event(event, json(&Beside { command_id, metadata })?));
+            events.iter().map(|(event, metadata)| new_event(event, json(&metadata.of_command(command_id))?));
         let stream = StreamEvents {
             stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence },
             events: new_events.collect::<Result<_, _>>().map_err(not_json)?,
@@ -276,15 +273,16 @@ impl Ledger {
             if events.is_empty() {
                 return self.nothing_new(id, loaded.aggregate).await;
             }
-            let beside = Beside { command_id: Uuid::now_v7(), metadata };
-            let stream = Self::prepare(id, &loaded, &events, &beside)?;
+            let metadata = metadata.of_command(Uuid::now_v7());
+            let stream = Self::prepare(id, &loaded, &events, &metadata)?;
             apply(&mut loaded.aggregate, &events);
             let new = LoadedAggregate::<A>::default();
             let created = create(&loaded.aggregate).and_then(|create| new.aggregate.decide(&create));
-            let mut new_stream = Self::prepare(new_id, &new, &created.map_err(ExecuteError::Rule)?, &beside)?;
+            let mut new_stream =
+                Self::prepare(new_id, &new, &created.map_err(ExecuteError::Rule)?, &metadata)?;
             new_stream.donor = donor.clone();
             let streams = vec![stream, new_stream];
-            let append = Append { command_id: beside.command_id, streams, conditions: vec![] };
+            let append = Append { command_id: metadata.command_id, streams, conditions: vec![] };
             match self.append(append).await {
                 Err(AppendError::Conflict) if retries < MAX_RETRIES => retries += 1,
                 Err(error) => return Err(error.into()),
@@ -300,9 +298,9 @@ impl Ledger {
         id: Uuid,
         loaded: &LoadedAggregate<A>,
         events: &[A::Event],
-        beside: &Beside<'_>,
+        metadata: &CommandMetadata<'_>,
     ) -> Result<StreamEvents, AppendError> {
-        let events = events.iter().map(|event| new_event(event, json(beside)?));
+        let events = events.iter().map(|event| new_event(event, json(metadata)?));
         Ok(StreamEvents {
             stream: Condition { aggregate_type: A::TYPE, aggregate_id: id, sequence: loaded.sequence },
             events: events.collect::<Result<_, _>>().map_err(not_json)?,
@@ -319,10 +317,10 @@ impl Ledger {
         metadata: &Metadata,
         donor: Option<Arc<PledgeDonor>>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        let beside = Beside { command_id: Uuid::now_v7(), metadata };
-        let mut stream = Self::prepare(id, &loaded, &events, &beside)?;
+        let metadata = metadata.of_command(Uuid::now_v7());
+        let mut stream = Self::prepare(id, &loaded, &events, &metadata)?;
         stream.donor = donor;
-        let append = Append { command_id: beside.command_id, streams: vec![stream], conditions };
+        let append = Append { command_id: metadata.command_id, streams: vec![stream], conditions };
         let Appended { position, recorded_at } = self.append(append).await?;
         apply(&mut loaded.aggregate, &events);
         Ok(Executed { aggregate: loaded.aggregate, events, position, recorded_at })
@@ -344,21 +342,6 @@ impl Ledger {
         .await
         .map_err(|error| ExecuteError::Load(error.into()))?;
         Ok(Executed { aggregate, events: Vec::new(), position, recorded_at })
-    }
-}
-
-/// Stored beside an event: the metadata, with the command's id in it.
-struct Beside<'a> {
-    command_id: Uuid,
-    metadata: &'a Metadata,
-}
-
-impl Serialize for Beside<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut id = Uuid::encode_buffer();
-        let command_id = &*self.command_id.hyphenated().encode_lower(&mut id);
-        let rest = self.metadata.iter().map(|(key, value)| (&**key, value.as_str()));
-        serializer.collect_map(std::iter::once(("command_id", command_id)).chain(rest))
     }
 }
 

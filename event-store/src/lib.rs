@@ -12,6 +12,7 @@ mod group_commit;
 mod identity;
 mod ledger;
 mod loaded;
+mod metadata;
 mod own_connection;
 mod read;
 mod repository;
@@ -23,8 +24,9 @@ pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor
 pub use donors::donor_of;
 pub use group_commit::{BatchWriter, GroupCommit, QueueError};
 pub use identity::load_id_key;
-pub use ledger::{ExecuteError, Executed, Ledger, LoadError, Metadata};
+pub use ledger::{ExecuteError, Executed, Ledger, LoadError};
 pub use loaded::LoadedAggregate;
+pub use metadata::Metadata;
 pub use own_connection::{OwnConnection, is_transient};
 pub use read::{EventReader, Lag, ReadError, RecordedEvent, head, lag_behind, read_after, read_stream};
 pub use repository::LedgerRepository;

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row};
 
-use crate::ledger::Metadata;
+use crate::metadata::Metadata;
 
 /// An event as it stands in the ledger.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Events, one line each for people, one object each for programs.
 
 use domain::{Campaign, CampaignEvent, Event, Pledge, PledgeEvent, Rules};
-use event_store::RecordedEvent;
+use event_store::{Metadata, RecordedEvent};
 use serde_json::{Value, json};
 
 use crate::tuple::instant;
@@ -59,12 +59,9 @@ pub(crate) fn to_json(recorded: &RecordedEvent) -> Result<Value, serde_json::Err
 
 /// What led to it.
 fn source(recorded: &RecordedEvent) -> String {
-    let metadata = recorded.metadata();
-    let named = |key: &str, name: &str| metadata.get(key).map(|value| format!("{name} {value}"));
-    named("webhook_id", "webhook")
-        .or_else(|| named("request_id", "request"))
-        .or_else(|| metadata.get("cause").cloned())
-        .unwrap_or_default()
+    let Metadata { webhook_id, request_id, cause, .. } = recorded.metadata();
+    let webhook = webhook_id.map(|id| format!("webhook {id}"));
+    webhook.or_else(|| request_id.map(|id| format!("request {id}"))).or(cause).unwrap_or_default()
 }
 
 fn campaign_details(event: &CampaignEvent) -> (&'static str, String) {

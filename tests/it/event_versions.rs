@@ -72,8 +72,8 @@ async fn past() -> Past {
         amount: domain::Money::new(4200, "USD".parse().unwrap()).unwrap(),
     };
     let settled = PledgeCommand::Record(fact);
-    ledger.execute::<Pledge>(pledges[1], &settled, &Metadata::new()).await.unwrap();
-    ledger.execute::<Pledge>(pledges[2], &PledgeCommand::Expire, &Metadata::new()).await.unwrap();
+    ledger.execute::<Pledge>(pledges[1], &settled, &Metadata::default()).await.unwrap();
+    ledger.execute::<Pledge>(pledges[2], &PledgeCommand::Expire, &Metadata::default()).await.unwrap();
     Past { app, pool, campaign, pledges, ledger }
 }
 
@@ -132,7 +132,8 @@ async fn a_step_that_is_left_out_stops_the_reader() {
     }
     let programs = Ledger::start(past.pool.clone());
     let amend = PledgeCommand::Expire;
-    let refused = programs.execute::<Pledge>(past.pledges[0], &amend, &Metadata::new()).await.unwrap_err();
+    let refused =
+        programs.execute::<Pledge>(past.pledges[0], &amend, &Metadata::default()).await.unwrap_err();
     assert!(matches!(refused, ExecuteError::Load(LoadError::Decode(_))), "{refused:?}");
     let (code, said) = replay(&["--database-url", &past.app.database_url, "verify"]).await;
     assert_eq!(code, Some(1), "{said}");

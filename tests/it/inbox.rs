@@ -73,7 +73,7 @@ async fn make_pledge(app: &TestApp, campaign: Uuid, pledge_id: Uuid) {
         anonymous: true,
     };
     let ledger = Ledger::start(app.pool.clone());
-    ledger.create::<Pledge>(pledge_id, &command, vec![], &Metadata::new(), None).await.unwrap();
+    ledger.create::<Pledge>(pledge_id, &command, vec![], &Metadata::default(), None).await.unwrap();
 }
 
 async fn as_operator(app: &TestApp, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {

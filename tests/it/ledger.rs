@@ -178,15 +178,15 @@ async fn a_condition_on_another_stream_holds_in_the_append_itself() {
     let ledger = ledger().await;
     let campaign = Uuid::new_v4();
     let create = CampaignCommand::Create(details("Wells"));
-    ledger.create::<Campaign>(campaign, &create, vec![], &Metadata::new(), None).await.unwrap();
+    ledger.create::<Campaign>(campaign, &create, vec![], &Metadata::default(), None).await.unwrap();
     let seen = Condition { aggregate_type: Campaign::TYPE, aggregate_id: campaign, sequence: 1 };
     let pledge = async || {
         let (id, conditions) = (Uuid::new_v4(), vec![seen.clone()]);
-        ledger.create::<Pledge>(id, &create_pledge(), conditions, &Metadata::new(), None).await
+        ledger.create::<Pledge>(id, &create_pledge(), conditions, &Metadata::default(), None).await
     };
     pledge().await.unwrap();
     let publish = CampaignCommand::Publish { now: chrono::Utc::now() };
-    ledger.execute::<Campaign>(campaign, &publish, &Metadata::new()).await.unwrap();
+    ledger.execute::<Campaign>(campaign, &publish, &Metadata::default()).await.unwrap();
     let late = pledge().await;
     assert!(matches!(late, Err(ExecuteError::Append(AppendError::Conflict))), "{late:?}");
 }
@@ -206,11 +206,11 @@ async fn three_processes() -> [Ledger; 3] {
 async fn commands_that_meet_are_decided_again() {
     let processes = three_processes().await;
     let id = Uuid::new_v4();
-    processes[0].create::<Pledge>(id, &create_pledge(), vec![], &Metadata::new(), None).await.unwrap();
+    processes[0].create::<Pledge>(id, &create_pledge(), vec![], &Metadata::default(), None).await.unwrap();
     // At most three of them meet at a time, because those of one process take turns.
     let amended = join_all((0..30).map(|n| {
         let ledger = processes[n % 3].clone();
-        async move { ledger.execute::<Pledge>(id, &amend(200 + n as i64), &Metadata::new()).await }
+        async move { ledger.execute::<Pledge>(id, &amend(200 + n as i64), &Metadata::default()).await }
     }))
     .await;
     let done = amended.iter().filter(|outcome| outcome.is_ok()).count();
@@ -227,10 +227,10 @@ async fn commands_that_meet_are_decided_again() {
 async fn commands_of_one_process_on_one_aggregate_never_meet() {
     let ledger = ledger().await;
     let id = Uuid::new_v4();
-    ledger.create::<Pledge>(id, &create_pledge(), vec![], &Metadata::new(), None).await.unwrap();
+    ledger.create::<Pledge>(id, &create_pledge(), vec![], &Metadata::default(), None).await.unwrap();
     let amended = join_all((0..50).map(|n| {
         let ledger = ledger.clone();
-        async move { ledger.execute::<Pledge>(id, &amend(200 + n), &Metadata::new()).await }
+        async move { ledger.execute::<Pledge>(id, &amend(200 + n), &Metadata::default()).await }
     }))
     .await;
     assert!(amended.iter().all(Result::is_ok), "{amended:?}");
@@ -241,14 +241,14 @@ async fn commands_of_one_process_on_one_aggregate_never_meet() {
 async fn what_a_process_remembers_never_answers_for_the_ledger() {
     let [one, other, _] = three_processes().await;
     let id = Uuid::new_v4();
-    one.create::<Pledge>(id, &create_pledge(), vec![], &Metadata::new(), None).await.unwrap();
-    one.execute::<Pledge>(id, &amend(200), &Metadata::new()).await.unwrap();
+    one.create::<Pledge>(id, &create_pledge(), vec![], &Metadata::default(), None).await.unwrap();
+    one.execute::<Pledge>(id, &amend(200), &Metadata::default()).await.unwrap();
     // The other process moves on behind the first one's back, which still remembers 200.
-    other.execute::<Pledge>(id, &amend(300), &Metadata::new()).await.unwrap();
-    let back = one.execute::<Pledge>(id, &amend(200), &Metadata::new()).await.unwrap();
+    other.execute::<Pledge>(id, &amend(300), &Metadata::default()).await.unwrap();
+    let back = one.execute::<Pledge>(id, &amend(200), &Metadata::default()).await.unwrap();
     assert_eq!(back.events.len(), 1, "300 became 200 again");
-    other.execute::<Pledge>(id, &PledgeCommand::Expire, &Metadata::new()).await.unwrap();
-    let refused = one.execute::<Pledge>(id, &amend(400), &Metadata::new()).await;
+    other.execute::<Pledge>(id, &PledgeCommand::Expire, &Metadata::default()).await.unwrap();
+    let refused = one.execute::<Pledge>(id, &amend(400), &Metadata::default()).await;
     assert!(matches!(refused, Err(ExecuteError::Rule(PledgeError::NotPending(_)))), "{refused:?}");
 }
 
@@ -300,7 +300,7 @@ impl Rules for Overtaken {
 async fn a_command_that_is_always_overtaken_gives_up_after_three_retries() {
     let [one, other, _] = three_processes().await;
     let id = Uuid::new_v4();
-    let lost = one.execute::<Overtaken>(id, &(other, id), &Metadata::new()).await;
+    let lost = one.execute::<Overtaken>(id, &(other, id), &Metadata::default()).await;
     assert!(matches!(lost, Err(ExecuteError::Append(AppendError::Conflict))), "{lost:?}");
     // One decision, three retries; each was overtaken by one event.
     assert_eq!(event_store::head(one.pool()).await.unwrap(), 4);
@@ -321,7 +321,7 @@ async fn cqrs_es_works_over_the_ledger() {
     let loaded = store.load_events(&id).await.unwrap();
     assert_eq!(loaded.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2]);
     let executed = ledger
-        .execute::<Campaign>(id.parse().unwrap(), &CampaignCommand::Close, &Metadata::new())
+        .execute::<Campaign>(id.parse().unwrap(), &CampaignCommand::Close, &Metadata::default())
         .await
         .unwrap();
     assert_eq!((executed.position, executed.events.len()), (3, 1));
@@ -344,11 +344,11 @@ async fn many_aggregates_are_loaded_by_one_read() {
     let ledger = ledger().await;
     let (made, absent, broken) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
     for id in [made, broken] {
-        ledger.create::<Pledge>(id, &create_pledge(), vec![], &Metadata::new(), None).await.unwrap();
+        ledger.create::<Pledge>(id, &create_pledge(), vec![], &Metadata::default(), None).await.unwrap();
     }
     let (campaign_id, amount) = (CampaignId(Uuid::nil()), Money::new(200, "USD".parse().unwrap()).unwrap());
     let expired = PledgeEvent::PledgeExpired { campaign_id, amount };
-    let named = |name: &str| Metadata::from([("webhook_id".into(), name.to_owned())]);
+    let named = |name: &str| Metadata { webhook_id: Some(name.to_owned()), ..Metadata::default() };
     let amended = PledgeEvent::PledgeAmended { campaign_id, amount };
     let events = [(amended, named("msg_1")), (expired, named("msg_2"))];
     ledger.append_events::<Pledge>(made, 1, &events).await.unwrap();
@@ -366,7 +366,7 @@ async fn many_aggregates_are_loaded_by_one_read() {
     assert_eq!((&absent.aggregate, absent.sequence), (&Pledge::Absent, 0));
     assert!(loaded[&broken].is_err());
     let stored = read_stream(ledger.pool(), Pledge::TYPE, &made.to_string()).await.unwrap();
-    let messages: Vec<_> = stored.iter().map(|e| e.metadata().get("webhook_id").cloned()).collect();
+    let messages: Vec<_> = stored.iter().map(|e| e.metadata().webhook_id).collect();
     assert_eq!(messages, [None, Some("msg_1".to_owned()), Some("msg_2".to_owned())]);
 }
 
@@ -432,7 +432,10 @@ async fn each_role_has_the_rights_it_needs_and_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_not_understood_stops_the_reader() {
     let ledger = ledger().await;
-    ledger.create::<Pledge>(Uuid::new_v4(), &create_pledge(), vec![], &Metadata::new(), None).await.unwrap();
+    ledger
+        .create::<Pledge>(Uuid::new_v4(), &create_pledge(), vec![], &Metadata::default(), None)
+        .await
+        .unwrap();
     ledger.append(append(Uuid::new_v4(), 0, "Unknown")).await.unwrap();
     assert_eq!(read_after(ledger.pool(), 0, 10).await.unwrap().len(), 1);
     let stopped = read_after(ledger.pool(), 1, 10).await.unwrap_err();

@@ -218,7 +218,7 @@ async fn accepted_money_is_another_pledge_and_its_facts_follow_it() {
     let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
     let accept = async || {
         ledger
-            .execute_and_create::<Pledge>(pledge, &accept, accepted_as, create, &Metadata::new(), None)
+            .execute_and_create::<Pledge>(pledge, &accept, accepted_as, create, &Metadata::default(), None)
             .await
             .unwrap()
     };
@@ -328,7 +328,7 @@ async fn accepting_is_all_or_nothing() {
     let ledger = Ledger::start(app.pool.clone());
     let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
     let refused =
-        ledger.execute_and_create::<Pledge>(pledge, &accept, taken, create, &Metadata::new(), None).await;
+        ledger.execute_and_create::<Pledge>(pledge, &accept, taken, create, &Metadata::default(), None).await;
     assert!(refused.is_err(), "the id is another pledge's");
     assert_eq!(app.head().await, head);
     unapplied_with(&app, "held", |items| items.len() == 1).await;

@@ -125,8 +125,9 @@ pub async fn a_killed_postgres(kills: u32, seed: u64) -> String {
             unanswered += failed;
         }
     }
-    let goes_on =
-        async || ledger.create::<Pledge>(Uuid::new_v4(), &new_pledge(), vec![], &Metadata::new(), None).await;
+    let goes_on = async || {
+        ledger.create::<Pledge>(Uuid::new_v4(), &new_pledge(), vec![], &Metadata::default(), None).await
+    };
     eventually("the ledger goes on", goes_on, Result::is_ok).await.unwrap();
     assert_found_once(&pool, &answered).await;
     assert_no_open_transaction(&pool).await;
@@ -144,7 +145,7 @@ async fn append_until_it_fails(ledger: Ledger) -> (Answers, u64) {
     let started = std::time::Instant::now();
     while started.elapsed() < Duration::from_secs(2) {
         let id = Uuid::new_v4();
-        match ledger.create::<Pledge>(id, &new_pledge(), vec![], &Metadata::new(), None).await {
+        match ledger.create::<Pledge>(id, &new_pledge(), vec![], &Metadata::default(), None).await {
             Ok(executed) => {
                 answered.insert(id, executed.position);
             }
@@ -172,7 +173,7 @@ pub async fn callers_that_leave(database_url: &str, leavers: u32, seed: u64) -> 
             together.spawn(async move {
                 let id = Uuid::new_v4();
                 let command = new_pledge();
-                let metadata = Metadata::new();
+                let metadata = Metadata::default();
                 let call = ledger.create::<Pledge>(id, &command, vec![], &metadata, None);
                 tokio::time::timeout(patience, call).await.ok().map(|made| (id, made.unwrap().position))
             });

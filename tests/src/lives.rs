@@ -52,9 +52,9 @@ impl Lives {
                 goal: usd(100_000_000),
                 ends_at: None,
             });
-            ledger.create::<Campaign>(id, &create, vec![], &Metadata::new(), None).await.unwrap();
+            ledger.create::<Campaign>(id, &create, vec![], &Metadata::default(), None).await.unwrap();
             let publish = CampaignCommand::Publish { now: Utc::now() };
-            ledger.execute::<Campaign>(id, &publish, &Metadata::new()).await.unwrap();
+            ledger.execute::<Campaign>(id, &publish, &Metadata::default()).await.unwrap();
             opened.push(id);
         }
         let mut random = StdRng::seed_from_u64(seed);
@@ -76,7 +76,7 @@ impl Lives {
                 return;
             }
             let count = events.len() as i64;
-            let events: Vec<_> = events.into_iter().map(|event| (event, Metadata::new())).collect();
+            let events: Vec<_> = events.into_iter().map(|event| (event, Metadata::default())).collect();
             if self.ledger.append_events::<Pledge>(life.id, sequence, &events).await.is_err() {
                 return;
             }

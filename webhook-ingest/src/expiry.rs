@@ -64,7 +64,7 @@ async fn expire_some(
 }
 
 async fn expire(ledger: &Ledger, pledge_id: Uuid) {
-    let metadata = Metadata::from([("cause".into(), "expiry".to_owned())]);
+    let metadata = Metadata { cause: Some("expiry".to_owned()), ..Metadata::default() };
     if let Err(error) = ledger.execute::<Pledge>(pledge_id, &PledgeCommand::Expire, &metadata).await {
         tracing::warn!(%pledge_id, %error, "a pledge could not be expired; trying again");
     }

@@ -268,14 +268,14 @@ fn not_set_up(row: &InboxRow) -> Verdict {
     Verdict::Retry(format!("the provider {} is not set up", row.provider))
 }
 
-/// Metadata of the events that a message leads to. By the digest an auditor recognises the
-/// message, even when the inbox no longer has it and the provider shows its own copy.
+/// Metadata of the events that a message leads to.
 fn metadata(row: &InboxRow) -> Metadata {
-    Metadata::from([
-        ("provider".into(), row.provider.clone()),
-        ("webhook_id".into(), row.webhook_id.clone()),
-        ("webhook_sha256".into(), format!("{:x}", Sha256::digest(row.body.as_bytes()))),
-    ])
+    Metadata {
+        provider: Some(row.provider.clone()),
+        webhook_id: Some(row.webhook_id.clone()),
+        webhook_sha256: Some(format!("{:x}", Sha256::digest(row.body.as_bytes()))),
+        ..Metadata::default()
+    }
 }
 
 /// Asks whoever reported the payments to void them. Asking twice is as good as once.

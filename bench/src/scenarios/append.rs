@@ -66,8 +66,10 @@ async fn open_campaign(ledger: &Ledger) -> anyhow::Result<Condition> {
         ends_at: None,
     };
     let create = CampaignCommand::Create(details);
-    ledger.create::<Campaign>(id, &create, vec![], &Metadata::new(), None).await?;
-    ledger.execute::<Campaign>(id, &CampaignCommand::Publish { now: Utc::now() }, &Metadata::new()).await?;
+    ledger.create::<Campaign>(id, &create, vec![], &Metadata::default(), None).await?;
+    ledger
+        .execute::<Campaign>(id, &CampaignCommand::Publish { now: Utc::now() }, &Metadata::default())
+        .await?;
     Ok(open_condition(id))
 }
 
@@ -95,10 +97,11 @@ fn create_command(campaign_id: Uuid) -> anyhow::Result<PledgeCommand> {
 
 /// Metadata as the route makes it.
 fn metadata() -> Metadata {
-    Metadata::from([
-        ("request_id".into(), Uuid::now_v7().to_string()),
-        ("fingerprint".into(), Uuid::new_v4().simple().to_string()),
-    ])
+    Metadata {
+        request_id: Some(Uuid::now_v7().to_string()),
+        fingerprint: Some(Uuid::new_v4().simple().to_string()),
+        ..Metadata::default()
+    }
 }
 
 async fn append(ledger: &Ledger, campaign: &Condition, seconds: u64) -> anyhow::Result<Sample> {
@@ -140,8 +143,7 @@ impl Rows {
         let mut rows = Self::default();
         for n in 1..=BATCH as i64 {
             let events = Pledge::default().decide(&create_command(campaign_id)?)?;
-            let mut metadata = metadata();
-            metadata.insert("command_id".into(), Uuid::now_v7().to_string());
+            let metadata = Metadata { command_id: Some(Uuid::now_v7()), ..metadata() };
             rows.positions.push(position + n);
             rows.ids.push(Uuid::new_v4().to_string());
             rows.payloads.push(serde_json::to_string(events.first().context("a new pledge has an event")?)?);

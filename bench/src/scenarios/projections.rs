@@ -90,10 +90,10 @@ async fn live(ledger: Ledger, campaign_id: CampaignId) -> anyhow::Result<()> {
     let authorized = PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment_id.clone(), amount };
     let captured =
         PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id: payment_id.clone(), amount };
-    let paid = [(authorized, Metadata::new()), (captured, Metadata::new())];
+    let paid = [(authorized, Metadata::default()), (captured, Metadata::default())];
     ledger.append_events::<Pledge>(id, 1, &paid).await?;
     let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id, amount };
-    ledger.append_events::<Pledge>(id, 3, &[(completed, Metadata::new())]).await?;
+    ledger.append_events::<Pledge>(id, 3, &[(completed, Metadata::default())]).await?;
     Ok(())
 }
 
@@ -105,7 +105,7 @@ async fn create(
 ) -> anyhow::Result<i64> {
     let amount = Money::new(2_500, "EUR".parse()?)?;
     let command = PledgeCommand::Create { campaign_id, donor_id, amount, anonymous: false };
-    Ok(ledger.create::<Pledge>(id, &command, vec![], &Metadata::new(), None).await?.position)
+    Ok(ledger.create::<Pledge>(id, &command, vec![], &Metadata::default(), None).await?.position)
 }
 
 /// Appends an event now and then, and waits until Redis has counted it.
@@ -193,7 +193,9 @@ async fn open_campaign(ledger: &Ledger, id: Uuid) -> anyhow::Result<()> {
         ends_at: None,
     };
     let create = CampaignCommand::Create(details);
-    ledger.create::<Campaign>(id, &create, vec![], &Metadata::new(), None).await?;
-    ledger.execute::<Campaign>(id, &CampaignCommand::Publish { now: Utc::now() }, &Metadata::new()).await?;
+    ledger.create::<Campaign>(id, &create, vec![], &Metadata::default(), None).await?;
+    ledger
+        .execute::<Campaign>(id, &CampaignCommand::Publish { now: Utc::now() }, &Metadata::default())
+        .await?;
     Ok(())
 }

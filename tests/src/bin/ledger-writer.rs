@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
 async fn append_until_none_left(ledger: Ledger, left: Arc<AtomicI64>) -> anyhow::Result<()> {
     while left.fetch_sub(1, Ordering::Relaxed) > 0 {
         let id = Uuid::new_v4();
-        let made = ledger.create::<Pledge>(id, &new_pledge(), vec![], &Metadata::new(), None).await;
+        let made = ledger.create::<Pledge>(id, &new_pledge(), vec![], &Metadata::default(), None).await;
         let position = made.context("an append failed")?.position;
         writeln!(std::io::stdout(), "{id} {position}")?;
     }
