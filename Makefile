@@ -10,7 +10,7 @@ run: services ## Run the whole system; settings by environment: docs/operations.
 	cargo run --package careforall -- up
 
 check: style ## Check format, clippy and unit tests, without servers: before each commit
-	cargo test --workspace --lib --bins --test golden -- --skip embedded::
+	cargo test --workspace --lib --bins --test golden --test schemas -- --skip embedded::
 
 # The programs that the tests start are built before them, with the same features, so no test waits for a compiler.
 test: services ## Run all tests, over a real Postgres and Redis of their own
