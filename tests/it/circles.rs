@@ -84,7 +84,7 @@ fn sources(folder: &Path) -> BTreeMap<Module, String> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-            let child = [parent.as_slice(), &[name.clone()]].concat();
+            let child = [parent.as_slice(), std::slice::from_ref(&name)].concat();
             if path.is_dir() {
                 folders.push((path, child));
             } else if path.extension().is_some_and(|extension| extension == "rs") {

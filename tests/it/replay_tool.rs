@@ -397,10 +397,7 @@ async fn a_changed_ledger_is_found_and_the_first_bad_position_is_named() {
         let report: Value = serde_json::from_str(&said).unwrap();
         let named = report["differences"].as_array().unwrap();
         let what: Vec<&str> = named.iter().map(|difference| difference["what"].as_str().unwrap()).collect();
-        assert!(
-            what.iter().any(|what| what.contains(expected)),
-            "{statement}: {expected:?} is not in: {what:?}"
-        );
+        assert!(what.iter().any(|what| what.contains(expected)), "{statement}: {expected:?} not in {what:?}");
         assert_eq!(report["first_bad_position"], first, "{statement}: {what:?}");
         assert_eq!(report["well"], false);
     }
