@@ -328,23 +328,15 @@ async fn a_changed_ledger_is_found_and_the_first_bad_position_is_named() {
         "update events set payload = replace(payload::text, 'PledgeAuthorized', 'PledgeExpired')::json";
     let expire = format!("{rename}, event_type = 'PledgeExpired' where position = 4");
     let rename = format!("{rename} where position = 4");
+    let raise = |position: i64| {
+        let payload = r#"replace(payload::text, 'minor":5000', 'minor":6000')::json"#;
+        format!("update events set payload = {payload} where position = {position}")
+    };
     for (statement, expected, first) in [
-        (
-            "update events set payload = replace(payload::text, 'minor\":5000', 'minor\":6000')::json where position = 3",
-            "pledge_history: amount_minor",
-            3,
-        ),
-        (
-            "update events set payload = replace(payload::text, 'minor\":5000', 'minor\":6000')::json where position = 5",
-            "the ledger says 6000, found 5000",
-            5,
-        ),
-        (
-            // The end of a gift repeats its amount.
-            "update events set payload = replace(payload::text, 'minor\":5000', 'minor\":6000')::json where position = 6",
-            "journal: amount_minor of position 6, line 1: the ledger says 6000, found 5000",
-            6,
-        ),
+        (raise(3).as_str(), "pledge_history: amount_minor", 3),
+        (raise(5).as_str(), "the ledger says 6000, found 5000", 5),
+        // The end of a gift repeats its amount.
+        (raise(6).as_str(), "journal: amount_minor of position 6, line 1: the ledger says 6000, found 5000", 6),
         (
             "update events set payload = replace(payload::text, 'minor\":700', 'minor\":800')::json where position = 9",
             "position 9: PledgeFailed is no edge",
