@@ -24,8 +24,9 @@ const OLDEST_VERSION: u32 = 15;
 const SHUTDOWN: Shutdown =
     &[(Signal::SIGINT, Duration::from_secs(30)), (Signal::SIGQUIT, Duration::from_secs(10))];
 
-/// Recovery after a crash comes before the first connection and can be long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Recovery after a crash comes before the first connection and can be long: it flushes every file of
+/// the data folder. A server that ends while it starts is noticed at once, whatever this says.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Settings that govern durability keep their safe defaults.
 const SETTINGS: [(&str, &str); 8] = [
