@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use chrono::{TimeZone, Utc};
 use domain::campaign::CampaignDetails;
@@ -17,8 +18,23 @@ use domain::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+/// Where the files are. Those that are missing are written first, if that is asked for.
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+    static WRITTEN: Once = Once::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        WRITTEN.call_once(|| write_missing(&folder));
+    }
+    folder
+}
+
+fn write_missing(folder: &Path) {
+    for event in samples() {
+        let path = folder.join(file_name(&event));
+        if !path.exists() {
+            std::fs::write(path, format!("{event:#}\n")).unwrap();
+        }
+    }
 }
 
 fn details() -> CampaignDetails {
@@ -127,9 +143,6 @@ fn file_name(event: &Value) -> String {
 fn events_are_written_as_their_golden_files_say() {
     for event in samples() {
         let path = folder().join(file_name(&event));
-        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() && !path.exists() {
-            std::fs::write(&path, format!("{event:#}\n")).unwrap();
-        }
         let golden =
             std::fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is missing", path.display()));
         let golden: Value = serde_json::from_str(&golden).unwrap();
