@@ -7,16 +7,16 @@
 //! A webhook counts if it is signed, over its bytes as they came:
 //!
 //! ```
-//! use payments::{Signed, SignatureError, WebhookSecret, sign, verify};
+//! use payments::{SignedMessage, SignatureError, WebhookSecret, sign, verify};
 //!
 //! let secret: WebhookSecret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".parse()?;
 //! let (now, body) = (chrono::Utc::now(), br#"{"type":"payment.captured"}"#);
 //! let timestamp = now.timestamp().to_string();
 //! let signatures = sign(&secret, "msg_1", now.timestamp(), body);
 //!
-//! let message = Signed { id: "msg_1", timestamp: &timestamp, signatures: &signatures, body };
+//! let message = SignedMessage { id: "msg_1", timestamp: &timestamp, signatures: &signatures, body };
 //! assert_eq!(verify(&[secret.clone()], message, now), Ok(()));
-//! let forged = Signed { body: b"{}", ..message };
+//! let forged = SignedMessage { body: b"{}", ..message };
 //! assert_eq!(verify(&[secret], forged, now), Err(SignatureError::NoMatch));
 //! # Ok::<(), String>(())
 //! ```
