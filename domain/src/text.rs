@@ -164,7 +164,9 @@ fn without_unpaired_isolates(text: &str) -> Cow<'_, str> {
         }
     }
     unpaired.append(&mut open);
-    let is_kept = |at: &usize| !unpaired.contains(at);
+    // Sorted, since a hostile text may hold thousands of them.
+    unpaired.sort_unstable();
+    let is_kept = |at: &usize| unpaired.binary_search(at).is_err();
     text.char_indices().filter(|(at, _)| is_kept(at)).map(|(_, character)| character).collect()
 }
 
