@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State as Shared;
-use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeId, PledgeStatus, Rules};
-use event_store::{PledgeDonor, donor_of, read_stream};
+use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeId, PledgeStatus};
+use event_store::{Ledger, PledgeDonor, donor_of};
 use serde::Serialize;
 use service::auth::Organiser;
 use service::{Path, Problem, ProblemKind, RequestId};
-use sqlx::PgPool;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -85,14 +84,15 @@ async fn accept_unapplied(
         status: PledgeStatus::Captured,
         campaign_id: record.campaign_id.0,
         amount: taken.amount,
-        position: if hit { captured_at(state.ledger.pool(), accepted_as).await? } else { executed.position },
+        position: if hit { captured_at(&state.ledger, accepted_as).await? } else { executed.position },
     };
     Ok(Created { body, hit })
 }
 
 /// The position from which the money of a pledge counts.
-async fn captured_at(pool: &PgPool, pledge_id: PledgeId) -> Result<i64, Problem> {
-    let events = read_stream(pool, Pledge::TYPE, &pledge_id.to_string())
+async fn captured_at(ledger: &Ledger, pledge_id: PledgeId) -> Result<i64, Problem> {
+    let events = ledger
+        .read_stream::<Pledge>(pledge_id.0)
         .await
         .map_err(|error| Problem::unavailable("the ledger", error))?;
     let captured = events.iter().find(|event| event.event_type == "PledgeCaptured");

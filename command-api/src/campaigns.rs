@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State as Shared;
 use chrono::{DateTime, Datelike, Utc};
 use domain::campaign::{CampaignDetails, CampaignEdit};
-use domain::{Campaign, CampaignCommand, CampaignId, CampaignStatus, IdKey, Rules, Text};
+use domain::{Campaign, CampaignCommand, CampaignId, CampaignStatus, IdKey, Text};
 use event_store::{AppendError, ExecuteError, Ledger};
 use serde::{Deserialize, Deserializer, Serialize};
 use service::auth::Organiser;
@@ -137,7 +137,7 @@ async fn create_campaign(
     match ledger.create::<Campaign>(campaign_id.0, &command, vec![], &metadata, None).await {
         Ok(executed) => Ok(Created { body: reply(executed.position), hit: false }),
         Err(ExecuteError::Append(AppendError::Conflict)) => {
-            match made_before(&ledger, Campaign::TYPE, campaign_id.0, &fingerprint).await? {
+            match made_before::<Campaign>(&ledger, campaign_id.0, &fingerprint).await? {
                 Some(position) => Ok(Created { body: reply(position), hit: true }),
                 None => Err(ProblemKind::Conflict.into()),
             }

@@ -9,8 +9,7 @@ use axum::Extension;
 use axum::extract::State as Shared;
 use chrono::Utc;
 use domain::{
-    CampaignId, Email, IdKey, IdempotencyKey, Money, Pledge, PledgeCommand, PledgeId, PledgeStatus, Rules,
-    Text,
+    CampaignId, Email, IdKey, IdempotencyKey, Money, Pledge, PledgeCommand, PledgeId, PledgeStatus, Text,
 };
 use event_store::{AppendError, ExecuteError, Executed, Ledger, PledgeDonor};
 use serde::{Deserialize, Serialize};
@@ -177,12 +176,10 @@ async fn create_pledge(
     let (position, hit) = match make(&state, &pledge, request_id).await {
         Ok(position) => (position, false),
         // The key may have made this pledge before, even if it could not be made any more.
-        Err(problem) => {
-            match made_before(&state.ledger, Pledge::TYPE, pledge.id.0, &pledge.fingerprint).await? {
-                Some(position) => (position, true),
-                None => return Err(problem),
-            }
-        }
+        Err(problem) => match made_before::<Pledge>(&state.ledger, pledge.id.0, &pledge.fingerprint).await? {
+            Some(position) => (position, true),
+            None => return Err(problem),
+        },
     };
     let payment_url = payment_url(&state.public_url, pledge.id);
     let body = PledgeMade { pledge_id: pledge.id.0, status: PledgeStatus::Pending, payment_url, position };

@@ -2,8 +2,8 @@
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use domain::{CampaignError, PledgeError};
-use event_store::{AppendError, ExecuteError, Ledger, LoadError, Metadata, read_stream};
+use domain::{CampaignError, PledgeError, Rules};
+use event_store::{AppendError, ExecuteError, Ledger, LoadError, Metadata};
 use serde::Serialize;
 use service::{FieldErrors, Json, Problem, ProblemKind, RequestId};
 use uuid::Uuid;
@@ -38,15 +38,13 @@ pub(crate) fn metadata(request_id: RequestId, fingerprint: Option<&str>) -> Meta
 ///
 /// # Errors
 /// [`ProblemKind::IdempotencyKeyReused`] when another request made it.
-pub(crate) async fn made_before(
+pub(crate) async fn made_before<A: Rules>(
     ledger: &Ledger,
-    aggregate_type: &str,
     id: Uuid,
     fingerprint: &str,
 ) -> Result<Option<i64>, Problem> {
-    let events = read_stream(ledger.pool(), aggregate_type, &id.to_string())
-        .await
-        .map_err(|error| Problem::unavailable("the ledger", error))?;
+    let events =
+        ledger.read_stream::<A>(id).await.map_err(|error| Problem::unavailable("the ledger", error))?;
     let Some(first) = events.first() else { return Ok(None) };
     if first.metadata().fingerprint.as_deref() == Some(fingerprint) {
         Ok(Some(first.position))

@@ -16,6 +16,7 @@ use crate::append::{
 use crate::group_commit::GroupCommit;
 use crate::loaded::LoadedAggregate;
 use crate::metadata::{CommandMetadata, Metadata};
+use crate::read::{EventReader, ReadError, RecordedEvent};
 use crate::turns::{Turn, Turns};
 
 /// How many commands may wait for their commit, and how many share one.
@@ -119,6 +120,14 @@ impl Ledger {
             apply_row(self.upcasts, &mut loaded, row)??;
         }
         Ok(loaded)
+    }
+
+    /// The whole history of an aggregate, in order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn read_stream<A: Rules>(&self, id: Uuid) -> Result<Vec<RecordedEvent>, ReadError> {
+        EventReader::new(self.upcasts).read_stream(&self.pool, A::TYPE, &id.to_string()).await
     }
 
     /// Loads many aggregates by one read. One whose events cannot be understood fails by itself;

@@ -28,7 +28,7 @@ pub use ledger::{ExecuteError, Executed, Ledger, LoadError};
 pub use loaded::LoadedAggregate;
 pub use metadata::Metadata;
 pub use own_connection::{OwnConnection, is_transient};
-pub use read::{EventReader, Lag, ReadError, RecordedEvent, head, lag_behind, read_after, read_stream};
+pub use read::{EventReader, Lag, ReadError, RecordedEvent, head, lag_behind};
 pub use repository::LedgerRepository;
 pub use rows::{TextAs, VarChar};
 pub use wakeup::Wakeup;

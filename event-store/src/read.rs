@@ -151,30 +151,6 @@ impl EventReader {
     }
 }
 
-/// [`EventReader::read_after`] as programs read.
-///
-/// # Errors
-/// [`ReadError`].
-pub async fn read_after(
-    executor: impl PgExecutor<'_>,
-    position: i64,
-    limit: i64,
-) -> Result<Vec<RecordedEvent>, ReadError> {
-    EventReader::default().read_after(executor, position, limit).await
-}
-
-/// [`EventReader::read_stream`] as programs read.
-///
-/// # Errors
-/// [`ReadError`].
-pub async fn read_stream(
-    executor: impl PgExecutor<'_>,
-    aggregate_type: &str,
-    aggregate_id: &str,
-) -> Result<Vec<RecordedEvent>, ReadError> {
-    EventReader::default().read_stream(executor, aggregate_type, aggregate_id).await
-}
-
 /// The last position given out; 0 in an empty ledger.
 ///
 /// # Errors

@@ -190,17 +190,7 @@ impl PaymentReport {
     /// that it took nothing; what goes back or is disputed was taken, also where the report of that is
     /// missing.
     pub fn is_paid(&self) -> bool {
-        self.is_underway
-            || self.facts.iter().any(|fact| match fact {
-                PaymentFact::Failed { .. } => false,
-                PaymentFact::Authorized { .. }
-                | PaymentFact::Captured { .. }
-                | PaymentFact::Settled { .. }
-                | PaymentFact::Refunded { .. }
-                | PaymentFact::DisputeOpened { .. }
-                | PaymentFact::DisputeWon { .. }
-                | PaymentFact::DisputeLost { .. } => true,
-            })
+        self.is_underway || self.facts.iter().any(|fact| !matches!(fact, PaymentFact::Failed { .. }))
     }
 }
 

@@ -12,8 +12,8 @@ use domain::{
     PledgeEvent, Rules, VersionedEvent,
 };
 use event_store::{
-    Append, AppendError, Condition, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent, PledgeDonor,
-    StreamEvents, read_after, read_stream,
+    Append, AppendError, Condition, EventReader, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent,
+    PledgeDonor, StreamEvents,
 };
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -218,7 +218,7 @@ async fn commands_that_meet_are_decided_again() {
         amended.iter().filter(|outcome| matches!(outcome, Err(ExecuteError::Append(AppendError::Conflict))));
     assert_eq!(done + lost.count(), 30, "{amended:?}");
     assert!(done >= 10, "whoever meets another one wins, or tries again: {amended:?}");
-    let events = read_stream(processes[0].pool(), Pledge::TYPE, &id.to_string()).await.unwrap();
+    let events = processes[0].read_stream::<Pledge>(id).await.unwrap();
     let sequences: Vec<i64> = events.iter().map(|event| event.sequence).collect();
     assert_eq!(sequences, (1..=done as i64 + 1).collect::<Vec<_>>());
 }
@@ -365,7 +365,7 @@ async fn many_aggregates_are_loaded_by_one_read() {
     let absent = loaded[&absent].as_ref().unwrap();
     assert_eq!((&absent.aggregate, absent.sequence), (&Pledge::Absent, 0));
     assert!(loaded[&broken].is_err());
-    let stored = read_stream(ledger.pool(), Pledge::TYPE, &made.to_string()).await.unwrap();
+    let stored = ledger.read_stream::<Pledge>(made).await.unwrap();
     let messages: Vec<_> = stored.iter().map(|e| e.metadata().webhook_id).collect();
     assert_eq!(messages, [None, Some("msg_1".to_owned()), Some("msg_2".to_owned())]);
 }
@@ -437,7 +437,7 @@ async fn an_event_that_is_not_understood_stops_the_reader() {
         .await
         .unwrap();
     ledger.append(append(Uuid::new_v4(), 0, "Unknown")).await.unwrap();
-    assert_eq!(read_after(ledger.pool(), 0, 10).await.unwrap().len(), 1);
-    let stopped = read_after(ledger.pool(), 1, 10).await.unwrap_err();
+    assert_eq!(EventReader::default().read_after(ledger.pool(), 0, 10).await.unwrap().len(), 1);
+    let stopped = EventReader::default().read_after(ledger.pool(), 1, 10).await.unwrap_err();
     assert!(stopped.to_string().contains("position 2"), "{stopped}");
 }

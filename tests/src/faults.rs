@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use careforall::embedded::EmbeddedPostgres;
 use domain::{CampaignId, DonorId, Money, Pledge, PledgeCommand};
-use event_store::{AppendError, ExecuteError, Ledger, Metadata, Wakeup, read_after};
+use event_store::{AppendError, EventReader, ExecuteError, Ledger, Metadata, Wakeup};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::rngs::StdRng;
@@ -60,7 +60,7 @@ async fn read_without_holes(pool: PgPool, total: i64) -> u64 {
     let mut wakeup = Wakeup::listen(pool.clone(), Wakeup::LEDGER);
     let (mut position, mut reads) = (0, 0);
     while position < total {
-        for event in read_after(&pool, position, 1_000).await.unwrap() {
+        for event in EventReader::default().read_after(&pool, position, 1_000).await.unwrap() {
             assert_eq!(event.position, position + 1, "the reader skipped an event");
             position = event.position;
         }

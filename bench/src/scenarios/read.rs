@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use event_store::read_after;
+use event_store::EventReader;
 use futures_util::StreamExt;
 use sqlx::PgPool;
 
@@ -42,7 +42,7 @@ async fn page_through(pool: &PgPool, expected: i64) -> anyhow::Result<Sample> {
     let started = Instant::now();
     let mut position = 0;
     loop {
-        let page = read_after(pool, position, PAGE).await?;
+        let page = EventReader::default().read_after(pool, position, PAGE).await?;
         let Some(last) = page.last() else { break };
         position = last.position;
     }

@@ -239,6 +239,24 @@ impl PledgeEvent {
         }
     }
 
+    /// The provider's payment; none where the event is about none.
+    pub fn payment_id(&self) -> Option<&PaymentId> {
+        match self {
+            Self::PledgeAuthorized { payment_id, .. }
+            | Self::PledgeCaptured { payment_id, .. }
+            | Self::PledgeCompleted { payment_id, .. }
+            | Self::PledgeFailed { payment_id, .. }
+            | Self::PledgeCancelled { payment_id, .. }
+            | Self::PaymentUnapplied { payment_id, .. }
+            | Self::PaymentRefunded { payment_id, .. }
+            | Self::PaymentDisputed { payment_id, .. }
+            | Self::DisputeWon { payment_id, .. }
+            | Self::DisputeLost { payment_id, .. }
+            | Self::UnappliedAccepted { payment_id, .. } => Some(payment_id),
+            Self::PledgeCreated { .. } | Self::PledgeAmended { .. } | Self::PledgeExpired { .. } => None,
+        }
+    }
+
     /// The edge of the state machine that this event is: from where (none for the first event)
     /// and to where. No edge for events that change no state.
     pub fn edge(&self) -> Option<(Option<PledgeStatus>, PledgeStatus)> {

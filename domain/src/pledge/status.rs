@@ -49,6 +49,11 @@ impl PledgeStatus {
         (Self::Captured, Self::Completed),
     ];
 
+    /// Whether no edge leads on from here.
+    pub fn is_final(self) -> bool {
+        Self::EDGES.iter().all(|(from, _)| *from != self)
+    }
+
     /// The name in lower case.
     pub fn as_str(self) -> &'static str {
         match self {

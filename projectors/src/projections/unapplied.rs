@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::{CampaignId, DonorId, MoneyHeld, PledgeEvent, PledgeId};
+use domain::{CampaignId, DonorId, PledgeEvent, PledgeId};
 use event_store::RecordedEvent;
 use sqlx::PgConnection;
 
@@ -84,26 +84,17 @@ async fn update_changed(connection: &mut PgConnection, events: &PledgeEvents<'_>
     let mut changes = Changes::new();
     for (id, event, _) in events {
         match event {
-            PledgeEvent::PaymentRefunded { payment_id, amount, held: MoneyHeld::Unapplied, .. }
-            | PledgeEvent::DisputeLost { payment_id, amount, held: MoneyHeld::Unapplied, .. } => {
-                change(&mut changes, *id, payment_id.as_str()).given_back_minor += amount.amount_minor();
-            }
             PledgeEvent::UnappliedAccepted { payment_id, accepted_as, .. } => {
                 change(&mut changes, *id, payment_id.as_str()).accepted_as = Some(*accepted_as);
             }
-            PledgeEvent::PaymentRefunded { held: MoneyHeld::Raised, .. }
-            | PledgeEvent::DisputeLost { held: MoneyHeld::Raised, .. }
-            | PledgeEvent::PledgeCreated { .. }
-            | PledgeEvent::PledgeAmended { .. }
-            | PledgeEvent::PledgeAuthorized { .. }
-            | PledgeEvent::PledgeCaptured { .. }
-            | PledgeEvent::PledgeCompleted { .. }
-            | PledgeEvent::PledgeFailed { .. }
-            | PledgeEvent::PledgeExpired { .. }
-            | PledgeEvent::PledgeCancelled { .. }
-            | PledgeEvent::PaymentUnapplied { .. }
-            | PledgeEvent::PaymentDisputed { .. }
-            | PledgeEvent::DisputeWon { .. } => {}
+            event => {
+                let given_back = event.money_move().map_or(0, |moved| -moved.unapplied_minor).max(0);
+                if given_back > 0
+                    && let Some(payment_id) = event.payment_id()
+                {
+                    change(&mut changes, *id, payment_id.as_str()).given_back_minor += given_back;
+                }
+            }
         }
     }
     if changes.is_empty() {

@@ -1,14 +1,16 @@
-//! `campaign_days` and `overall_days`: what happened on each day (UTC), event by event.
+//! `campaign_days` and `overall_days`: what each day (UTC) changed of every pledge.
 
 use std::io;
 
 use chrono::NaiveDate;
-use domain::{Currency, MoneyHeld, Pledge, PledgeEvent};
+use domain::pledge::{PledgeState, Usage};
+use domain::{Currency, Pledge, PledgeEvent};
 use uuid::Uuid;
 
+use super::steps::Steps;
 use super::{Audit, Projection};
 use crate::grouping::Grouping;
-use crate::occurrence::Occurrence;
+use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
 use crate::tuple::ColumnType;
@@ -86,8 +88,10 @@ const KEY_BYTES: usize = 23;
 
 struct Days {
     days: Option<Grouping<KEY_BYTES, NUMBERS>>,
-    /// The currency of the present pledge.
-    currency: Option<Currency>,
+    /// The numbers of the present pledge.
+    steps: Steps<NUMBERS>,
+    /// How much was promised when it was made, whatever was promised later.
+    created_minor: i64,
 }
 
 impl Days {
@@ -97,23 +101,61 @@ impl Days {
                 *sum += more;
             }
         });
-        Self { days: Some(days), currency: None }
+        Self { days: Some(days), steps: Steps::new(), created_minor: 0 }
+    }
+
+    fn add(&mut self, pledge: &Pledge, step: Option<(Moment, Numbers)>) -> io::Result<()> {
+        let (Some(days), Some(record)) = (&mut self.days, pledge.record()) else { return Ok(()) };
+        let Some((at, change)) = step.filter(|(_, change)| *change != [0; NUMBERS]) else { return Ok(()) };
+        let day = at.recorded_at.date_naive();
+        for campaign_id in [record.campaign_id.0, Uuid::nil()] {
+            days.add(key(campaign_id, record.amount.currency(), day), change)?;
+        }
+        Ok(())
+    }
+
+    /// The numbers of a pledge; none before it was made.
+    fn numbers(&self, pledge: &Pledge) -> Option<Numbers> {
+        let record = pledge.record()?;
+        let mut numbers = [0; NUMBERS];
+        numbers[CREATED] = 1;
+        numbers[CREATED_MINOR] = self.created_minor;
+        match &record.state {
+            PledgeState::Pending | PledgeState::Authorized(_) | PledgeState::Captured(_) => {}
+            PledgeState::Completed(_) => numbers[COMPLETED] = 1,
+            PledgeState::Failed(_) => numbers[FAILED] = 1,
+            PledgeState::Expired => numbers[EXPIRED] = 1,
+            PledgeState::Cancelled => numbers[CANCELLED] = 1,
+        }
+        for taken in record.taken.values() {
+            match taken.usage {
+                Usage::Applied => {
+                    numbers[CAPTURED] += 1;
+                    numbers[CAPTURED_MINOR] += taken.amount.amount_minor();
+                    numbers[REFUNDED] += taken.refunded_minor();
+                    numbers[CHARGED_BACK] += taken.charged_back_minor();
+                }
+                // A day shows what was newly held apart, whatever becomes of it.
+                Usage::Unapplied | Usage::Accepted(_) => numbers[HELD_APART] += taken.amount.amount_minor(),
+            }
+        }
+        numbers[NET] = numbers[CAPTURED_MINOR] - numbers[REFUNDED] - numbers[CHARGED_BACK];
+        Some(numbers)
     }
 }
 
 impl Projection for Days {
     fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        let step = self.steps.event(self.numbers(occurrence.before), occurrence.at);
         if let PledgeEvent::PledgeCreated { amount, .. } = occurrence.event {
-            self.currency = Some(amount.currency());
+            self.created_minor = amount.amount_minor();
         }
-        let (Some(days), Some(currency)) = (&mut self.days, self.currency) else { return Ok(()) };
-        let Some(mut numbers) = numbers(occurrence.event) else { return Ok(()) };
-        numbers[NET] = numbers[CAPTURED_MINOR] - numbers[REFUNDED] - numbers[CHARGED_BACK];
-        let day = occurrence.at.recorded_at.date_naive();
-        for campaign_id in [occurrence.event.campaign_id().0, Uuid::nil()] {
-            days.add(key(campaign_id, currency, day), numbers)?;
-        }
-        Ok(())
+        self.add(occurrence.before, step)
+    }
+
+    fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        let step = self.steps.end(self.numbers(end.state));
+        self.add(end.state, step)
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
@@ -135,40 +177,6 @@ impl Projection for Days {
             })
         })
     }
-}
-
-/// The numbers that an event adds to its day; none if days do not count it.
-fn numbers(event: &PledgeEvent) -> Option<Numbers> {
-    let mut numbers = [0; NUMBERS];
-    match event {
-        PledgeEvent::PledgeCreated { amount, .. } => {
-            numbers[CREATED] = 1;
-            numbers[CREATED_MINOR] = amount.amount_minor();
-        }
-        PledgeEvent::PledgeCaptured { amount, .. } => {
-            numbers[CAPTURED] = 1;
-            numbers[CAPTURED_MINOR] = amount.amount_minor();
-        }
-        PledgeEvent::PledgeCompleted { .. } => numbers[COMPLETED] = 1,
-        PledgeEvent::PledgeFailed { .. } => numbers[FAILED] = 1,
-        PledgeEvent::PledgeExpired { .. } => numbers[EXPIRED] = 1,
-        PledgeEvent::PledgeCancelled { .. } => numbers[CANCELLED] = 1,
-        PledgeEvent::PaymentUnapplied { amount, .. } => numbers[HELD_APART] = amount.amount_minor(),
-        PledgeEvent::PaymentRefunded { amount, held: MoneyHeld::Raised, .. } => {
-            numbers[REFUNDED] = amount.amount_minor();
-        }
-        PledgeEvent::DisputeLost { amount, held: MoneyHeld::Raised, .. } => {
-            numbers[CHARGED_BACK] = amount.amount_minor();
-        }
-        PledgeEvent::PledgeAmended { .. }
-        | PledgeEvent::PledgeAuthorized { .. }
-        | PledgeEvent::PaymentRefunded { held: MoneyHeld::Unapplied, .. }
-        | PledgeEvent::PaymentDisputed { .. }
-        | PledgeEvent::DisputeWon { .. }
-        | PledgeEvent::DisputeLost { held: MoneyHeld::Unapplied, .. }
-        | PledgeEvent::UnappliedAccepted { .. } => return None,
-    }
-    Some(numbers)
 }
 
 fn key(campaign_id: Uuid, currency: Currency, day: NaiveDate) -> [u8; KEY_BYTES] {

@@ -1,14 +1,15 @@
-//! `campaign_hours`: what happened in each hour (UTC), event by event.
+//! `campaign_hours`: what each hour (UTC) changed of every pledge.
 
 use std::io;
 
 use chrono::DateTime;
-use domain::{Money, Pledge, PledgeEvent};
+use domain::Pledge;
 use uuid::Uuid;
 
+use super::steps::Steps;
 use super::{Audit, Projection};
 use crate::grouping::Grouping;
-use crate::occurrence::Occurrence;
+use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
 use crate::tuple::ColumnType;
@@ -36,47 +37,50 @@ const SECONDS: i64 = 3_600;
 const KEY_BYTES: usize = 27;
 
 /// Created, captured, and how much.
-struct Hours(Option<Grouping<KEY_BYTES, 3>>);
+type Numbers = [i64; 3];
+
+struct Hours {
+    hours: Option<Grouping<KEY_BYTES, 3>>,
+    /// The numbers of the present pledge.
+    steps: Steps<3>,
+}
 
 impl Hours {
     fn new(room: &Room) -> Self {
-        Self(Some(Grouping::new(room.clone(), |sum: &mut [i64; 3], more| {
+        let hours = Grouping::new(room.clone(), |sum: &mut Numbers, more| {
             for (sum, more) in sum.iter_mut().zip(more) {
                 *sum += more;
             }
-        })))
+        });
+        Self { hours: Some(hours), steps: Steps::new() }
+    }
+
+    fn add(&mut self, pledge: &Pledge, step: Option<(Moment, Numbers)>) -> io::Result<()> {
+        let (Some(hours), Some(record)) = (&mut self.hours, pledge.record()) else { return Ok(()) };
+        let Some((at, change)) = step.filter(|(_, change)| *change != [0; 3]) else { return Ok(()) };
+        let mut key = [0; KEY_BYTES];
+        key[..16].copy_from_slice(record.campaign_id.0.as_bytes());
+        let hour = at.recorded_at.timestamp().div_euclid(SECONDS);
+        key[16..24].copy_from_slice(&hour.to_be_bytes());
+        // A code has three letters.
+        key[24..].copy_from_slice(&record.amount.currency().code().as_bytes()[..3]);
+        hours.add(key, change)
     }
 }
 
 impl Projection for Hours {
     fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let (amount, numbers): (&Money, [i64; 3]) = match occurrence.event {
-            PledgeEvent::PledgeCreated { amount, .. } => (amount, [1, 0, 0]),
-            PledgeEvent::PledgeCaptured { amount, .. } => (amount, [0, 1, amount.amount_minor()]),
-            PledgeEvent::PledgeAmended { .. }
-            | PledgeEvent::PledgeAuthorized { .. }
-            | PledgeEvent::PledgeCompleted { .. }
-            | PledgeEvent::PledgeFailed { .. }
-            | PledgeEvent::PledgeExpired { .. }
-            | PledgeEvent::PledgeCancelled { .. }
-            | PledgeEvent::PaymentUnapplied { .. }
-            | PledgeEvent::PaymentRefunded { .. }
-            | PledgeEvent::PaymentDisputed { .. }
-            | PledgeEvent::DisputeWon { .. }
-            | PledgeEvent::DisputeLost { .. }
-            | PledgeEvent::UnappliedAccepted { .. } => return Ok(()),
-        };
-        let mut key = [0; KEY_BYTES];
-        key[..16].copy_from_slice(occurrence.event.campaign_id().0.as_bytes());
-        let hour = occurrence.at.recorded_at.timestamp().div_euclid(SECONDS);
-        key[16..24].copy_from_slice(&hour.to_be_bytes());
-        // A code has three letters.
-        key[24..].copy_from_slice(&amount.currency().code().as_bytes()[..3]);
-        self.0.as_mut().map_or(Ok(()), |hours| hours.add(key, numbers))
+        let step = self.steps.event(numbers(occurrence.before), occurrence.at);
+        self.add(occurrence.before, step)
+    }
+
+    fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
+        let step = self.steps.end(numbers(end.state));
+        self.add(end.state, step)
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
-        let Some(hours) = self.0.take() else { return Ok(()) };
+        let Some(hours) = self.hours.take() else { return Ok(()) };
         hours.finish(|key, [created, captured, captured_minor]| {
             let [hour @ .., _, _, _] = key.last_chunk::<11>().copied().unwrap_or_default();
             rows.put(0, |row| {
@@ -89,4 +93,10 @@ impl Projection for Hours {
             })
         })
     }
+}
+
+/// The numbers of a pledge; none before it was made.
+fn numbers(pledge: &Pledge) -> Option<Numbers> {
+    let applied = pledge.record()?.applied();
+    Some([1, applied.map_or(0, |_| 1), applied.map_or(0, |taken| taken.amount.amount_minor())])
 }

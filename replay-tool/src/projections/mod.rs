@@ -9,6 +9,7 @@ mod campaigns;
 mod days;
 mod hours;
 mod pledges;
+mod steps;
 mod totals_history;
 
 use std::io;

@@ -171,20 +171,6 @@ impl Projection for Pledges {
 
 /// Events that end a pledge repeat an amount, and the table shows none.
 fn amount_of_its_own(event: &PledgeEvent) -> Option<i64> {
-    match event {
-        PledgeEvent::PledgeCreated { amount, .. }
-        | PledgeEvent::PledgeAmended { amount, .. }
-        | PledgeEvent::PledgeAuthorized { amount, .. }
-        | PledgeEvent::PledgeCaptured { amount, .. }
-        | PledgeEvent::PaymentUnapplied { amount, .. }
-        | PledgeEvent::PaymentRefunded { amount, .. }
-        | PledgeEvent::PaymentDisputed { amount, .. }
-        | PledgeEvent::DisputeWon { amount, .. }
-        | PledgeEvent::DisputeLost { amount, .. }
-        | PledgeEvent::UnappliedAccepted { amount, .. } => Some(amount.amount_minor()),
-        PledgeEvent::PledgeCompleted { .. }
-        | PledgeEvent::PledgeFailed { .. }
-        | PledgeEvent::PledgeExpired { .. }
-        | PledgeEvent::PledgeCancelled { .. } => None,
-    }
+    let is_end = event.edge().is_some_and(|(_, to)| to.is_final());
+    (!is_end).then(|| event.amount().amount_minor())
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::campaign_totals::{
     AS_OF, DONORS, NUMBERS, Numbers, campaign_and_donor, of_campaign, of_pledge, push_figures, uuid,
 };
+use super::steps::Steps;
 use super::{Audit, Projection};
 use crate::grouping::Grouping;
 use crate::occurrence::{FinalState, Moment, Occurrence};
@@ -68,10 +69,8 @@ struct TotalsHistory {
     changes: Option<Changes>,
     /// The position of the first capture, by campaign and donor.
     first_gifts: Option<Grouping<32, 1>>,
-    /// The numbers of the present campaign or pledge before its last event.
-    before: Numbers,
-    /// Its last event.
-    last: Option<Moment>,
+    /// Those of the present campaign or pledge.
+    steps: Steps<NUMBERS>,
 }
 
 impl TotalsHistory {
@@ -80,47 +79,30 @@ impl TotalsHistory {
         Self {
             changes: Some(Changes(Sorter::new(room.share(2)))),
             first_gifts: Some(first_gifts),
-            before: [0; NUMBERS],
-            last: None,
+            steps: Steps::new(),
         }
     }
 
-    /// The last event of the present campaign or pledge made it count for `after`.
-    fn look(&mut self, campaign_id: Uuid, after: Numbers) -> io::Result<()> {
-        let (Some(changes), Some(at)) = (&mut self.changes, self.last) else { return Ok(()) };
-        let mut change = after;
-        change.iter_mut().zip(self.before).for_each(|(after, before)| *after -= before);
-        self.before = after;
+    fn add(&mut self, campaign_id: Uuid, step: Option<(Moment, Numbers)>) -> io::Result<()> {
+        let (Some(changes), Some((at, change))) = (&mut self.changes, step) else { return Ok(()) };
         changes.event(campaign_id, at, change)
-    }
-
-    fn end(&mut self) {
-        (self.before, self.last) = ([0; NUMBERS], None);
     }
 }
 
 impl Projection for TotalsHistory {
     fn campaign_event(&mut self, occurrence: &Occurrence<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
-        if let Some(after_the_last) = of_campaign(occurrence.before) {
-            self.look(occurrence.id, after_the_last)?;
-        }
-        self.last = Some(occurrence.at);
-        Ok(())
+        let step = self.steps.event(of_campaign(occurrence.before), occurrence.at);
+        self.add(occurrence.id, step)
     }
 
     fn campaign(&mut self, end: &FinalState<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
-        if let Some(after_the_last) = of_campaign(end.state) {
-            self.look(end.id, after_the_last)?;
-        }
-        self.end();
-        Ok(())
+        let step = self.steps.end(of_campaign(end.state));
+        self.add(end.id, step)
     }
 
     fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        if let Some(after_the_last) = of_pledge(occurrence.before) {
-            self.look(occurrence.event.campaign_id().0, after_the_last)?;
-        }
-        self.last = Some(occurrence.at);
+        let step = self.steps.event(of_pledge(occurrence.before), occurrence.at);
+        self.add(occurrence.event.campaign_id().0, step)?;
         match (occurrence.event, &mut self.first_gifts) {
             (PledgeEvent::PledgeCaptured { campaign_id, donor_id, .. }, Some(first_gifts)) => {
                 first_gifts.add(campaign_and_donor(*campaign_id, *donor_id), [occurrence.at.position])
@@ -130,11 +112,9 @@ impl Projection for TotalsHistory {
     }
 
     fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        if let (Some(record), Some(after_the_last)) = (end.state.record(), of_pledge(end.state)) {
-            self.look(record.campaign_id.0, after_the_last)?;
-        }
-        self.end();
-        Ok(())
+        let Some(record) = end.state.record() else { return Ok(()) };
+        let step = self.steps.end(of_pledge(end.state));
+        self.add(record.campaign_id.0, step)
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
