@@ -165,6 +165,7 @@ impl Runner {
             projector.lease_taken(lease.held);
             let ended = self.run_leased(&mut projector, &mut lease, &mut limit).await;
             projector.lease_lost();
+            self.feed.leave(P::NAME).await;
             if lease.position > began_at {
                 pause = PAUSES.0;
             }
@@ -239,7 +240,7 @@ impl Runner {
 
     /// The events that follow `position`. One that cannot be understood and is not needed is passed by.
     async fn read<P: Projector>(&self, position: i64, limit: i64) -> Result<Batch, ProjectError> {
-        match self.feed.read_after(position, limit).await {
+        match self.feed.read_after(P::NAME, position, limit).await {
             Ok(events) => {
                 let up_to = events.last().map_or(position, |event| event.position);
                 Ok(Batch { events, up_to })
