@@ -20,8 +20,9 @@ pub struct ProviderSettings {
     pub stripe: StripeSettings,
 }
 
-/// Makes a provider from its settings; none if the operator has not set its key.
-pub type Build = dyn Fn(&ProviderSettings, &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError>
+/// Makes the bare adapter from its settings; none if the operator has not set its key. The registry puts a
+/// [`Guarded`](crate::Guarded) around it.
+pub type Build = dyn Fn(&ProviderSettings, &BuildContext<'_>) -> Result<Option<Box<dyn Provider>>, SetUpError>
     + Send
     + Sync;
 

@@ -43,20 +43,20 @@ impl Default for CallLimits {
 ///
 /// Every question is idempotent at the provider, by its key or by its nature, so every question
 /// may be repeated. A refusal is an answer: it is not repeated, and does not open the breaker.
-pub struct Guarded<P> {
-    provider: P,
+pub struct Guarded {
+    provider: Box<dyn Provider>,
     limits: CallLimits,
     breaker: Breaker,
 }
 
-impl<P: Provider> Guarded<P> {
+impl Guarded {
     /// Guards `provider` with the usual limits.
-    pub fn new(provider: P) -> Self {
+    pub fn new(provider: Box<dyn Provider>) -> Self {
         Self::with_limits(provider, CallLimits::default())
     }
 
     /// Guards `provider` with limits of one's own.
-    pub fn with_limits(provider: P, limits: CallLimits) -> Self {
+    pub fn with_limits(provider: Box<dyn Provider>, limits: CallLimits) -> Self {
         let breaker = Breaker::new(provider.name(), limits.failures_to_open, limits.open_for);
         Self { provider, limits, breaker }
     }
@@ -86,7 +86,7 @@ impl<P: Provider> Guarded<P> {
 }
 
 #[async_trait]
-impl<P: Provider> Provider for Guarded<P> {
+impl Provider for Guarded {
     fn name(&self) -> &'static str {
         self.provider.name()
     }

@@ -11,7 +11,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::descriptor::{ProviderDescriptor, ProviderSettings};
 use crate::set_up::{BuildContext, SetUpError};
-use crate::{Provider, Providers, sandbox, stripe};
+use crate::{Guarded, Provider, Providers, sandbox, stripe};
 
 /// Names that are addresses under `/webhooks/` already.
 const RESERVED_NAMES: [&str; 1] = ["inbox"];
@@ -65,7 +65,7 @@ impl Registry {
         PossibleValuesParser::new(Self::default().iter().map(value))
     }
 
-    /// Every provider whose key is set.
+    /// Every provider whose key is set, each behind a guard.
     ///
     /// # Errors
     /// [`SetUpError`].
@@ -74,13 +74,13 @@ impl Registry {
         settings: &ProviderSettings,
         context: &BuildContext<'_>,
     ) -> Result<Vec<Arc<dyn Provider>>, SetUpError> {
-        let mut providers = Vec::new();
+        let mut providers: Vec<Arc<dyn Provider>> = Vec::new();
         for descriptor in self.iter() {
             let Some(provider) = (descriptor.build)(settings, context)? else { continue };
             if provider.name() != descriptor.name {
                 return Err(SetUpError::OtherName { registered: descriptor.name, own: provider.name() });
             }
-            providers.push(provider);
+            providers.push(Arc::new(Guarded::new(provider)));
         }
         Ok(providers)
     }

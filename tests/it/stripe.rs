@@ -376,7 +376,7 @@ async fn a_failing_provider_is_left_alone_and_taken_up_again() {
         let first_pause = Duration::from_millis(1);
         let limits =
             CallLimits { retries: 1, first_pause, failures_to_open: 2, open_for, ..CallLimits::default() };
-        Guarded::with_limits(provider(&stub), limits)
+        Guarded::with_limits(Box::new(provider(&stub)), limits)
     };
     let payment_id: PaymentId = stub.foreign_payment().parse().unwrap();
     stub.go_down(true);

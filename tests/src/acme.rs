@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::{Money, PaymentFact, PaymentId, PledgeId, RefundId};
 use payments::{
-    BuildContext, CheckOut, Guarded, MessageError, Notice, ParseError, PaymentReport, PaymentSession,
+    BuildContext, CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession,
     Provider, ProviderDescriptor, ProviderError, ProviderSettings, Refund, ReportPage, SessionId, SetUpError,
     SignatureError, SignedMessage, VerifiedMessage, WebhookFormat, WebhookSecret, sign, verify,
 };
@@ -56,7 +56,7 @@ impl Acme {
     pub fn descriptor(&self) -> ProviderDescriptor {
         let acme = self.clone();
         let build = move |_: &ProviderSettings, _: &BuildContext<'_>| -> Result<_, SetUpError> {
-            Ok(Some(Arc::new(Guarded::new(acme.clone())) as Arc<dyn Provider>))
+            Ok(Some(Box::new(acme.clone()) as Box<dyn Provider>))
         };
         ProviderDescriptor {
             name: ACME,

@@ -1,13 +1,12 @@
 //! The sandbox provider's settings.
 
-use std::sync::Arc;
 
 use clap::Args;
 use reqwest::Url;
 
 use super::Sandbox;
 use crate::set_up::parse_url;
-use crate::{BuildContext, Guarded, Provider, SetUpError, WebhookSecrets};
+use crate::{BuildContext, Provider, SetUpError, WebhookSecrets};
 
 /// The file in the data folder in which `careforall up` keeps the key that it made.
 pub const API_KEY_FILE: &str = "sandbox-api.key";
@@ -34,7 +33,7 @@ pub struct SandboxSettings {
 }
 
 impl SandboxSettings {
-    pub(super) fn build(&self, context: &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError> {
+    pub(super) fn build(&self, context: &BuildContext<'_>) -> Result<Option<Box<dyn Provider>>, SetUpError> {
         let made_by_up = || {
             let key = std::fs::read_to_string(context.data_dir?.join(API_KEY_FILE)).ok()?;
             Some(key.trim().to_owned())
@@ -43,6 +42,6 @@ impl SandboxSettings {
         let url = self.sandbox_url.as_ref().or(context.local_url).ok_or(SetUpError::NotSet(URL))?;
         let secrets = context.webhook_secret(&self.sandbox_webhook_secret, WEBHOOK_SECRET)?;
         let secrets = secrets.map(|secrets| secrets.all().to_vec()).unwrap_or_default();
-        Ok(Some(Arc::new(Guarded::new(Sandbox::new(url.clone(), api_key, secrets)?))))
+        Ok(Some(Box::new(Sandbox::new(url.clone(), api_key, secrets)?)))
     }
 }

@@ -1,13 +1,12 @@
 //! Stripe's settings.
 
-use std::sync::Arc;
 
 use clap::Args;
 use reqwest::Url;
 
 use super::{EndpointSecrets, Stripe};
 use crate::set_up::parse_url;
-use crate::{BuildContext, Guarded, Provider, SetUpError};
+use crate::{BuildContext, Provider, SetUpError};
 
 pub(super) const API_KEY: &str = "CAREFORALL_STRIPE_API_KEY";
 const WEBHOOK_SECRET: &str = "CAREFORALL_STRIPE_WEBHOOK_SECRET";
@@ -32,9 +31,9 @@ pub struct StripeSettings {
 }
 
 impl StripeSettings {
-    pub(super) fn build(&self, context: &BuildContext<'_>) -> Result<Option<Arc<dyn Provider>>, SetUpError> {
+    pub(super) fn build(&self, context: &BuildContext<'_>) -> Result<Option<Box<dyn Provider>>, SetUpError> {
         let Some(api_key) = self.stripe_api_key.clone() else { return Ok(None) };
         let secrets = context.webhook_secret(&self.stripe_webhook_secret, WEBHOOK_SECRET)?;
-        Ok(Some(Arc::new(Guarded::new(Stripe::new(self.stripe_api_base.clone(), api_key, secrets)?))))
+        Ok(Some(Box::new(Stripe::new(self.stripe_api_base.clone(), api_key, secrets)?)))
     }
 }
