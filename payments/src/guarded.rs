@@ -143,8 +143,8 @@ impl Provider for Guarded {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
@@ -157,9 +157,10 @@ mod tests {
         Hangs,
     }
 
+    #[derive(Clone)]
     struct Scripted {
-        script: Mutex<Vec<Behaviour>>,
-        asked: AtomicUsize,
+        script: Arc<Mutex<Vec<Behaviour>>>,
+        asked: Arc<AtomicUsize>,
     }
 
     impl Scripted {
@@ -230,57 +231,59 @@ mod tests {
         }
     }
 
-    fn guarded(script: &[Behaviour]) -> Guarded<Scripted> {
-        Guarded::new(Scripted { script: Mutex::new(script.to_vec()), asked: AtomicUsize::new(0) })
+    fn guarded(script: &[Behaviour]) -> (Guarded, Scripted) {
+        let script = Arc::new(Mutex::new(script.to_vec()));
+        let provider = Scripted { script, asked: Arc::default() };
+        (Guarded::new(Box::new(provider.clone())), provider)
     }
 
-    async fn void(provider: &Guarded<Scripted>) -> Result<(), ProviderError> {
+    async fn void(provider: &Guarded) -> Result<(), ProviderError> {
         provider.void(&"pay_1".parse().unwrap()).await
     }
 
-    fn asked(provider: &Guarded<Scripted>) -> usize {
-        provider.provider.asked.load(Ordering::SeqCst)
+    fn asked(provider: &Scripted) -> usize {
+        provider.asked.load(Ordering::SeqCst)
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_fails_for_a_moment_is_repeated() {
-        let provider = guarded(&[Behaviour::IsDown, Behaviour::IsDown, Behaviour::Answers]);
-        assert!(void(&provider).await.is_ok());
+        let (guarded, provider) = guarded(&[Behaviour::IsDown, Behaviour::IsDown, Behaviour::Answers]);
+        assert!(void(&guarded).await.is_ok());
         assert_eq!(asked(&provider), 3);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_an_answer() {
-        let provider = guarded(&[Behaviour::Refuses]);
+        let (guarded, provider) = guarded(&[Behaviour::Refuses]);
         for _ in 0..20 {
-            assert!(matches!(void(&provider).await, Err(ProviderError::Refused(_))));
+            assert!(matches!(void(&guarded).await, Err(ProviderError::Refused(_))));
         }
         assert_eq!(asked(&provider), 20, "asked each time, and not repeated");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_provider_that_hangs_has_its_time() {
-        let provider = guarded(&[Behaviour::Hangs]);
+        let (guarded, _) = guarded(&[Behaviour::Hangs]);
         let began = tokio::time::Instant::now();
-        assert!(matches!(void(&provider).await, Err(ProviderError::Unavailable(_))));
+        assert!(matches!(void(&guarded).await, Err(ProviderError::Unavailable(_))));
         assert_eq!(began.elapsed(), CallLimits::default().time);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_keeps_failing_is_left_alone_until_it_heals() {
         let limits = CallLimits::default();
-        let provider = guarded(&[Behaviour::IsDown]);
+        let (guarded, provider) = guarded(&[Behaviour::IsDown]);
         for _ in 0..limits.failures_to_open {
-            assert!(void(&provider).await.is_err());
+            assert!(void(&guarded).await.is_err());
         }
         let so_far = asked(&provider);
-        assert!(void(&provider).await.is_err());
+        assert!(void(&guarded).await.is_err());
         assert_eq!(asked(&provider), so_far, "not asked while the breaker is open");
 
         tokio::time::advance(limits.open_for).await;
-        *provider.provider.script.lock().unwrap() = vec![Behaviour::Answers];
-        assert!(void(&provider).await.is_ok());
-        assert!(void(&provider).await.is_ok());
+        *provider.script.lock().unwrap() = vec![Behaviour::Answers];
+        assert!(void(&guarded).await.is_ok());
+        assert!(void(&guarded).await.is_ok());
         assert_eq!(asked(&provider), so_far + 2);
     }
 }

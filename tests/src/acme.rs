@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::{Money, PaymentFact, PaymentId, PledgeId, RefundId};
 use payments::{
-    BuildContext, CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession,
-    Provider, ProviderDescriptor, ProviderError, ProviderSettings, Refund, ReportPage, SessionId, SetUpError,
+    BuildContext, CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider,
+    ProviderDescriptor, ProviderError, ProviderSettings, Refund, ReportPage, SessionId, SetUpError,
     SignatureError, SignedMessage, VerifiedMessage, WebhookFormat, WebhookSecret, sign, verify,
 };
 use reqwest::header::HeaderMap;

@@ -1,6 +1,5 @@
 //! The sandbox provider's settings.
 
-
 use clap::Args;
 use reqwest::Url;
 

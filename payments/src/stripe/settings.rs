@@ -1,6 +1,5 @@
 //! Stripe's settings.
 
-
 use clap::Args;
 use reqwest::Url;
 
