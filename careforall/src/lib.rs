@@ -1,4 +1,27 @@
 //! The one program: it composes the services and decides nothing.
+//!
+//! `careforall up`, in short:
+//!
+//! ```no_run
+//! use careforall::{Settings, Up, runtime};
+//! use clap::Parser;
+//! use service::shutdown_on_signal;
+//!
+//! #[derive(Parser)]
+//! struct Cli {
+//!     #[command(flatten)]
+//!     settings: Settings,
+//! }
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let Cli { settings } = Cli::parse();
+//! runtime()?.block_on(async {
+//!     let up = Up::start(settings, shutdown_on_signal()?).await?;
+//!     println!("{}", up.banner());
+//!     up.finish().await
+//! })
+//! # }
+//! ```
 
 pub mod embedded;
 mod migrate;

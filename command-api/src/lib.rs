@@ -2,6 +2,34 @@
 //!
 //! A handler reads as four lines: extract, build the command, execute, respond. No handler opens a
 //! transaction; appends go through the ledger's queue, which finishes whatever the client does.
+//!
+//! The service needs a pool of connections and the payment providers:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use command_api::{Config, PublicUrl};
+//! use event_store::{Ledger, load_id_key};
+//! use service::{auth::AdminToken, shutdown_on_signal};
+//! use tokio::net::TcpListener;
+//!
+//! # async fn example(
+//! #     pool: sqlx::PgPool,
+//! #     providers: payments::Providers,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config {
+//!     id_key: load_id_key(&pool).await?,
+//!     ledger: Ledger::start(pool),
+//!     admin_token: AdminToken::new("the organisers' token"),
+//!     providers,
+//!     public_url: PublicUrl("https://give.example.org".to_owned()),
+//!     reconcile_after: Duration::from_secs(60),
+//! };
+//! let listener = TcpListener::bind("127.0.0.1:8080").await?;
+//! command_api::run(config, listener, shutdown_on_signal()?).await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod accept;
 mod campaigns;

@@ -3,6 +3,31 @@
 //! Everything here is pure. There is no I/O, no clock and no randomness; whatever a rule needs
 //! to know (the time, an id, what the provider said) arrives in the command. Each aggregate has
 //! [`Rules`]: `decide` (command to events) and `evolve` (event to state).
+//!
+//! A provider's reports may come in any order, and more than once:
+//!
+//! ```
+//! use domain::{IdKey, Money, PaymentFact, Pledge, PledgeCommand, PledgeStatus, Rules};
+//!
+//! let key = IdKey::new([7; 32]);
+//! let donor_id = key.donor_id(&"ada@example.org".parse()?);
+//! let campaign_id = key.campaign_id(&"wells-2026".parse()?);
+//! let amount = Money::new(2_500, "EUR".parse()?)?;
+//!
+//! let create = PledgeCommand::Create { campaign_id, donor_id, amount, anonymous: false };
+//! let made = Pledge::default().decide(&create)?;
+//! let pledge = made.into_iter().fold(Pledge::default(), Pledge::evolve);
+//! assert_eq!(pledge.status(), Some(PledgeStatus::Pending));
+//!
+//! // Captured, though nobody has reported the authorisation: it is implied.
+//! let captured = PledgeCommand::Record(PaymentFact::Captured { payment_id: "pay_1".parse()?, amount });
+//! let events = pledge.decide(&captured)?;
+//! assert_eq!(events.len(), 2);
+//! let pledge = events.into_iter().fold(pledge, Pledge::evolve);
+//! assert_eq!(pledge.status(), Some(PledgeStatus::Captured));
+//! assert!(pledge.decide(&captured)?.is_empty(), "a second report has nothing new to say");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 // A new state or event must make every match over it stop compiling.
 #![warn(clippy::wildcard_enum_match_arm)]

@@ -5,6 +5,32 @@
 //! commit ([`GroupCommit`]). Aggregates are read through postgres-es; what it and cqrs-es do not
 //! give (the events and the position of a command, conditions on other streams, a global order)
 //! is given here.
+//!
+//! A command goes to one aggregate, and a reader asks for what follows the position that it has come to:
+//!
+//! ```no_run
+//! use domain::{Money, PaymentFact, Pledge, PledgeCommand, PledgeId};
+//! use event_store::{EventReader, Ledger, Metadata};
+//!
+//! # async fn example(
+//! #     pool: sqlx::PgPool,
+//! #     pledge_id: PledgeId,
+//! #     amount: Money,
+//! # ) -> Result<(), Box<dyn std::error::Error>> {
+//! let ledger = Ledger::start(pool.clone());
+//! let fact = PaymentFact::Captured { payment_id: "pay_1".parse()?, amount };
+//! let command = PledgeCommand::Record(fact);
+//! let executed = ledger.execute::<Pledge>(pledge_id.0, &command, &Metadata::default()).await?;
+//! println!("{:?} at position {}", executed.aggregate.status(), executed.position);
+//!
+//! let mut position = 0;
+//! for recorded in EventReader::default().read_after(&pool, position, 1_000).await? {
+//!     println!("{} {}", recorded.position, recorded.event_type);
+//!     position = recorded.position;
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod append;
 mod donors;

@@ -4,6 +4,30 @@
 //! approve or decline on its page, and it reports by webhooks until it gets a 2xx. What happened
 //! (facts) is kept apart from the messages that tell of it, and a dial decides how badly those
 //! messages, and the API, behave.
+//!
+//! It needs a pool of connections for its books, and knows one merchant:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use payment_sandbox::Config;
+//! use service::shutdown_on_signal;
+//! use tokio::net::TcpListener;
+//!
+//! # async fn example(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config {
+//!     pool,
+//!     api_key: "the merchant's key".to_owned(),
+//!     webhook_secret: "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".parse()?,
+//!     webhook_url: "http://127.0.0.1:8080/webhooks/sandbox".to_owned(),
+//!     public_url: "http://127.0.0.1:8084".to_owned(),
+//!     settle_after: Duration::from_secs(10),
+//! };
+//! let listener = TcpListener::bind("127.0.0.1:8084").await?;
+//! payment_sandbox::run(config, listener, shutdown_on_signal()?).await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod books;
 mod deliver;

@@ -4,6 +4,25 @@
 //! written in one transaction, under the token of the lease, so a row is written exactly once
 //! whatever dies in between. Redis holds absolute values under their position, so it may be
 //! written any number of times.
+//!
+//! All of them run in one process, which needs a pool of connections, Redis, and the payment providers:
+//!
+//! ```no_run
+//! use event_store::EventReader;
+//! use projectors::Config;
+//! use read_model::RedisTotals;
+//! use service::shutdown_on_signal;
+//! use tokio::net::TcpListener;
+//!
+//! # async fn example(pool: sqlx::PgPool, providers: payments::Providers) -> anyhow::Result<()> {
+//! let redis = RedisTotals::open("redis://127.0.0.1:6379", read_model::ledger_id(&pool).await?)?;
+//! let config = Config { pool, reader: EventReader::default(), redis, providers };
+//! // For health, metrics and `/projectors`.
+//! let listener = TcpListener::bind("127.0.0.1:8080").await?;
+//! projectors::run(config, listener, shutdown_on_signal()?).await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod compare;
 mod feed;

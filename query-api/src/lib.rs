@@ -1,5 +1,27 @@
 //! Reads over HTTP and server-sent events, from the projections alone: this crate never sees the
 //! ledger.
+//!
+//! The service needs Redis, and Postgres with the settings of [`SESSION`]:
+//!
+//! ```no_run
+//! use query_api::{Config, SESSION};
+//! use read_model::RedisTotals;
+//! use service::{auth::AdminToken, shutdown_on_signal};
+//! use sqlx::postgres::{PgConnectOptions, PgPool};
+//! use tokio::net::TcpListener;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let postgres: PgConnectOptions = "postgres://careforall@127.0.0.1/careforall".parse()?;
+//! let pool = PgPool::connect_with(postgres.options(SESSION)).await?;
+//! let redis = RedisTotals::open("redis://127.0.0.1:6379", read_model::ledger_id(&pool).await?)?;
+//! let admin_token = AdminToken::new("the organisers' token");
+//! let config = Config { pool, redis, admin_token, openapi: query_api::api() };
+//!
+//! let listener = TcpListener::bind("127.0.0.1:8080").await?;
+//! query_api::run(config, listener, shutdown_on_signal()?).await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod accounts;
 mod as_of;

@@ -1,5 +1,25 @@
 //! The auditors' command line. It is a library for one reason: tests run it with a table of upcasts of
-//! their own.
+//! their own:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use domain::upcast::{Upcast, rename};
+//! use domain::{EventKind, UpcastTable};
+//! use event_store::EventReader;
+//!
+//! /// `PledgeAmended` had another name once, and another field.
+//! const STEPS: &[Upcast] = &[Upcast {
+//!     from: EventKind { name: "PledgeChanged", version: "1" },
+//!     to: EventKind { name: "PledgeAmended", version: "1" },
+//!     step: |fields| rename(fields, "money", "amount"),
+//! }];
+//!
+//! #[tokio::main]
+//! async fn main() -> ExitCode {
+//!     replay_tool::main(EventReader::new(UpcastTable(STEPS))).await
+//! }
+//! ```
 
 mod as_of;
 mod compared;

@@ -4,6 +4,27 @@
 //!
 //! Nothing unverified is stored, and nothing is answered with 200 before it is stored. Whether a
 //! message was seen before is decided by the inbox's unique index alone.
+//!
+//! The service runs until it is told to stop, and each provider of the registry has an address in it:
+//!
+//! ```
+//! use payments::Registry;
+//! use service::shutdown_on_signal;
+//! use tokio::net::TcpListener;
+//! use webhook_ingest::Config;
+//!
+//! async fn serve(config: Config) -> std::io::Result<()> {
+//!     let listener = TcpListener::bind("127.0.0.1:8080").await?;
+//!     webhook_ingest::run(config, listener, shutdown_on_signal()?).await;
+//!     Ok(())
+//! }
+//!
+//! let registry = Registry::default();
+//! let paths = webhook_ingest::api(&registry).paths.paths;
+//! for provider in registry.iter() {
+//!     assert!(paths.contains_key(&format!("/webhooks/{}", provider.name)));
+//! }
+//! ```
 
 mod apply;
 mod dead_letters;
