@@ -7,7 +7,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::pledge::{Payment, PledgeRecord, TakenPayment, Usage};
-use domain::{Money, PaymentId, Pledge, PledgeId, Text};
+use domain::{Money, PaymentId, Pledge, PledgeId, RefundId, Text};
 use payments::store::refund_requests::{self, RefundRequest};
 use payments::{ProviderError, Refund};
 use serde::{Deserialize, Serialize};
@@ -58,8 +58,8 @@ impl IntoResponse for RefundAsked {
 /// Refund a pledge's payment
 ///
 /// 202 says that the provider will give the money back; totals move when it reports that it has. A
-/// retry with the same `Idempotency-Key` and body gets the first answer again; with another amount or
-/// payment it gets 422.
+/// retry with the same `Idempotency-Key` and body gets the first answer again, however late; with another
+/// amount or payment it gets 422. Refunds that are on their way lessen what can be asked for.
 #[utoipa::path(
     post, path = "/api/pledges/{id}/refunds", tag = "pledges", security(("admin_token" = [])),
     params(
@@ -82,36 +82,69 @@ async fn refund_pledge(
     let request = match refund_requests::find(pool, pledge_id, &key).await? {
         Some(request) => request,
         None => {
+            let (amount, reason) = input.wishes()?;
             let loaded = state.ledger.load::<Pledge>(id).await.map_err(load_problem)?;
             let record = loaded.aggregate.record().ok_or(ProblemKind::NotFound)?;
-            refund_requests::keep(pool, pledge_id, &key, input.parse(record)?).await?
+            let (payment_id, taken) = input.taken_payment(record)?;
+            let under_way =
+                refund_requests::under_way(pool, pledge_id, payment_id, taken.refunds.keys()).await?;
+            let left = left_to_refund(taken, under_way)?;
+            let amount = amount.unwrap_or(left);
+            require_at_most(left, amount)?;
+            let payment = Payment { payment_id: payment_id.clone(), amount };
+            let request = RefundRequest { payment, reason, refund_id: None };
+            refund_requests::keep(pool, pledge_id, &key, request).await?
         }
     };
-    let request = input.repeats(request)?;
-    let Payment { payment_id, amount } = request.payment;
-    let refund = Refund { payment_id: payment_id.clone(), amount, idempotency_key: key.clone() };
-    let provider = state.providers.of_payment(&payment_id).map_err(provider_problem)?;
-    let refund_id = provider.refund(refund).await.map_err(provider_problem)?;
-    refund_requests::expect(pool, pledge_id, &key, &refund_id, state.reconcile_after.0).await?;
-    tracing::info!(%pledge_id, %payment_id, %refund_id, "a refund was asked for");
+    let RefundRequest { payment: Payment { payment_id, amount }, refund_id, .. } = input.repeats(request)?;
+    let refund_id = match refund_id {
+        Some(refund_id) => refund_id,
+        None => {
+            let refund = Refund { payment_id: payment_id.clone(), amount, idempotency_key: key.clone() };
+            ask_provider(&state, pledge_id, refund).await?
+        }
+    };
     Ok(RefundAsked { refund_id: refund_id.to_string(), payment_id: payment_id.to_string(), amount })
 }
 
+/// Has the provider make a refund. It is asked later whether it has.
+async fn ask_provider(state: &State, pledge_id: PledgeId, refund: Refund) -> Result<RefundId, Problem> {
+    let (pool, key, payment_id) =
+        (state.ledger.pool(), refund.idempotency_key.clone(), refund.payment_id.clone());
+    let provider = state.providers.of_payment(&payment_id).map_err(provider_problem)?;
+    let refund_id = match provider.refund(refund).await {
+        Ok(refund_id) => refund_id,
+        Err(error) => {
+            if let ProviderError::Refused(_) = error {
+                refund_requests::refused(pool, pledge_id, &key).await?;
+            }
+            return Err(provider_problem(error));
+        }
+    };
+    refund_requests::expect(pool, pledge_id, &key, &refund_id, state.reconcile_after.0).await?;
+    tracing::info!(%pledge_id, %payment_id, %refund_id, "a refund was asked for");
+    Ok(refund_id)
+}
+
 impl RefundInput {
-    fn parse(&self, record: &PledgeRecord) -> Result<RefundRequest, Problem> {
+    /// The amount and the reason, where they are given.
+    fn wishes(&self) -> Result<(Option<Money>, Option<Text<500>>), Problem> {
         let mut errors = FieldErrors::default();
         let amount = self.amount.as_ref().map(|amount| amount.parse("amount", &mut errors));
         let reason = errors.take("reason", Text::optional(self.reason.clone()));
-        if let Some(problem) = errors.into_problem() {
-            return Err(problem);
-        }
-        let (payment_id, taken) = taken_payment(record, self.payment_id.as_deref())
-            .ok_or_else(|| Problem::new(ProblemKind::RuleBroken, self.nothing_taken(record)))?;
-        let left = left_to_refund(taken)?;
-        let amount = amount.flatten().unwrap_or(left);
-        require_at_most(left, amount)?;
-        let payment = Payment { payment_id: payment_id.clone(), amount };
-        Ok(RefundRequest { payment, reason: reason.flatten() })
+        errors.into_problem().map_or(Ok((amount.flatten(), reason.flatten())), Err)
+    }
+
+    /// The payment that took money: the one of the id, or else the one that pays the pledge.
+    fn taken_payment<'a>(
+        &self,
+        record: &'a PledgeRecord,
+    ) -> Result<(&'a PaymentId, &'a TakenPayment), Problem> {
+        let found = record.taken.iter().find(|(id, taken)| match &self.payment_id {
+            Some(wanted) => id.as_str() == wanted,
+            None => taken.usage == Usage::Applied,
+        });
+        found.ok_or_else(|| Problem::new(ProblemKind::RuleBroken, self.nothing_taken(record)))
     }
 
     fn nothing_taken(&self, record: &PledgeRecord) -> String {
@@ -144,26 +177,20 @@ impl RefundInput {
     }
 }
 
-/// The payment that took money: the one of this id, or else the one that pays the pledge.
-fn taken_payment<'a>(
-    record: &'a PledgeRecord,
-    payment_id: Option<&str>,
-) -> Option<(&'a PaymentId, &'a TakenPayment)> {
-    record.taken.iter().find(|(id, taken)| match payment_id {
-        Some(wanted) => id.as_str() == wanted,
-        None => taken.usage == Usage::Applied,
-    })
-}
-
-/// The refundable part of a payment, as far as the ledger knows. The provider has the
-/// last word on it.
-fn left_to_refund(taken: &TakenPayment) -> Result<Money, Problem> {
+/// The refundable part of a payment, as far as the ledger knows, less what is on its way back. The provider
+/// has the last word on it.
+fn left_to_refund(taken: &TakenPayment, under_way: i64) -> Result<Money, Problem> {
     if let Usage::Accepted(pledge_id) = taken.usage {
         let moved = format!("the money was accepted as the pledge {pledge_id}; ask for its refund there");
         return Err(Problem::new(ProblemKind::RuleBroken, moved));
     }
-    Money::new(taken.left_minor(), taken.amount.currency()).map_err(|_| {
-        Problem::new(ProblemKind::RuleBroken, "all of the payment's money was given back already")
+    Money::new(taken.left_minor().saturating_sub(under_way), taken.amount.currency()).map_err(|_| {
+        let nothing = if under_way > 0 {
+            "what was left of the payment's money is on its way back already"
+        } else {
+            "all of the payment's money was given back already"
+        };
+        Problem::new(ProblemKind::RuleBroken, nothing)
     })
 }
 
@@ -172,7 +199,7 @@ fn require_at_most(left: Money, amount: Money) -> Result<(), Problem> {
     if amount.currency() != left.currency() {
         errors.add("amount.currency", format!("must be in {}, as the payment is", left.currency()));
     } else if amount.amount_minor() > left.amount_minor() {
-        errors.add("amount.amount_minor", format!("only {left} of the payment can be given back"));
+        errors.add("amount.amount_minor", format!("only {left} of the payment can still be given back"));
     }
     errors.into_problem().map_or(Ok(()), Err)
 }

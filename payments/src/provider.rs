@@ -183,9 +183,16 @@ pub struct PaymentReport {
     /// Whether a payment was begun whose end is not known yet. By some methods, such as debits from a
     /// bank account, that takes days.
     pub is_underway: bool,
+    /// Refunds that were begun and came to nothing: the money stays, or came back.
+    pub failed_refunds: Vec<RefundId>,
 }
 
 impl PaymentReport {
+    /// Nothing has happened yet.
+    pub fn nothing(pledge_id: PledgeId) -> Self {
+        Self { pledge_id, facts: vec![], is_underway: false, failed_refunds: vec![] }
+    }
+
     /// Whether money was reserved or taken on the session, or may be soon. Only a failure says of a payment
     /// that it took nothing; what goes back or is disputed was taken, also where the report of that is
     /// missing.
@@ -295,6 +302,7 @@ mod tests {
             pledge_id: "7d444840-9dc0-11d1-b245-5ffdce74fad2".parse().unwrap(),
             facts: facts.to_vec(),
             is_underway,
+            failed_refunds: vec![],
         };
         assert!(!report(&[], false).is_paid());
         assert!(!report(&[failed.clone(), failed.clone()], false).is_paid());

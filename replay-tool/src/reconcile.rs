@@ -551,7 +551,7 @@ mod tests {
 
     fn said(facts: &[PaymentFact], pledge_id: PledgeId, ledger: &LedgerState) -> Vec<String> {
         let mut list = List::default();
-        list.add(&PaymentReport { pledge_id, facts: facts.to_vec(), is_underway: false });
+        list.add(&PaymentReport { facts: facts.to_vec(), ..PaymentReport::nothing(pledge_id) });
         list.differences_of(&pay(), "sandbox", ledger).into_iter().map(|found| found.what).collect()
     }
 

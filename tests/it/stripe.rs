@@ -6,9 +6,10 @@ use careforall_tests::{STRIPE_API_KEY, STRIPE_SECRET, StripeStub, TestApp, answe
 use chrono::Utc;
 use domain::{Money, PaymentFact, PaymentId};
 use payments::stripe::{Stripe, sign};
-use payments::{CallLimits, Guarded, Provider, ProviderError};
+use payments::{CallLimits, Guarded, Provider, ProviderError, Refund};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use sqlx::Executor;
 use uuid::Uuid;
 
 async fn app_on(stub: &StripeStub) -> TestApp {
@@ -47,6 +48,15 @@ async fn captured(app: &TestApp, stub: &StripeStub, campaign: Uuid) -> (Uuid, St
     send(app, &format!("evt_{payment}"), "payment_intent.succeeded", &stub.intent(&payment)).await;
     app.pledge_with_status(pledge, "captured").await;
     (pledge, payment)
+}
+
+/// The charge of the only payment of a pledge, as its event carries it.
+fn charge(stub: &StripeStub, pledge: Uuid) -> Value {
+    let of_pledge = |refund: &&Value| {
+        stub.intent(refund["payment_intent"].as_str().unwrap())["metadata"]["pledge_id"] == json!(pledge)
+    };
+    let refund = stub.refunds().iter().find(of_pledge).cloned().unwrap();
+    stub.intent(refund["payment_intent"].as_str().unwrap())["latest_charge"].clone()
 }
 
 fn provider(stub: &StripeStub) -> Stripe {
@@ -266,11 +276,95 @@ async fn a_refund_is_refused_where_there_is_nothing_to_give_back() {
     let (status, problem) = refund(&app, pledge, "whole", &dollars(1)).await;
     let reused = json!("urn:careforall:problem:idempotency-key-reused");
     assert_eq!((status, &problem["type"]), (422, &reused), "{problem}");
-    // The provider has the last word on what is left.
     let (status, problem) = refund(&app, pledge, "again", &whole).await;
     assert_eq!(status, 422, "{problem}");
-    assert!(problem["detail"].as_str().unwrap().contains("more than is left"), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("on its way back"), "{problem}");
+    // The provider has the last word on what is left.
+    let again = Refund {
+        payment_id: payment.parse().unwrap(),
+        amount: usd(5000),
+        idempotency_key: "again".to_owned(),
+    };
+    let refused = provider(&stub).refund(again).await.unwrap_err();
+    assert!(refused.to_string().contains("more than is left"), "{refused}");
     assert_eq!((stub.refunds().len(), app.head().await), (1, head));
+}
+
+/// Also after Stripe has forgotten its own keys, and where its first answer never arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_is_made_once_for_ever() {
+    let stub = StripeStub::start().await;
+    let app = app_on(&stub).await;
+    let campaign = app.campaign().await;
+    let (pledge, _) = captured(&app, &stub, campaign).await;
+    let part = json!({"amount": {"amount_minor": 2000, "currency": "USD"}});
+    let first = refund(&app, pledge, "part", &part).await;
+    assert_eq!(first.0, 202);
+    send(&app, "evt_part", "charge.refunded", &charge(&stub, pledge)).await;
+    app.totals_with(campaign, "/raised_minor", 3000).await;
+
+    stub.forget_keys();
+    stub.go_down(true);
+    assert_eq!(refund(&app, pledge, "part", &part).await, first, "its answer is kept");
+    stub.go_down(false);
+    app.pool.execute("update refund_requests set refund_id = null").await.unwrap();
+    assert_eq!(refund(&app, pledge, "part", &part).await, first, "it is looked for before it is made");
+    assert_eq!(stub.refunds().len(), 1);
+    assert_eq!(app.totals_at_head(campaign).await["raised_minor"], 3000);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refunds_on_their_way_lessen_what_can_be_given_back() {
+    let stub = StripeStub::start().await;
+    let mut flags = stub.flags();
+    flags.push("--reconcile-after=1s".to_owned());
+    let app = TestApp::start_with(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let campaign = app.campaign().await;
+    let (pledge, _) = captured(&app, &stub, campaign).await;
+    let dollars = |amount_minor: i64| json!({"amount": {"amount_minor": amount_minor, "currency": "USD"}});
+    stub.refund_slowly();
+    assert_eq!(refund(&app, pledge, "one", &dollars(3000)).await.0, 202);
+    let (status, problem) = refund(&app, pledge, "two", &dollars(2001)).await;
+    assert_eq!(status, 422, "{problem}");
+    assert!(problem.to_string().contains("only 20.00 USD"), "{problem}");
+    // One that has failed is not on its way.
+    stub.fail_refund("re_1");
+    let ended = async || -> bool {
+        let sql = "select ended_at is not null from refund_requests where refund_id = 're_1'";
+        sqlx::query_scalar(sql).fetch_one(&app.pool).await.unwrap()
+    };
+    eventually("the failed refund is waited for no longer", ended, |ended| *ended).await;
+    assert_eq!(refund(&app, pledge, "three", &json!({})).await.1["amount"]["amount_minor"], 5000);
+    let (status, problem) = refund(&app, pledge, "four", &json!({})).await;
+    assert_eq!(status, 422, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("on its way back"), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_stripe_repeats_is_asked_around() {
+    let stub = StripeStub::start().await;
+    let app = app_on(&stub).await;
+    let campaign = app.campaign().await;
+    stub.fail_changes(2);
+    let (pledge, payment) = captured(&app, &stub, campaign).await;
+    stub.fail_changes(1);
+    assert_eq!(refund(&app, pledge, "whole", &json!({})).await.0, 202);
+    stub.fail_changes(1);
+    let stripe = Guarded::new(Box::new(provider(&stub)));
+    let other = app.pledge(campaign, 5000, "bob@example.org").await;
+    let session_id = session(&app, other).await.parse().unwrap();
+    stub.fail_changes(1);
+    stripe.close(&session_id).await.unwrap();
+    let reserved = app.pledge(campaign, 5000, "eve@example.org").await;
+    let reserved: PaymentId = stub.pay(&session(&app, reserved).await, "requires_capture").parse().unwrap();
+    stub.fail_changes(1);
+    stripe.void(&reserved).await.unwrap();
+    assert_eq!(stub.intent(reserved.as_str())["status"], "canceled");
+    assert_eq!(
+        (stub.refunds().len(), stub.refunds()[0]["payment_intent"].as_str()),
+        (1, Some(payment.as_str()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

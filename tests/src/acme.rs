@@ -135,7 +135,7 @@ impl Provider for Acme {
     async fn check_out(&self, check_out: CheckOut) -> Result<PaymentSession, ProviderError> {
         let CheckOut { pledge_id, .. } = check_out;
         let session = pledge_id.to_string();
-        let nothing_yet = PaymentReport { pledge_id, facts: vec![], is_underway: false };
+        let nothing_yet = PaymentReport::nothing(pledge_id);
         self.books().sessions.entry(session.clone()).or_insert(nothing_yet);
         let url = Some(format!("https://acme.example/pay/{session}"));
         Ok(PaymentSession { session_id: session.parse().map_err(unknown)?, url })

@@ -48,6 +48,10 @@ struct Books {
     answered: HashMap<String, (String, Fields, StatusCode, Value)>,
     asked: Vec<RecordedRequest>,
     is_down: bool,
+    /// How many more changes fail on Stripe's side.
+    failures: usize,
+    /// Refunds take days.
+    refunds_are_slow: bool,
     /// How long each answer takes.
     delay: Duration,
 }
@@ -99,6 +103,32 @@ impl StripeStub {
 
     pub fn go_down(&self, is_down: bool) {
         self.books().is_down = is_down;
+    }
+
+    /// The next changes fail on Stripe's side, and fail again under the same keys.
+    pub fn fail_changes(&self, count: usize) {
+        self.books().failures = count;
+    }
+
+    /// From now on refunds take days.
+    pub fn refund_slowly(&self) {
+        self.books().refunds_are_slow = true;
+    }
+
+    /// A day later: the keys are forgotten.
+    pub fn forget_keys(&self) {
+        self.books().answered.clear();
+    }
+
+    /// A refund does not reach the donor, and the money comes back.
+    pub fn fail_refund(&self, id: &str) {
+        let mut books = self.books();
+        let refund = books.refunds.iter_mut().find(|refund| refund["id"] == id).unwrap();
+        refund["status"] = json!("failed");
+        refund["failure_reason"] = json!("expired_or_canceled_card");
+        let (payment, amount) = (refund["payment_intent"].clone(), refund["amount"].as_i64().unwrap());
+        let charge = &mut books.intents.get_mut(payment.as_str().unwrap()).unwrap()["latest_charge"];
+        charge["amount_refunded"] = json!(charge["amount_refunded"].as_i64().unwrap() - amount);
     }
 
     pub fn answer_after(&self, delay: Duration) {
@@ -299,7 +329,13 @@ fn once(
         }
         return (*status, [("idempotent-replayed", "true")], Json(body.clone())).into_response();
     }
-    let (status, body) = change(&mut books, fields);
+    let (status, body) = if books.failures > 0 {
+        books.failures -= 1;
+        let error = json!({"type": "api_error", "message": "something went wrong on Stripe's end"});
+        (StatusCode::INTERNAL_SERVER_ERROR, json!({"error": error}))
+    } else {
+        change(&mut books, fields)
+    };
     books.answered.insert(key, (asked.path.clone(), fields.clone(), status, body.clone()));
     (status, Json(body)).into_response()
 }
@@ -430,11 +466,12 @@ async fn cancel_intent(
 
 async fn create_refund(State(books): State<Shared>, Change(request): Change) -> Response {
     once(&books, &request, |books, form| {
-        if form.keys().ne(["amount", "payment_intent"]) {
+        if form.keys().ne(["amount", "metadata[careforall_refund_key]", "payment_intent"]) {
             return refusal("the fields of a refund are not as expected");
         }
         let amount: i64 = form["amount"].parse().unwrap();
         let id = format!("re_{}", books.refunds.len() + 1);
+        let status = if books.refunds_are_slow { "pending" } else { "succeeded" };
         let Some(intent) = books.intents.get_mut(&form["payment_intent"]) else {
             return refusal("no such payment");
         };
@@ -446,7 +483,8 @@ async fn create_refund(State(books): State<Shared>, Change(request): Change) -> 
         charge["amount_refunded"] = json!(refunded);
         let refund = json!({
             "id": id, "object": "refund", "amount": amount, "currency": intent["currency"],
-            "payment_intent": form["payment_intent"], "status": "succeeded", "metadata": {},
+            "payment_intent": form["payment_intent"], "status": status,
+            "metadata": {"careforall_refund_key": form["metadata[careforall_refund_key]"]},
         });
         books.refunds.push(refund.clone());
         (StatusCode::OK, refund)

@@ -37,9 +37,6 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 const MAX_PAUSES: (Duration, Duration) = (DAY, Duration::from_secs(30 * 24 * 3_600));
 /// A payment is watched for this long: banks accept disputes for about four months.
 const WATCHED_FOR: Duration = Duration::from_secs(180 * 24 * 3_600);
-/// A refund is watched for this long, and for a day where the provider has not even said that it
-/// will make it.
-const REFUND_WATCHED_FOR: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// Asks until `shutdown`.
 pub(crate) async fn run(config: &Config, shutdown: &Shutdown) {
@@ -226,7 +223,8 @@ impl Reconciler {
             tracing::warn!(%pledge_id, payment_id, %error, "a refund cannot be reconciled; trying again");
             Outcome::Unanswered
         });
-        let watched_for = if refund_id.is_some() { REFUND_WATCHED_FOR } else { DAY };
+        // A day is enough where the provider has not even said that it will make it.
+        let watched_for = if refund_id.is_some() { WATCHED_FOR } else { DAY };
         let pause = outcome.pause(seconds(refund.age_seconds), self.reconcile_after, watched_for);
         if pause.is_none() && outcome != Outcome::Over && refund_id.is_some() {
             tracing::error!(%pledge_id, payment_id, refund_id, "the provider has never confirmed a refund");
@@ -243,7 +241,7 @@ impl Reconciler {
             None => Outcome::Over,
             Some(report) => match store_missing(&self.ledger, &self.inbox, provider.name(), report).await? {
                 MissingFacts { new: 1.., .. } => Outcome::Found,
-                MissingFacts { unknown: 0, .. } if is_made(report, refund) => Outcome::Over,
+                MissingFacts { unknown: 0, .. } if is_over(report, refund) => Outcome::Over,
                 MissingFacts { .. } => Outcome::Open,
             },
         };
@@ -257,12 +255,11 @@ impl Reconciler {
     }
 }
 
-fn is_made(report: &PaymentReport, refund: &DueRefund) -> bool {
+/// Whether a refund was made, or came to nothing.
+fn is_over(report: &PaymentReport, refund: &DueRefund) -> bool {
     let Some(wanted) = refund.refund_id.as_deref() else { return false };
-    report
-        .facts
-        .iter()
-        .any(|fact| matches!(fact, PaymentFact::Refunded { refund_id, .. } if refund_id.as_str() == wanted))
+    let is_made = |fact: &PaymentFact| matches!(fact, PaymentFact::Refunded { refund_id, .. } if refund_id.as_str() == wanted);
+    report.facts.iter().any(is_made) || report.failed_refunds.iter().any(|id| id.as_str() == wanted)
 }
 
 fn count(provider: &str, outcome: Outcome) {

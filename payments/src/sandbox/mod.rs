@@ -132,7 +132,7 @@ fn report(report: Report) -> Result<PaymentReport, ProviderError> {
             Notice::Unaddressed { .. } | Notice::Payout { .. } | Notice::Ignored => {}
         }
     }
-    Ok(PaymentReport { pledge_id: report.reference, facts: all, is_underway: false })
+    Ok(PaymentReport { facts: all, ..PaymentReport::nothing(report.reference) })
 }
 
 #[async_trait]

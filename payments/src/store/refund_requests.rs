@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::pledge::Payment;
-use domain::{Money, PledgeId, RefundId, Text};
+use domain::{Money, PaymentId, PledgeId, RefundId, Text};
 use sqlx::{FromRow, PgExecutor, PgPool};
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ pub struct RefundRequest {
     pub payment: Payment,
     /// Why, in the organiser's words.
     pub reason: Option<Text<500>>,
+    /// The provider's own id, once it has said that it will make it.
+    pub refund_id: Option<RefundId>,
 }
 
 /// A refund that the provider is to be asked about.
@@ -39,6 +41,7 @@ struct Row {
     amount_minor: i64,
     currency: String,
     reason: Option<String>,
+    refund_id: Option<String>,
 }
 
 impl TryFrom<Row> for RefundRequest {
@@ -51,7 +54,8 @@ impl TryFrom<Row> for RefundRequest {
             amount: Money::new(row.amount_minor, currency).map_err(unreadable)?,
         };
         let reason = row.reason.map(|reason| reason.parse()).transpose().map_err(unreadable)?;
-        Ok(Self { payment, reason })
+        let refund_id = row.refund_id.map(|id| id.parse()).transpose().map_err(unreadable)?;
+        Ok(Self { payment, reason, refund_id })
     }
 }
 
@@ -69,7 +73,7 @@ pub async fn find(
     key: &str,
 ) -> Result<Option<RefundRequest>, sqlx::Error> {
     let row: Option<Row> = sqlx::query_as(
-        "select payment_id, amount_minor, currency, reason from refund_requests
+        "select payment_id, amount_minor, currency, reason, refund_id from refund_requests
          where pledge_id = $1 and request_key = $2",
     )
     .bind(pledge_id.0)
@@ -118,7 +122,8 @@ pub async fn expect(
     first_check_after: Duration,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update refund_requests set refund_id = $3, next_check_at = now() + make_interval(secs => $4)
+        "update refund_requests
+         set refund_id = $3, next_check_at = now() + make_interval(secs => $4), ended_at = null
          where pledge_id = $1 and request_key = $2 and refund_id is null",
     )
     .bind(pledge_id.0)
@@ -128,6 +133,49 @@ pub async fn expect(
     .execute(executor)
     .await?;
     Ok(())
+}
+
+/// Notes that the provider will not make a refund.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn refused(
+    executor: impl PgExecutor<'_>,
+    pledge_id: PledgeId,
+    key: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update refund_requests set ended_at = now()
+         where pledge_id = $1 and request_key = $2 and refund_id is null and ended_at is null",
+    )
+    .bind(pledge_id.0)
+    .bind(key)
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// How much of a payment is on its way back, in minor units: the refunds that were asked for, whose end is
+/// not known, and that are not among the `recorded` ones.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn under_way(
+    executor: impl PgExecutor<'_>,
+    pledge_id: PledgeId,
+    payment_id: &PaymentId,
+    recorded: impl Iterator<Item = &RefundId>,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "select coalesce(sum(amount_minor), 0)::bigint from refund_requests
+         where pledge_id = $1 and payment_id = $2 and ended_at is null
+             and (refund_id is null or refund_id <> all ($3))",
+    )
+    .bind(pledge_id.0)
+    .bind(payment_id.as_str())
+    .bind(recorded.map(RefundId::as_str).collect::<Vec<_>>())
+    .fetch_one(executor)
+    .await
 }
 
 /// Takes refunds that are due, those that have waited longest first. They are not due again for `claim`,

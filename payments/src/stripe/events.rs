@@ -20,6 +20,10 @@ const OBJECT: &str = "data.object";
 struct Event {
     id: String,
     r#type: String,
+    /// Whether it is about real money.
+    livemode: Option<bool>,
+    /// The connected account that it is about; none for our own.
+    account: Option<String>,
     data: Data,
 }
 
@@ -37,12 +41,15 @@ pub(super) struct ParsedEvent {
     pub(super) notice: Notice,
 }
 
-pub(super) fn parse(body: &[u8]) -> Result<ParsedEvent, ParseError> {
+/// Reads an event. One of the other mode than `is_live` or of another account says nothing to us.
+pub(super) fn parse(body: &[u8], is_live: Option<bool>) -> Result<ParsedEvent, ParseError> {
     let event: Event = parse_json(body, "")?;
+    let is_of_other_mode = is_live.zip(event.livemode).is_some_and(|(ours, its)| ours != its);
+    let is_foreign = is_of_other_mode || event.account.is_some();
     Ok(ParsedEvent {
         id: short_text("id", &event.id)?,
         r#type: short_text("type", &event.r#type)?,
-        notice: notice(&event)?,
+        notice: if is_foreign { Notice::Ignored } else { notice(&event)? },
     })
 }
 
@@ -100,9 +107,7 @@ fn charge_refunded(charge: &Charge) -> Result<Notice, ParseError> {
     };
     match &charge.refunds {
         Some(refunds) if !refunds.has_more => {
-            let facts = refunds.data.iter().map(|refund| facts::of_refund(&payment_id, refund));
-            let facts: Result<Vec<_>, _> = facts.collect();
-            addressed(charge.metadata.as_ref(), facts.map(|facts| facts.concat()))
+            addressed(charge.metadata.as_ref(), facts::of_refunds(&payment_id, charge, &refunds.data))
         }
         Some(_) | None => Ok(Notice::Unaddressed { payment_id, facts: vec![] }),
     }

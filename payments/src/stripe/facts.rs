@@ -1,11 +1,11 @@
 //! What Stripe's objects say about money.
 
-use domain::{PaymentFact, PaymentId};
+use domain::{PaymentFact, PaymentId, RefundId};
 
 use super::amount::{AmountError, from_stripe};
 use super::objects::{
-    BalanceTransaction, Charge, DisputeObject, Expandable, Intent, IntentStatus, PaymentStatus, RefundObject,
-    Session, payment_id,
+    BalanceTransaction, CANCELED, Charge, DisputeObject, Expandable, FAILED, Intent, IntentStatus,
+    PaymentStatus, RefundObject, Session, payment_id,
 };
 
 type Facts = Result<Vec<PaymentFact>, AmountError>;
@@ -16,6 +16,8 @@ pub(super) fn of_intent(intent: &Intent) -> Facts {
     match intent.status {
         IntentStatus::RequiresCapture => authorized(intent),
         IntentStatus::Succeeded => captured(intent),
+        // What was captured before the rest was released stays captured.
+        IntentStatus::Canceled if intent.amount_received > 0 => captured(intent),
         IntentStatus::Canceled => Ok(canceled(intent)),
         IntentStatus::RequiresPaymentMethod
         | IntentStatus::RequiresConfirmation
@@ -100,9 +102,28 @@ pub(super) fn of_session(session: &Session) -> Facts {
     }
 }
 
-/// Only a refund that has succeeded has moved money.
+/// The refunds of a charge. Of a charge that was captured in part, the rest is released, and some versions of
+/// the API list it as a refund: nobody had taken that money, so nobody gave it back.
+pub(super) fn of_refunds(payment_id: &PaymentId, charge: &Charge, refunds: &[RefundObject]) -> Facts {
+    let rest = if charge.amount_captured > 0 { charge.amount - charge.amount_captured } else { 0 };
+    let is_rest = |refund: &&RefundObject| rest > 0 && refund.amount == rest;
+    let released =
+        refunds.iter().filter(is_rest).min_by_key(|refund| refund.created).map(|refund| &refund.id);
+    let given_back = refunds.iter().filter(|refund| Some(&refund.id) != released);
+    let facts: Result<Vec<_>, _> = given_back.map(|refund| of_refund(payment_id, refund)).collect();
+    Ok(facts?.concat())
+}
+
+/// Those that came to nothing, be it after they had succeeded.
+pub(super) fn failed_refunds(refunds: &[RefundObject]) -> impl Iterator<Item = RefundId> {
+    let is_failed = |refund: &&RefundObject| matches!(refund.status.as_deref(), Some(FAILED | CANCELED));
+    refunds.iter().filter(is_failed).map(|refund| refund.id.clone())
+}
+
+/// Only a refund that has succeeded has moved money, and one that moved no balance released money that was
+/// never taken.
 pub(super) fn of_refund(payment_id: &PaymentId, refund: &RefundObject) -> Facts {
-    if refund.status.as_deref() != Some("succeeded") {
+    if refund.status.as_deref() != Some("succeeded") || refund.balance_transaction == Some(None) {
         return Ok(vec![]);
     }
     Ok(vec![PaymentFact::Refunded {

@@ -11,6 +11,8 @@ mod objects;
 mod settings;
 mod signature;
 
+use std::pin::Pin;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use domain::{PaymentId, RefundId};
@@ -25,8 +27,8 @@ use crate::{
     Refund, ReportPage, SessionId, VerifiedMessage,
 };
 use objects::{
-    BalanceLine, DisputeObject, ErrorBody, ErrorObject, Expandable, Intent, IntentStatus, LineSource, List,
-    RefundObject, Session, SessionStatus, pledge_id,
+    BalanceLine, CANCELED, DisputeObject, ErrorBody, ErrorObject, Expandable, FAILED, Intent, IntentStatus,
+    LineSource, List, RefundObject, Session, SessionStatus, pledge_id,
 };
 
 #[cfg(feature = "guarded")]
@@ -52,15 +54,41 @@ const MAX_PAGES: usize = 10;
 /// Sessions that one pledge may have opened and closed within a day, for one amount.
 const MAX_SESSIONS: usize = 10;
 
+/// Keys that are tried for one change, where Stripe repeats a failure of its own under the earlier ones.
+const MAX_KEYS: usize = 10;
+
+/// Where a refund keeps the key under which it was asked for: Stripe forgets its own keys after a day.
+const REFUND_KEY: &str = "careforall_refund_key";
+const REFUND_KEY_FIELD: &str = "metadata[careforall_refund_key]";
+
 /// Fields of a request's body or query, by Stripe's names.
 type Fields = Vec<(&'static str, String)>;
+
+/// Finds out whether a change was made.
+type Looking<'a, T> = Pin<Box<dyn Future<Output = Result<Option<T>, ProviderError>> + Send + 'a>>;
 
 /// Stripe's API over HTTP.
 pub struct Stripe {
     base_url: Url,
     api_key: String,
+    /// Whether the key moves real money, where it says so.
+    is_live: Option<bool>,
     secrets: Option<EndpointSecrets>,
     http: reqwest::Client,
+}
+
+/// Why a change was not made under a key.
+enum PostError {
+    /// The key brings nothing any more: Stripe repeats a failure of its own under it for a day, or holds it
+    /// for another request.
+    KeySpent(String),
+    Provider(ProviderError),
+}
+
+impl From<ProviderError> for PostError {
+    fn from(error: ProviderError) -> Self {
+        Self::Provider(error)
+    }
 }
 
 /// An answer to a request that may have been made before.
@@ -81,7 +109,12 @@ impl Stripe {
         api_key: String,
         secrets: Option<EndpointSecrets>,
     ) -> Result<Self, reqwest::Error> {
-        Ok(Self { base_url, api_key, secrets, http: http_client_builder().build()? })
+        let is_live = ["sk_", "rk_"].iter().find_map(|kind| match api_key.strip_prefix(kind)? {
+            rest if rest.starts_with("live_") => Some(true),
+            rest if rest.starts_with("test_") => Some(false),
+            _ => None,
+        });
+        Ok(Self { base_url, api_key, is_live, secrets, http: http_client_builder().build()? })
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
@@ -94,20 +127,85 @@ impl Stripe {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &Fields) -> Result<T, ProviderError> {
-        json(accepted(send(self.request(Method::GET, path).query(query)).await?).await?).await
+        let response = send(self.request(Method::GET, path).query(query)).await?;
+        if response.status().is_success() {
+            json(response).await
+        } else {
+            Err(refusal(response).await.into())
+        }
+    }
+
+    /// Makes a change once. Where a key is spent, `look` finds out whether the change was made all the same;
+    /// if it was not, the next key is tried. The keys follow from `key`, so that a repetition finds them.
+    async fn post<'a, T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        form: &Fields,
+        key: &str,
+        look: impl Fn() -> Looking<'a, T> + Send + Sync,
+    ) -> Result<Answer<T>, ProviderError> {
+        let mut spent = String::new();
+        for n in 1..=MAX_KEYS {
+            let next = if n == 1 { key.to_owned() } else { format!("{key}-{n}") };
+            match self.post_under(path, form, &next).await {
+                Ok(answer) => return Ok(answer),
+                Err(PostError::Provider(error)) => return Err(error),
+                Err(PostError::KeySpent(reason)) => spent = reason,
+            }
+            if let Some(body) = look().await? {
+                return Ok(Answer { body, is_replayed: true });
+            }
+        }
+        Err(ProviderError::Unavailable(spent))
     }
 
     /// Every change carries a key, by which Stripe makes it once.
-    async fn post<T: DeserializeOwned>(
+    async fn post_under<T: DeserializeOwned>(
         &self,
         path: &[&str],
         form: &Fields,
         idempotency_key: &str,
-    ) -> Result<Answer<T>, ProviderError> {
+    ) -> Result<Answer<T>, PostError> {
         let request = self.request(Method::POST, path).header("idempotency-key", idempotency_key).form(form);
-        let response = accepted(send(request).await?).await?;
+        let response = send(request).await?;
         let is_replayed = response.headers().get("idempotent-replayed").is_some_and(|value| value == "true");
-        Ok(Answer { body: json(response).await?, is_replayed })
+        if response.status().is_success() {
+            return Ok(Answer { body: json(response).await?, is_replayed });
+        }
+        let refusal = refusal(response).await;
+        let repeats_a_failure = is_replayed && refusal.status.is_server_error();
+        if repeats_a_failure || refusal.is_about_the_key {
+            return Err(PostError::KeySpent(refusal.reason));
+        }
+        Err(ProviderError::from(refusal).into())
+    }
+
+    /// The refund that was made under a key, whenever that was.
+    fn refund_under<'a>(&'a self, payment_id: &'a PaymentId, key: &'a str) -> Looking<'a, RefundObject> {
+        let id = |refund: &RefundObject| refund.id.to_string();
+        let is_it = move |refund: &RefundObject| {
+            refund.metadata.as_ref().and_then(|own| own.get(REFUND_KEY)).is_some_and(|own| own == key)
+        };
+        Box::pin(async move { Ok(self.all_of("refunds", payment_id, id).await?.into_iter().find(is_it)) })
+    }
+
+    /// A session, if nobody can pay on it any more.
+    fn closed_session<'a>(&'a self, session_id: &'a SessionId) -> Looking<'a, Session> {
+        Box::pin(async move {
+            let session = self.session(session_id).await?;
+            Ok(match session.status {
+                Some(SessionStatus::Complete | SessionStatus::Expired) => Some(session),
+                Some(SessionStatus::Open) | None => None,
+            })
+        })
+    }
+
+    /// A payment, if it is canceled.
+    fn canceled_intent<'a>(&'a self, payment_id: &'a PaymentId) -> Looking<'a, Intent> {
+        Box::pin(async move {
+            let intent = self.intent(payment_id).await?;
+            Ok((intent.status == IntentStatus::Canceled).then_some(intent))
+        })
     }
 
     /// The refunds or disputes of a payment.
@@ -150,17 +248,17 @@ impl Stripe {
     async fn report(&self, intent: &Intent) -> Result<Option<PaymentReport>, ProviderError> {
         let Some(pledge_id) = pledge_id(intent.metadata.as_ref()) else { return Ok(None) };
         let mut all = facts::of_intent(intent).map_err(not_understood)?;
+        let mut failed_refunds = Vec::new();
         if let Some(charge) = facts::latest_charge(intent) {
             let refunds = match &charge.refunds {
                 Some(refunds) if !refunds.has_more => refunds.data.clone(),
-                Some(_) | None if charge.amount_refunded == 0 => vec![],
+                // Also where nothing is refunded now: a refund that failed is listed all the same.
                 Some(_) | None => {
                     self.all_of("refunds", &intent.id, |refund: &RefundObject| refund.id.to_string()).await?
                 }
             };
-            for refund in &refunds {
-                all.extend(facts::of_refund(&intent.id, refund).map_err(not_understood)?);
-            }
+            failed_refunds.extend(facts::failed_refunds(&refunds));
+            all.extend(facts::of_refunds(&intent.id, charge, &refunds).map_err(not_understood)?);
             if charge.disputed {
                 let id = |dispute: &DisputeObject| dispute.id.to_string();
                 for dispute in self.all_of("disputes", &intent.id, id).await? {
@@ -169,27 +267,39 @@ impl Stripe {
             }
         }
         let is_underway = intent.status == IntentStatus::Processing;
-        Ok(Some(PaymentReport { pledge_id, facts: all, is_underway }))
+        Ok(Some(PaymentReport { pledge_id, facts: all, is_underway, failed_refunds }))
     }
 }
 
-/// An answer that says yes. Whether it says "later" or "no" follows from its status: a conflict is
-/// another request under the same key that is still under way.
-async fn accepted(response: Response) -> Result<Response, ProviderError> {
+/// An answer that says no.
+struct Refusal {
+    status: StatusCode,
+    reason: String,
+    /// The key was used for another request.
+    is_about_the_key: bool,
+}
+
+async fn refusal(response: Response) -> Refusal {
     let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let ErrorObject { code, message } = match json::<ErrorBody>(response).await {
+    let ErrorObject { r#type, code, message } = match json::<ErrorBody>(response).await {
         Ok(body) => body.error,
         Err(_) => ErrorObject::default(),
     };
+    let is_about_the_key = [&r#type, &code].into_iter().flatten().any(|name| name == "idempotency_error");
     let reason =
         [Some(status.to_string()), code, message].into_iter().flatten().collect::<Vec<_>>().join(": ");
-    if says_later(status) || status == StatusCode::CONFLICT {
-        Err(ProviderError::Unavailable(reason))
-    } else {
-        Err(ProviderError::Refused(reason))
+    Refusal { status, reason, is_about_the_key }
+}
+
+impl From<Refusal> for ProviderError {
+    /// Whether it says "later" or "no" follows from its status: a conflict is another request under the same
+    /// key that is still under way.
+    fn from(Refusal { status, reason, .. }: Refusal) -> Self {
+        if says_later(status) || status == StatusCode::CONFLICT {
+            Self::Unavailable(reason)
+        } else {
+            Self::Refused(reason)
+        }
     }
 }
 
@@ -238,7 +348,9 @@ impl Provider for Stripe {
         let first_key = format!("check-out-{pledge_id}-{}-{}", amount.amount_minor(), amount.currency());
         let mut key = first_key.clone();
         for _ in 0..MAX_SESSIONS {
-            let opened: Answer<Session> = self.post(&["checkout", "sessions"], &fields, &key).await?;
+            // One that a failure has left behind cannot be looked for: nobody was sent there.
+            let opened: Answer<Session> =
+                self.post(&["checkout", "sessions"], &fields, &key, || Box::pin(async { Ok(None) })).await?;
             let session = if opened.is_replayed { self.session(&opened.body.id).await? } else { opened.body };
             let Session { id: session_id, status, url, .. } = session;
             match status {
@@ -250,26 +362,35 @@ impl Provider for Stripe {
         Err(ProviderError::Refused("too many sessions were opened and closed for this pledge".to_owned()))
     }
 
+    /// Stripe expires open sessions only; one that is not open is what was asked for.
     async fn close(&self, session_id: &SessionId) -> Result<(), ProviderError> {
         let path = ["checkout", "sessions", session_id.as_str(), "expire"];
-        match self.post::<Session>(&path, &vec![], &format!("close-{session_id}")).await {
+        let closed = || self.closed_session(session_id);
+        match self.post(&path, &vec![], &format!("close-{session_id}"), closed).await {
             Ok(_) => Ok(()),
-            // Stripe expires open sessions only; one that is not open is what was asked for.
-            Err(refused @ ProviderError::Refused(_)) => match self.session(session_id).await?.status {
-                Some(SessionStatus::Complete | SessionStatus::Expired) => Ok(()),
-                Some(SessionStatus::Open) | None => Err(refused),
-            },
+            Err(refused @ ProviderError::Refused(_)) => closed().await?.map(|_| ()).ok_or(refused),
             Err(error @ ProviderError::Unavailable(_)) => Err(error),
         }
     }
 
+    /// The key stands in the refund's metadata too: it is looked for before it is made, because Stripe forgets
+    /// its keys after a day.
     async fn refund(&self, refund: Refund) -> Result<RefundId, ProviderError> {
-        let amount =
-            amount::to_stripe(refund.amount).map_err(|error| ProviderError::Refused(error.to_string()))?;
-        let form = vec![("payment_intent", refund.payment_id.to_string()), ("amount", amount.to_string())];
-        let made: RefundObject = self.post(&["refunds"], &form, &refund.idempotency_key).await?.body;
+        let Refund { payment_id, amount, idempotency_key: key } = refund;
+        let amount = amount::to_stripe(amount).map_err(|error| ProviderError::Refused(error.to_string()))?;
+        let made = match self.refund_under(&payment_id, &key).await? {
+            Some(made) => made,
+            None => {
+                let form = vec![
+                    ("payment_intent", payment_id.to_string()),
+                    ("amount", amount.to_string()),
+                    (REFUND_KEY_FIELD, key.clone()),
+                ];
+                self.post(&["refunds"], &form, &key, || self.refund_under(&payment_id, &key)).await?.body
+            }
+        };
         match made.status.as_deref() {
-            Some(status @ ("failed" | "canceled")) => {
+            Some(status @ (FAILED | CANCELED)) => {
                 let reason = made.failure_reason.as_deref().unwrap_or("no reason given");
                 Err(ProviderError::Refused(format!("the refund has {status}: {reason}")))
             }
@@ -277,20 +398,13 @@ impl Provider for Stripe {
         }
     }
 
+    /// Stripe cancels a payment once only; one that is canceled is what was asked for.
     async fn void(&self, payment_id: &PaymentId) -> Result<(), ProviderError> {
         let path = ["payment_intents", payment_id.as_str(), "cancel"];
-        match self.post::<Intent>(&path, &vec![], &format!("void-{payment_id}")).await {
+        let canceled = || self.canceled_intent(payment_id);
+        match self.post(&path, &vec![], &format!("void-{payment_id}"), canceled).await {
             Ok(_) => Ok(()),
-            // Stripe cancels a payment once only; one that is canceled is what was asked for.
-            Err(refused @ ProviderError::Refused(_)) => match self.intent(payment_id).await?.status {
-                IntentStatus::Canceled => Ok(()),
-                IntentStatus::RequiresPaymentMethod
-                | IntentStatus::RequiresConfirmation
-                | IntentStatus::RequiresAction
-                | IntentStatus::Processing
-                | IntentStatus::RequiresCapture
-                | IntentStatus::Succeeded => Err(refused),
-            },
+            Err(refused @ ProviderError::Refused(_)) => canceled().await?.map(|_| ()).ok_or(refused),
             Err(error @ ProviderError::Unavailable(_)) => Err(error),
         }
     }
@@ -299,7 +413,7 @@ impl Provider for Stripe {
         let session = self.session(session_id).await?;
         let pledge_id = pledge_id(session.metadata.as_ref())
             .ok_or_else(|| ProviderError::Refused(format!("{session_id} is for no pledge")))?;
-        let nothing_yet = PaymentReport { pledge_id, facts: vec![], is_underway: false };
+        let nothing_yet = PaymentReport::nothing(pledge_id);
         match session.payment_intent {
             Some(Expandable::Object(intent)) => Ok(self.report(&intent).await?.unwrap_or(nothing_yet)),
             Some(Expandable::Id(_)) => Err(not_understood("payment_intent is not expanded")),
@@ -342,7 +456,7 @@ impl Provider for Stripe {
             let Some(LineSource::Charge(charge)) = line.source else { continue };
             let Some(pledge_id) = pledge_id(charge.metadata.as_ref()) else { continue };
             let facts = facts::of_paid_out(&charge).map_err(not_understood)?;
-            reports.push(PaymentReport { pledge_id, facts, is_underway: false });
+            reports.push(PaymentReport { facts, ..PaymentReport::nothing(pledge_id) });
         }
         Ok(ReportPage { reports, next })
     }
@@ -356,12 +470,12 @@ impl Provider for Stripe {
         let header = required(headers, signature::HEADER)?;
         let secrets = self.secrets.as_ref().ok_or(crate::SignatureError::NoMatch)?;
         signature::verify(secrets, header, body, now)?;
-        let events::ParsedEvent { id, r#type, notice } = events::parse(body)?;
+        let events::ParsedEvent { id, r#type, notice } = events::parse(body, self.is_live)?;
         Ok(VerifiedMessage { webhook_id: id, event_type: r#type, notice })
     }
 
     fn parse(&self, body: &[u8]) -> Result<Notice, ParseError> {
-        events::parse(body).map(|parsed| parsed.notice)
+        events::parse(body, self.is_live).map(|parsed| parsed.notice)
     }
 }
 

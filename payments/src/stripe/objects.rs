@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use domain::{PaymentId, PledgeId};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::SessionId;
 
@@ -100,10 +100,11 @@ pub(super) struct Charge {
     pub(super) payment_intent: Option<Expandable<Intent>>,
     #[serde(default)]
     pub(super) disputed: bool,
+    /// How much was reserved.
+    #[serde(default)]
+    pub(super) amount: i64,
     #[serde(default)]
     pub(super) amount_captured: i64,
-    #[serde(default)]
-    pub(super) amount_refunded: i64,
     pub(super) currency: Option<String>,
     /// Not there unless it is asked for, or in the older versions of the API.
     pub(super) refunds: Option<List<RefundObject>>,
@@ -141,6 +142,10 @@ pub(super) struct Payout {
     pub(super) id: String,
 }
 
+/// The two ends of a refund that gives nothing back.
+pub(super) const FAILED: &str = "failed";
+pub(super) const CANCELED: &str = "canceled";
+
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct RefundObject {
     pub(super) id: domain::RefundId,
@@ -150,6 +155,12 @@ pub(super) struct RefundObject {
     /// `pending`, `requires_action`, `succeeded`, `failed` or `canceled`.
     pub(super) status: Option<String>,
     pub(super) failure_reason: Option<String>,
+    /// How it moved the account's balance: `Some(None)` where Stripe says that it did not.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) balance_transaction: Option<Option<serde::de::IgnoredAny>>,
+    /// When it was made, in seconds since 1970.
+    #[serde(default)]
+    pub(super) created: i64,
     pub(super) metadata: Option<Metadata>,
 }
 
@@ -160,6 +171,11 @@ pub(super) struct DisputeObject {
     pub(super) currency: String,
     pub(super) payment_intent: Option<Expandable<Intent>>,
     pub(super) status: String,
+}
+
+/// Tells a field that is null from one that is not there.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(field).map(Some)
 }
 
 /// The id behind a reference, expanded or not.
@@ -178,6 +194,7 @@ pub(super) struct ErrorBody {
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ErrorObject {
+    pub(super) r#type: Option<String>,
     pub(super) code: Option<String>,
     pub(super) message: Option<String>,
 }

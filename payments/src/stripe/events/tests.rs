@@ -22,7 +22,7 @@ fn read(r#type: &str, object: &Value) -> Result<Notice, ParseError> {
         "created": 1_686_089_970, "livemode": false, "pending_webhooks": 0,
         "request": {"id": null, "idempotency_key": null}, "type": r#type, "data": {"object": object},
     });
-    let parsed = parse(event.to_string().as_bytes())?;
+    let parsed = parse(event.to_string().as_bytes(), Some(false))?;
     assert_eq!((parsed.id.as_str(), parsed.r#type.as_str()), ("evt_1NG8Du2eZvKYlo2CUI79vXWy", r#type));
     Ok(parsed.notice)
 }
@@ -257,8 +257,70 @@ fn errors_say_where() {
     assert_eq!(error.path, "data.object.amount_received");
     let error = read("payment_intent.succeeded", &with(intent(), json!({"currency": "xxx"}))).unwrap_err();
     assert_eq!(error.path, "data.object");
-    let error = parse(br#"{"id": "evt_1", "type": 1}"#).unwrap_err();
+    let error = parse(br#"{"id": "evt_1", "type": 1}"#, None).unwrap_err();
     assert_eq!(error.path, "type");
     let long = json!({"id": "x".repeat(201), "type": "x", "data": {"object": {}}}).to_string();
-    assert_eq!(parse(long.as_bytes()).unwrap_err().path, "id");
+    assert_eq!(parse(long.as_bytes(), None).unwrap_err().path, "id");
+}
+
+#[test]
+fn events_of_the_other_mode_or_of_another_account_say_nothing() {
+    let event = |change: Value| {
+        let event = json!({
+            "id": "evt_1", "type": "checkout.session.completed", "livemode": true,
+            "data": {"object": session()},
+        });
+        with(event, change).to_string()
+    };
+    let says_something = |change: Value, is_live: Option<bool>| {
+        parse(event(change).as_bytes(), is_live).unwrap().notice != Notice::Ignored
+    };
+    assert!(says_something(json!({}), Some(true)));
+    assert!(says_something(json!({"livemode": false}), Some(false)));
+    assert!(!says_something(json!({"livemode": false}), Some(true)));
+    assert!(!says_something(json!({}), Some(false)));
+    assert!(!says_something(json!({"account": "acct_other"}), Some(true)));
+    assert!(!says_something(json!({"account": "acct_other"}), None));
+}
+
+#[test]
+fn what_was_reserved_and_not_taken_is_no_refund() {
+    let refund = |id: &str, amount: i64, created: i64| {
+        json!({
+            "id": id, "amount": amount, "currency": "usd", "payment_intent": INTENT, "status": "succeeded",
+            "created": created, "metadata": {"pledge_id": PLEDGE},
+        })
+    };
+    let refunded = |id: &str, amount: i64| PaymentFact::Refunded {
+        payment_id: intent_id(),
+        refund_id: id.parse().unwrap(),
+        amount: usd(amount),
+    };
+    let charge = |refunds: Value| {
+        json!({
+            "id": "ch_1", "payment_intent": INTENT, "amount": 20_675, "amount_captured": 20_300,
+            "amount_refunded": 375, "currency": "usd", "metadata": {"pledge_id": PLEDGE},
+            "refunds": {"data": refunds, "has_more": false},
+        })
+    };
+    let rest = refund("re_rest", 375, 1);
+    says_nothing("charge.refunded", &charge(json!([rest])));
+    // A refund of as much, and another one, are refunds.
+    says("charge.refunded", &charge(json!([refund("re_2", 375, 2), rest])), refunded("re_2", 375));
+    says("charge.refunded", &charge(json!([refund("re_2", 100, 2), rest])), refunded("re_2", 100));
+    let moved_nothing = with(rest.clone(), json!({"balance_transaction": null}));
+    says_nothing("refund.created", &moved_nothing);
+    let moved = with(rest, json!({"balance_transaction": "txn_1"}));
+    says("refund.created", &moved, refunded("re_rest", 375));
+}
+
+/// What was captured before the rest was released stays captured.
+#[test]
+fn a_payment_that_is_canceled_after_a_part_was_taken_keeps_it() {
+    let canceled = json!({
+        "id": INTENT, "amount": 5000, "amount_received": 2000, "currency": "usd", "status": "canceled",
+        "latest_charge": "ch_1", "cancellation_reason": "abandoned", "metadata": {"pledge_id": PLEDGE},
+    });
+    let fact = PaymentFact::Captured { payment_id: intent_id(), amount: usd(2000) };
+    says("payment_intent.canceled", &canceled, fact);
 }
