@@ -1,11 +1,15 @@
 //! Pools of Postgres connections.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// Longest a program waits at its start for Postgres to answer, and the pause between two tries.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PAUSE: Duration = Duration::from_millis(500);
 
 /// The database access of one service.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +28,7 @@ pub struct Access {
     pub settings: &'static [(&'static str, &'static str)],
 }
 
-/// Opens a pool of connections.
+/// Opens a pool of connections, and waits up to a minute for the first one.
 ///
 /// No handler opens a transaction on it: a client that leaves in the middle of `begin` would leave
 /// the transaction open in the pool. What needs several statements runs in a task of its own.
@@ -46,10 +50,27 @@ pub async fn connect(database_url: &str, access: Access) -> anyhow::Result<PgPoo
     if let Some(role) = access.role {
         options = options.options([("role", role)]);
     }
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(access.max_connections)
         .acquire_timeout(Duration::from_secs(3))
-        .connect_with(options)
-        .await
-        .context("Postgres cannot be reached; check DATABASE_URL")
+        .connect_lazy_with(options);
+    wait_for_server(&pool).await.context("Postgres cannot be reached; check DATABASE_URL")?;
+    Ok(pool)
+}
+
+/// Waits for the first connection: the server may be starting too, or be busy.
+async fn wait_for_server(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let began = Instant::now();
+    loop {
+        match pool.acquire().await {
+            Ok(_) => return Ok(()),
+            Err(error @ (sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)))
+                if began.elapsed() < START_PATIENCE =>
+            {
+                tracing::warn!(%error, "Postgres does not answer yet; trying again");
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
