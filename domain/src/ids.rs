@@ -102,6 +102,11 @@ provider_id!(
     /// The provider's own id of a dispute: 1 to 200 visible ASCII characters.
     DisputeId
 );
+provider_id!(
+    /// The provider's own id of a reversal, or the payment's where it gives a reversal none: 1 to 200
+    /// visible ASCII characters.
+    ReversalId
+);
 
 /// The caller's own name for a request, so that a repeat is recognised: 1 to 200 visible ASCII
 /// characters.

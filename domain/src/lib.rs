@@ -47,6 +47,7 @@ mod event;
 mod event_kind;
 mod ids;
 mod money;
+pub mod payment;
 pub mod pledge;
 mod rules;
 mod text;
@@ -56,7 +57,9 @@ pub use campaign::{Campaign, CampaignCommand, CampaignError, CampaignEvent, Camp
 pub use email::Email;
 pub use event::{DecodeError, Event, StoredEvent};
 pub use event_kind::{EventKind, VersionedEvent};
-pub use ids::{CampaignId, DisputeId, DonorId, IdKey, IdempotencyKey, PaymentId, PledgeId, RefundId};
+pub use ids::{
+    CampaignId, DisputeId, DonorId, IdKey, IdempotencyKey, PaymentId, PledgeId, RefundId, ReversalId,
+};
 pub use money::{Currency, Money, MoneyError};
 pub use pledge::{
     MoneyHeld, MoneyMove, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus,
