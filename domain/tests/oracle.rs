@@ -1,5 +1,5 @@
-//! The oracle holds what it promises: its truth adds up, it knows every kind of history, and its provider says
-//! what stood.
+//! The oracle holds what it promises: its truth adds up, it knows every kind of history, and its provider
+//! says what stood.
 
 #[path = "oracle/mod.rs"]
 mod oracle;

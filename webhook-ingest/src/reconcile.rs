@@ -258,8 +258,11 @@ impl Reconciler {
 /// Whether a refund was made, or came to nothing.
 fn is_over(report: &PaymentReport, refund: &DueRefund) -> bool {
     let Some(wanted) = refund.refund_id.as_deref() else { return false };
-    let is_made = |fact: &PaymentFact| matches!(fact, PaymentFact::Refunded { refund_id, .. } if refund_id.as_str() == wanted);
-    report.facts.iter().any(is_made) || report.failed_refunds.iter().any(|id| id.as_str() == wanted)
+    let made = report.facts.iter().filter_map(|fact| match fact {
+        PaymentFact::Refunded { refund_id, .. } => Some(refund_id),
+        _ => None,
+    });
+    made.chain(&report.failed_refunds).any(|id| id.as_str() == wanted)
 }
 
 fn count(provider: &str, outcome: Outcome) {

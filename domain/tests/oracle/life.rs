@@ -31,7 +31,8 @@ struct Way {
     standing: Standing,
 }
 
-/// A payment that lives. Of the dice, those for the steps read no dial: they lead to the same changes under all.
+/// A payment that lives. Of the dice, those for the steps read no dial: they lead to the same changes under
+/// all.
 struct Life {
     steps: Dice,
     clock: Dice,

@@ -1,7 +1,8 @@
-//! A small payment provider: what truly happened to one payment, what the provider says of it, and which figures
-//! are true.
+//! A small payment provider: what truly happened to one payment, what the provider says of it, and which
+//! figures are true.
 //!
-//! The rules of the domain are tested against it. So it is written without them, and names nothing of the crate.
+//! The rules of the domain are tested against it. So it is written without them, and names nothing of the
+//! crate.
 
 mod dice;
 mod life;
@@ -136,7 +137,8 @@ pub(crate) struct Change {
     pub(crate) object: Object,
     /// How the object stands from now on.
     pub(crate) standing: Standing,
-    /// When the money moved that the standing tells of: before `at` if only the rest of a payment was released.
+    /// When the money moved that the standing tells of: before `at` if only the rest of a payment was
+    /// released.
     pub(crate) moved_at: Instant,
     /// Answers and lists do not say when the money moved.
     pub(crate) unsaid: bool,
@@ -225,8 +227,9 @@ impl History {
         arrivals.into_iter().map(|(_, report)| report).collect()
     }
 
-    /// All objects of the payment as they stand, without history. In whole seconds, where the provider says all
-    /// times so: a change in the rest of that second then stands at the same time and says something else.
+    /// All objects of the payment as they stand, without history. In whole seconds, where the provider says
+    /// all times so: a change in the rest of that second then stands at the same time and says something
+    /// else.
     pub(crate) fn answer_at(&self, instant: Instant) -> Vec<Report> {
         self.list_at(instant, TimeDelta::zero())
     }
@@ -255,8 +258,8 @@ impl History {
         Figures { in_dispute, ..Figures::of(captured, gone) }
     }
 
-    /// A whole second after which nothing happens and nothing is sent. All that was sent stood at least a second
-    /// before it, so an answer at it is the last word.
+    /// A whole second after which nothing happens and nothing is sent. All that was sent stood at least a
+    /// second before it, so an answer at it is the last word.
     pub(crate) fn end(&self) -> Instant {
         let changed = self.changes.iter().map(|change| change.at);
         let last = changed.chain(self.sent.iter().map(|report| report.stood_at)).max();
@@ -301,8 +304,9 @@ impl Change {
 }
 
 impl Figures {
-    /// `gone` by refunds, reversals and disputes. What is gone is laid end to end in this order, along what was
-    /// captured: a kind took as much as lies beside it, what reaches beyond is loss, what is not reached is left.
+    /// `gone` by refunds, reversals and disputes. What is gone is laid end to end in this order, along what
+    /// was captured: a kind took as much as lies beside it, what reaches beyond is loss, what is not
+    /// reached is left.
     pub(crate) fn of(captured: i64, gone: [i64; 3]) -> Figures {
         let mut reached = 0;
         let [refunded, reversed, charged_back] = gone.map(|length| {

@@ -373,8 +373,8 @@ impl Provider for Stripe {
         }
     }
 
-    /// The key stands in the refund's metadata too: it is looked for before it is made, because Stripe forgets
-    /// its keys after a day.
+    /// The key stands in the refund's metadata too: it is looked for before it is made, because Stripe
+    /// forgets its keys after a day.
     async fn refund(&self, refund: Refund) -> Result<RefundId, ProviderError> {
         let Refund { payment_id, amount, idempotency_key: key } = refund;
         let amount = amount::to_stripe(amount).map_err(|error| ProviderError::Refused(error.to_string()))?;
