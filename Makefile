@@ -13,7 +13,8 @@ check: style ## Check format, clippy and unit tests, without servers: before eac
 	cargo test --workspace --lib --bins --test golden --test schemas -- --skip embedded::
 
 # The programs that the tests start are built before them, with the same features, so no test waits for a compiler.
-test: services ## Run all tests, over a real Postgres and Redis of their own
+test: ## Run all tests, over a real Postgres and Redis of their own
+	@scripts/install-services.sh --test soffice
 	cargo build -p careforall -p replay-tool -p careforall-tests --bins --test it
 	cargo test --workspace --no-fail-fast
 

@@ -131,6 +131,11 @@ package() {
         # The path finds whichever of Redis and Valkey a Fedora release carries.
         dnf:redis) echo /usr/bin/redis-server ;;
         pacman:redis) echo valkey ;;
+        # Of LibreOffice, what opens CSV; where there is a part without windows, that.
+        apt:soffice) echo libreoffice-calc-nogui ;;
+        dnf:soffice | apk:soffice) echo libreoffice-calc ;;
+        pacman:soffice) echo libreoffice-still ;;
+        brew:soffice) echo libreoffice ;;
         *) echo "$1" ;;
     esac
 }

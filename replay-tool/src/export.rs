@@ -13,6 +13,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use serde_json::value::RawValue;
+use service::csv;
 
 use crate::connection::Connection;
 use crate::ledger_rows::{LedgerRow, read_rows};
@@ -29,7 +30,8 @@ const ROW_GROUP_EVENTS: usize = 20_000;
 /// same memory however many there are.
 ///
 /// ndjson has one object per line, with payload and metadata as objects. csv and parquet have the same
-/// columns, with payload and metadata as JSON texts; times are microseconds in UTC.
+/// columns, with payload and metadata as JSON texts; times are microseconds in UTC. In csv, what a
+/// spreadsheet would run as a formula stands as an escape in these texts, which mean the same.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -118,8 +120,8 @@ type Out = BufWriter<Box<dyn Write + Send>>;
 
 enum EventWriter {
     Ndjson(Out),
-    Csv(csv::Writer<Out>),
-    Parquet(ParquetWriter),
+    Csv(Out),
+    Parquet(Box<ParquetWriter>),
 }
 
 const COLUMNS: [&str; 9] = [
@@ -139,28 +141,19 @@ impl EventWriter {
         Ok(match format {
             Format::Ndjson => Self::Ndjson(out),
             Format::Csv => {
-                let mut writer = csv::Writer::from_writer(out);
-                writer.write_record(COLUMNS)?;
-                Self::Csv(writer)
+                let mut out = out;
+                let names = COLUMNS.map(|name| format!("\"{name}\"")).join(",");
+                out.write_all(format!("{names}\r\n").as_bytes())?;
+                Self::Csv(out)
             }
-            Format::Parquet => Self::Parquet(ParquetWriter::new(out)?),
+            Format::Parquet => Self::Parquet(Box::new(ParquetWriter::new(out)?)),
         })
     }
 
     fn write(&mut self, row: LedgerRow<'_>) -> anyhow::Result<()> {
         match self {
             Self::Ndjson(out) => write_json(out, &row),
-            Self::Csv(out) => Ok(out.write_record([
-                row.position.to_string().as_str(),
-                &instant(row.recorded_at),
-                row.aggregate_type,
-                row.aggregate_id,
-                row.sequence.to_string().as_str(),
-                row.event_type,
-                row.event_version,
-                row.payload,
-                row.metadata,
-            ])?),
+            Self::Csv(out) => Ok(write_csv(out, &row)?),
             Self::Parquet(writer) => writer.write(&row),
         }
     }
@@ -172,6 +165,26 @@ impl EventWriter {
             Self::Parquet(writer) => writer.finish(),
         }
     }
+}
+
+/// As in the other exports, no cell is run by a spreadsheet.
+fn write_csv(out: &mut Out, row: &LedgerRow<'_>) -> io::Result<()> {
+    let mut line = row.position.to_string().into_bytes();
+    for text in [&instant(row.recorded_at), row.aggregate_type, row.aggregate_id] {
+        line.push(b',');
+        csv::write_cell(text, &mut line)?;
+    }
+    line.extend(format!(",{}", row.sequence).bytes());
+    for text in [row.event_type, row.event_version] {
+        line.push(b',');
+        csv::write_cell(text, &mut line)?;
+    }
+    for json in [row.payload, row.metadata] {
+        line.push(b',');
+        csv::write_json_cell(json, &mut line)?;
+    }
+    line.extend(b"\r\n");
+    out.write_all(&line)
 }
 
 /// One object per line. The bytes of payload and metadata stay as they are in the ledger.

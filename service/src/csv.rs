@@ -3,7 +3,8 @@
 //! A row is written as its JSON object is: the names of the object are the columns, in their order, so
 //! the two forms of an export cannot differ. Numbers stand as they are. Every text is quoted, and is
 //! disarmed: a spreadsheet runs a cell that begins like a formula, and whoever opens the file may choose
-//! another separator than the comma, which makes cells begin anywhere in a text.
+//! another separator than the comma, which makes cells begin anywhere in a text. Texts that are JSON are
+//! disarmed so that they mean the same as before.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -48,10 +49,26 @@ fn write_line<R: Serialize>(
     out.write_all(b"\r\n")
 }
 
+/// Appends the cell of a text.
+///
+/// # Errors
+/// None, since it writes to memory.
+pub fn write_cell(text: &str, out: &mut Vec<u8>) -> io::Result<()> {
+    write_text(&disarm(text), out)
+}
+
+/// Appends the cell of a text that is JSON.
+///
+/// # Errors
+/// None, since it writes to memory.
+pub fn write_json_cell(json: &str, out: &mut Vec<u8>) -> io::Result<()> {
+    write_text(&disarm_json(json), out)
+}
+
 fn write_value(value: &RawValue, out: &mut Vec<u8>) -> io::Result<()> {
     let json = value.get();
     match json.as_bytes().first() {
-        Some(b'"') => write_text(&disarm(&serde_json::from_str::<String>(json)?), out),
+        Some(b'"') => write_cell(&serde_json::from_str::<String>(json)?, out),
         Some(b'{' | b'[') => Err(io::Error::other("a cell holds one value")),
         Some(b'n') => Ok(()),
         _ => out.write_all(json.as_bytes()),
@@ -65,22 +82,51 @@ fn write_text(text: &str, out: &mut Vec<u8>) -> io::Result<()> {
 /// `text` with a `'` before whatever would begin a formula, at its start or behind anything that could
 /// separate cells.
 fn disarm(text: &str) -> Cow<'_, str> {
-    let is_armed = |before: Option<char>, character| {
-        begins_formula(character) && !before.is_some_and(|c| c.is_alphanumeric() || begins_formula(c))
-    };
-    let mut before = None;
-    if !text.chars().any(|character| is_armed(before.replace(character), character)) {
+    let armed = armed(text);
+    if armed.is_empty() {
         return Cow::Borrowed(text);
     }
-    let mut disarmed = String::with_capacity(text.len() + 8);
-    let mut before = None;
-    for character in text.chars() {
-        if is_armed(before.replace(character), character) {
-            disarmed.push('\'');
+    let mut disarmed = String::with_capacity(text.len() + armed.len());
+    let mut kept = 0;
+    for at in armed {
+        disarmed.push_str(&text[kept..at]);
+        disarmed.push('\'');
+        kept = at;
+    }
+    disarmed.push_str(&text[kept..]);
+    Cow::Owned(disarmed)
+}
+
+/// `json` with an escape for whatever would begin a formula in its strings. Outside of them are numbers, and
+/// nothing that anybody has typed.
+fn disarm_json(json: &str) -> Cow<'_, str> {
+    let armed = armed(json);
+    if armed.is_empty() {
+        return Cow::Borrowed(json);
+    }
+    let mut disarmed = String::with_capacity(json.len() + 5 * armed.len());
+    let mut armed = armed.into_iter().peekable();
+    let (mut in_string, mut is_escaped) = (false, false);
+    for (at, character) in json.char_indices() {
+        if armed.next_if_eq(&at).is_some() && in_string {
+            disarmed.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            disarmed.push(character);
         }
-        disarmed.push(character);
+        in_string ^= character == '"' && !is_escaped;
+        is_escaped = character == '\\' && !is_escaped;
     }
     Cow::Owned(disarmed)
+}
+
+/// Where a formula would begin.
+fn armed(text: &str) -> Vec<usize> {
+    let mut before = None;
+    let is_armed = |&(_, character): &(usize, char)| {
+        let before: Option<char> = before.replace(character);
+        begins_formula(character) && !before.is_some_and(|c| c.is_alphanumeric() || begins_formula(c))
+    };
+    text.char_indices().filter(is_armed).map(|(at, _)| at).collect()
 }
 
 /// The characters by which spreadsheets know a formula, also in their wide forms.
@@ -151,6 +197,20 @@ mod tests {
         assert_eq!(written(&row), "-7,\"12\",true\r\n");
         assert_eq!(written(&Row { name: None, ..row }), "-7,,true\r\n");
         assert_eq!(cell("a\"b, c\nd"), "a\"b, c\nd");
+    }
+
+    #[test]
+    fn json_is_disarmed_and_means_the_same() {
+        for (json, kept) in [
+            (r#"{"a":"=1+1"}"#, r#"{"a":"\u003d1+1"}"#),
+            (r#"{"a":"b;=1","c":-5}"#, r#"{"a":"b;\u003d1","c":-5}"#),
+            (r#"{"a\\":"\"@b","c":"＝1"}"#, r#"{"a\\":"\"\u0040b","c":"\uff1d1"}"#),
+            (r#"{"a":"well-known 2026-11-28"}"#, r#"{"a":"well-known 2026-11-28"}"#),
+        ] {
+            assert_eq!(disarm_json(json), kept);
+            let parse = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+            assert_eq!(parse(json), parse(kept));
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod replay_tool;
 mod sandbox;
 mod schema;
 mod snapshots;
+mod spreadsheets;
 mod stripe;
 mod tables;
 mod third_provider;
