@@ -44,7 +44,8 @@ impl ServerKind for Redis {
         };
         let password = home.password.clone();
         let (child, port) = launch.start(command, move |_, port| answers(port, &password)).await?;
-        let url = format!("redis://:{}@127.0.0.1:{port}", home.password);
+        // With the name of the user, which redis-cli asks for.
+        let url = format!("redis://default:{}@127.0.0.1:{port}", home.password);
         Ok(Running { child, url })
     }
 }

@@ -82,6 +82,9 @@ async fn the_password_is_needed_and_kept_private() {
     let password = dir.path().join("redis.password");
     assert_eq!(fs::metadata(&password).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(server.url().contains(fs::read_to_string(&password).unwrap().trim()));
+    // The address is understood by Redis's own client, which asks for the name of the user.
+    let ping = Command::new("redis-cli").args(["--no-auth-warning", "-u", server.url(), "ping"]).output();
+    assert_eq!(String::from_utf8(ping.unwrap().stdout).unwrap(), "PONG\n");
     let arguments = fs::read_to_string(format!("/proc/{}/cmdline", server.pid())).unwrap();
     assert!(!arguments.contains(fs::read_to_string(&password).unwrap().trim()));
     kill(process(server.pid()), Signal::SIGKILL).unwrap();
