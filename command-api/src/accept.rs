@@ -8,7 +8,7 @@ use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeId, PledgeStatus};
 use event_store::{Ledger, PledgeDonor, donor_of};
 use serde::Serialize;
 use service::auth::Organiser;
-use service::{Path, Problem, ProblemKind, RequestId};
+use service::{NoBody, Path, Problem, ProblemKind, RequestId};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -61,6 +61,7 @@ async fn accept_unapplied(
     Shared(state): Shared<State>,
     Extension(request_id): Extension<RequestId>,
     Path((id, payment_id)): Path<(Uuid, String)>,
+    _: NoBody,
 ) -> Result<Created<AcceptedPledgeReply>, Problem> {
     let payment_id: PaymentId = payment_id
         .parse()

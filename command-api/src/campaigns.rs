@@ -8,7 +8,7 @@ use domain::{Campaign, CampaignCommand, CampaignId, CampaignStatus, IdKey, Text}
 use event_store::{AppendError, ExecuteError, Ledger};
 use serde::{Deserialize, Deserializer, Serialize};
 use service::auth::Organiser;
-use service::{FieldErrors, Json, Path, Problem, ProblemKind, RequestId};
+use service::{FieldErrors, Json, NoBody, Path, Problem, ProblemKind, RequestId};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,8 +30,10 @@ pub(crate) fn router() -> OpenApiRouter<State> {
 #[derive(Debug, Deserialize, ToSchema)]
 struct NewCampaign {
     /// The headline, at most 120 characters.
+    #[schema(min_length = 1, max_length = 120)]
     title: String,
     /// The purpose of the money, at most 5,000 characters.
+    #[schema(max_length = 5000)]
     description: Option<String>,
     /// The goal. Its currency is the campaign's only currency.
     goal: MoneyInput,
@@ -57,10 +59,11 @@ impl NewCampaign {
 #[derive(Debug, Deserialize, ToSchema)]
 struct CampaignChanges {
     /// The headline, at most 120 characters.
+    #[schema(min_length = 1, max_length = 120)]
     title: Option<String>,
     /// The purpose of the money, at most 5,000 characters.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 5000)]
     description: Option<Option<String>>,
     /// The goal, with its currency.
     goal: Option<MoneyInput>,
@@ -175,6 +178,7 @@ async fn publish_campaign(
     Shared(ledger): Shared<Ledger>,
     Extension(request_id): Extension<RequestId>,
     Path(id): Path<Uuid>,
+    _: NoBody,
 ) -> Result<Json<CampaignReply>, Problem> {
     execute(&ledger, id, CampaignCommand::Publish { now: Utc::now() }, request_id).await
 }
@@ -192,6 +196,7 @@ async fn close_campaign(
     Shared(ledger): Shared<Ledger>,
     Extension(request_id): Extension<RequestId>,
     Path(id): Path<Uuid>,
+    _: NoBody,
 ) -> Result<Json<CampaignReply>, Problem> {
     execute(&ledger, id, CampaignCommand::Close, request_id).await
 }

@@ -14,7 +14,7 @@ pub(crate) struct MoneyInput {
     #[schema(example = 2500, minimum = 1)]
     amount_minor: i64,
     /// ISO 4217 code.
-    #[schema(example = "EUR")]
+    #[schema(example = "EUR", pattern = "^[A-Z]{3}$")]
     currency: String,
 }
 

@@ -13,7 +13,7 @@ use domain::{
 };
 use event_store::{AppendError, ExecuteError, Executed, Ledger, PledgeDonor};
 use serde::{Deserialize, Serialize};
-use service::{FieldErrors, Json, Path, Problem, ProblemKind, RequestId};
+use service::{FieldErrors, Json, NoBody, Path, Problem, ProblemKind, RequestId};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -45,6 +45,7 @@ struct NewPledge {
     #[serde(default)]
     anonymous: bool,
     /// A public message of the donor, at most 500 characters.
+    #[schema(max_length = 500)]
     message: Option<String>,
 }
 
@@ -52,9 +53,10 @@ struct NewPledge {
 #[derive(Debug, Deserialize, ToSchema)]
 struct DonorInput {
     /// The name to thank by, at most 100 characters.
+    #[schema(max_length = 100)]
     name: Option<String>,
-    /// The address for the receipt.
-    #[schema(example = "ada@example.org")]
+    /// The address for the receipt: bare, without a name, quotes or a comment.
+    #[schema(example = "ada@example.org", format = "email", max_length = 254)]
     email: String,
 }
 
@@ -256,6 +258,7 @@ async fn cancel_pledge(
     Shared(ledger): Shared<Ledger>,
     Extension(request_id): Extension<RequestId>,
     Path(id): Path<Uuid>,
+    _: NoBody,
 ) -> Result<Json<PledgeReply>, Problem> {
     execute(&ledger, id, PledgeCommand::Cancel, request_id).await
 }

@@ -32,8 +32,10 @@ struct RefundInput {
     /// The amount; by default all that is left of the payment.
     amount: Option<MoneyInput>,
     /// The payment; by default the pledge's own. It may name money that is held apart.
+    #[schema(pattern = "^[!-~]{1,200}$")]
     payment_id: Option<String>,
     /// The reason, for the record; at most 500 characters.
+    #[schema(max_length = 500)]
     reason: Option<String>,
 }
 

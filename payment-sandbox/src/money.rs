@@ -10,6 +10,6 @@ pub(crate) struct Amount {
     #[schema(example = 2500, minimum = 1)]
     pub(crate) amount_minor: i64,
     /// ISO 4217 code.
-    #[schema(example = "EUR")]
+    #[schema(example = "EUR", pattern = "^[A-Z]{3}$")]
     pub(crate) currency: String,
 }

@@ -6,7 +6,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::Money;
-use service::{Path, Problem, page};
+use service::{NoBody, Path, Problem, page};
 use sqlx::{FromRow, PgPool};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -89,6 +89,7 @@ async fn approve_on_page(
     Shared(pool): Shared<PgPool>,
     Shared(settle_after): Shared<Duration>,
     Path(session_id): Path<Uuid>,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let Some(session) = Session::load(&pool, session_id).await? else { return Ok(no_such_session()) };
     approve(&pool, session_id, settle_after).await?;
@@ -107,6 +108,7 @@ async fn approve_on_page(
 async fn decline_on_page(
     Shared(pool): Shared<PgPool>,
     Path(session_id): Path<Uuid>,
+    _: NoBody,
 ) -> Result<Response, Problem> {
     let Some(session) = Session::load(&pool, session_id).await? else { return Ok(no_such_session()) };
     decline(&pool, session_id).await?;

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::extract::State as Shared;
+use axum::http::Uri;
 use domain::Money;
 use serde::{Deserialize, Serialize};
-use service::{Json, Path, Problem, ProblemKind, Query};
+use service::{FieldErrors, Json, NoBody, Path, Problem, ProblemKind, Query};
 use sqlx::{FromRow, PgPool};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -44,6 +45,7 @@ struct OpenSession {
     #[schema(value_type = Amount)]
     amount: Money,
     /// Where the visitor goes afterwards.
+    #[schema(format = "uri")]
     return_url: String,
 }
 
@@ -116,7 +118,7 @@ struct Session {
     post, path = "/sandbox/sessions", tag = "sandbox provider", security(("sandbox_key" = [])),
     request_body = OpenSession,
     responses(
-        (status = 200, body = OpenedSession),
+        (status = 200, body = OpenedSession), (status = 422),
         (status = 503, description = "The dial asks for outages; ask again"),
     ),
 )]
@@ -126,6 +128,10 @@ async fn open_session(
     Shared(PublicUrl(public_url)): Shared<PublicUrl>,
     Json(open): Json<OpenSession>,
 ) -> Result<Json<OpenedSession>, Problem> {
+    let mut errors = FieldErrors::default();
+    if errors.take("return_url", open.return_url.parse::<Uri>()).is_none() {
+        return Err(errors.problem());
+    }
     let session_id: Uuid = sqlx::query_scalar(
         "insert into sandbox.sessions as s (reference, amount_minor, currency, return_url)
          values ($1, $2, $3, $4)
@@ -155,6 +161,7 @@ async fn close_session(
     _: Merchant,
     Shared(pool): Shared<PgPool>,
     Path(session_id): Path<Uuid>,
+    _: NoBody,
 ) -> Result<Json<Report>, Problem> {
     sqlx::query(
         "update sandbox.sessions set status = 'closed', decided_at = now()
@@ -248,6 +255,7 @@ async fn approve_session(
     Shared(pool): Shared<PgPool>,
     Shared(settle_after): Shared<Duration>,
     Path(session_id): Path<Uuid>,
+    _: NoBody,
 ) -> Result<Json<Report>, Problem> {
     approve(&pool, session_id, settle_after).await?;
     decided(&pool, session_id, "approved").await
@@ -266,6 +274,7 @@ async fn decline_session(
     _: Merchant,
     Shared(pool): Shared<PgPool>,
     Path(session_id): Path<Uuid>,
+    _: NoBody,
 ) -> Result<Json<Report>, Problem> {
     decline(&pool, session_id).await?;
     decided(&pool, session_id, "declined").await

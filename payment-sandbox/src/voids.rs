@@ -2,7 +2,7 @@
 
 use axum::extract::State as Shared;
 use serde::Serialize;
-use service::{Json, Path, Problem, ProblemKind};
+use service::{Json, NoBody, Path, Problem, ProblemKind};
 use sqlx::PgPool;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -41,6 +41,7 @@ async fn void_payment(
     _: Merchant,
     Shared(pool): Shared<PgPool>,
     Path(payment_id): Path<String>,
+    _: NoBody,
 ) -> Result<Json<Voided>, Problem> {
     // The clock is asked again after a wait for the row, which now() is not.
     sqlx::query(

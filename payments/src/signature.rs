@@ -73,6 +73,35 @@ impl FromStr for WebhookSecrets {
     }
 }
 
+/// The headers that sign a message by the specification, or by the names that they had at Svix, where it
+/// comes from.
+pub(crate) struct StandardHeaders<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) timestamp: &'a str,
+    /// Of every line of the header.
+    pub(crate) signatures: String,
+}
+
+impl<'a> StandardHeaders<'a> {
+    /// Finds them among `headers`.
+    ///
+    /// # Errors
+    /// [`SignatureError::MissingHeader`] or [`SignatureError::RepeatedHeader`].
+    pub(crate) fn of(headers: &'a HeaderMap) -> Result<Self, SignatureError> {
+        let standard = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+        let svix = ["svix-id", "svix-timestamp", "svix-signature"];
+        let is_there = |names: [&str; 3]| names.iter().any(|name| headers.contains_key(*name));
+        let [id, timestamp, signature] = if is_there(svix) && !is_there(standard) { svix } else { standard };
+        let lines: Vec<&str> =
+            headers.get_all(signature).iter().filter_map(|line| line.to_str().ok()).collect();
+        if lines.is_empty() {
+            return Err(SignatureError::MissingHeader(signature));
+        }
+        let (id, timestamp) = (required(headers, id)?, required(headers, timestamp)?);
+        Ok(Self { id, timestamp, signatures: lines.join(" ") })
+    }
+}
+
 /// The headers and the body of a message, as they came.
 #[derive(Clone, Copy, Debug)]
 pub struct SignedMessage<'a> {
@@ -92,6 +121,9 @@ pub enum SignatureError {
     /// A header that every genuine message has is not there.
     #[error("the header {0} is missing")]
     MissingHeader(&'static str),
+    /// A header stands there several times, and each time could mean another message.
+    #[error("the header {0} stands there several times")]
+    RepeatedHeader(&'static str),
     /// The timestamp is not a number of seconds.
     #[error("the timestamp of the signature must be whole seconds since 1970")]
     MalformedTimestamp,
@@ -103,9 +135,14 @@ pub enum SignatureError {
     NoMatch,
 }
 
-/// The value of a header that every genuine message has.
+/// The value of a header that every genuine message has, once.
 pub(crate) fn required<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, SignatureError> {
-    headers.get(name).and_then(|value| value.to_str().ok()).ok_or(SignatureError::MissingHeader(name))
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().and_then(|value| value.to_str().ok());
+    match values.next() {
+        None => value.ok_or(SignatureError::MissingHeader(name)),
+        Some(_) => Err(SignatureError::RepeatedHeader(name)),
+    }
 }
 
 /// Checks that a message is recent: it was signed at `timestamp`, in seconds since 1970.
@@ -168,6 +205,59 @@ mod tests {
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn signatures_are_in_every_line_under_either_name() {
+        for [id, timestamp, signature] in [
+            ["webhook-id", "webhook-timestamp", "webhook-signature"],
+            ["svix-id", "svix-timestamp", "svix-signature"],
+        ] {
+            let [one_id, one_time] = [(id, ID), (timestamp, "1649367553")];
+            let [good, bad] = [(signature, SIGNATURE), (signature, "v1,AAAA v2,xyz")];
+            for lines in [vec![one_id, one_time, good], vec![bad, one_id, good, one_time]] {
+                let lines = headers(&lines);
+                let StandardHeaders { id, timestamp, signatures } = StandardHeaders::of(&lines).unwrap();
+                let message = SignedMessage { id, timestamp, signatures: &signatures, body: BODY };
+                assert_eq!(verify(&[secret(SECRET)], message, at(TIMESTAMP)), Ok(()), "{lines:?}");
+            }
+            for (lines, refusal) in [
+                (vec![one_time, good], SignatureError::MissingHeader(id)),
+                (vec![one_id, good], SignatureError::MissingHeader(timestamp)),
+                (vec![one_id, one_time], SignatureError::MissingHeader(signature)),
+                (vec![one_id, one_time, good, one_id], SignatureError::RepeatedHeader(id)),
+                (vec![one_id, one_time, good, (timestamp, "1")], SignatureError::RepeatedHeader(timestamp)),
+            ] {
+                let lines = headers(&lines);
+                assert_eq!(StandardHeaders::of(&lines).err(), Some(refusal), "{lines:?}");
+            }
+        }
+        assert_eq!(
+            StandardHeaders::of(&headers(&[])).err(),
+            Some(SignatureError::MissingHeader("webhook-signature"))
+        );
+    }
+
+    #[test]
+    fn the_names_of_the_specification_come_first() {
+        let both = headers(&[
+            ("svix-id", "another"),
+            ("svix-timestamp", "1"),
+            ("svix-signature", "v1,AAAA"),
+            ("webhook-id", ID),
+            ("webhook-timestamp", "1649367553"),
+            ("webhook-signature", SIGNATURE),
+        ]);
+        let found = StandardHeaders::of(&both).unwrap();
+        assert_eq!((found.id, found.timestamp, found.signatures.as_str()), (ID, "1649367553", SIGNATURE));
     }
 
     fn message<'a>(signatures: &'a str, timestamp: &'a str, body: &'a [u8]) -> SignedMessage<'a> {

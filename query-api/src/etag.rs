@@ -35,29 +35,28 @@ pub(crate) fn weak(body: &[u8]) -> HeaderValue {
 /// The conditions of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Conditions {
-    if_none_match: Option<HeaderValue>,
+    /// Every line of the header, which is a list.
+    if_none_match: Vec<HeaderValue>,
     /// `cache-control: no-cache`: nothing that is remembered here will do.
     pub(crate) no_cache: bool,
 }
 
 impl Conditions {
     fn of(headers: &HeaderMap) -> Self {
-        let no_cache = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok());
+        let mut cache_control = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
         Self {
-            if_none_match: headers.get(IF_NONE_MATCH).cloned(),
-            no_cache: no_cache.is_some_and(|value| value.to_ascii_lowercase().contains("no-cache")),
+            if_none_match: headers.get_all(IF_NONE_MATCH).iter().cloned().collect(),
+            no_cache: cache_control.any(|value| value.to_ascii_lowercase().contains("no-cache")),
         }
     }
 
     /// Whether the caller has what `etag` stands for.
     pub(crate) fn know(&self, etag: &HeaderValue) -> bool {
-        let Some(known) = self.if_none_match.as_ref().and_then(|value| value.to_str().ok()) else {
-            return false;
-        };
         // Weak and strong tags of the same text are the same here.
         let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         let wanted = etag.to_str().map(opaque).unwrap_or_default();
-        known.trim() == "*" || known.split(',').any(|tag| opaque(tag) == wanted)
+        let mut known = self.if_none_match.iter().filter_map(|line| line.to_str().ok());
+        known.any(|line| line.trim() == "*" || line.split(',').any(|tag| opaque(tag) == wanted))
     }
 }
 
@@ -116,10 +115,15 @@ mod tests {
         let etag = weak(b"body");
         let text = etag.to_str().unwrap();
         let strong = text.trim_start_matches("W/");
-        let known = |value: &str| {
-            let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(value).unwrap())]);
+        let known_by = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(IF_NONE_MATCH, HeaderValue::from_str(line).unwrap());
+            }
             Conditions::of(&headers).know(&etag)
         };
+        let known = |value: &str| known_by(&[value]);
+        assert!(known_by(&["\"other\"", text]) && !known_by(&["\"other\"", "\"another\""]));
         assert!(known(text) && known(strong) && known("*") && known(&format!("\"other\", {text}")));
         assert!(!known("\"other\"") && !known("") && !Conditions::default().know(&etag));
     }

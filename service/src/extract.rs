@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,19 +18,45 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let is_json = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.split(';').next().is_some_and(|t| t.trim().ends_with("json")));
-        if !is_json {
-            return Err(Problem::new(
-                ProblemKind::UnsupportedMediaType,
-                "send the header content-type: application/json",
-            ));
-        }
+        require_json(request.headers())?;
         parse_json(&read_body(request).await?).map(Self)
     }
+}
+
+/// Checks that the body of a request is said to be JSON: `application/json`, in no other encoding than UTF-8.
+///
+/// # Errors
+/// [`ProblemKind::UnsupportedMediaType`].
+pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(is_json) {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, "send the header content-type: application/json"))
+}
+
+/// Names of types, parameters and charsets are the same in capital letters (RFC 9110, section 8.3).
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let is_json = parts.next().is_some_and(|media_type| media_type == "application/json");
+    is_json && parts.all(|parameter| matches!(parameter.as_str(), "charset=utf-8" | "charset=\"utf-8\""))
+}
+
+/// Proof that a request has no body. A route that takes none asks for it, so that nobody believes that
+/// what they sent was read.
+#[derive(Clone, Copy, Debug)]
+pub struct NoBody;
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if read_body(request).await?.is_empty() { Ok(Self) } else { Err(unexpected_body()) }
+    }
+}
+
+pub(crate) fn unexpected_body() -> Problem {
+    Problem::new(ProblemKind::Malformed, "send no body: nothing of it would be read")
 }
 
 /// Parses a body.
@@ -94,5 +120,37 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T
         query
             .map(|query| Self(query.0))
             .map_err(|error| Problem::new(ProblemKind::Malformed, format!("query: {}", error.body_text())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_one_type_in_one_encoding() {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            " application/json ; charset=UTF-8",
+            "application/json;charset=\"utf-8\"",
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in [
+            "",
+            "json",
+            "text/json",
+            "application/jsonp",
+            "application/x-json",
+            "application/problem+json",
+            "application/json, text/plain",
+            "application/json; charset=latin1",
+            "application/json; charset=utf-8; boundary=x",
+            "text/plain; application/json",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
     }
 }

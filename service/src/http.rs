@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::FutureExt;
@@ -20,11 +21,21 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::extract::unexpected_body;
 use crate::limits::Limits;
 use crate::problem::{Cause, HELP_ROUTE};
 use crate::{Problem, ProblemKind, problem_page};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Headers of which a request has one at most: of two, another reader than we, such as a proxy, might take
+/// the other one. Those that sign a webhook are its provider's matter.
+static SINGLE_HEADERS: [HeaderName; 4] = [
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("x-operator"),
+];
 
 /// The id under which a request appears in the log, in the ledger's metadata and in the answer's
 /// `x-request-id`: the caller's own, where it sent a plausible one.
@@ -95,12 +106,34 @@ where
             method: method_label(request.method()),
             route: request.extensions().get::<MatchedPath>().cloned(),
         };
+        if let Some(problem) = refusal(&request) {
+            let refused = std::future::ready(Ok(problem.into_response()));
+            return Box::pin(async move { Ok(endpoint.answer(label, refused).await) });
+        }
         request.extensions_mut().insert(RequestId(label.id.clone()));
         request.extensions_mut().insert(endpoint.limits);
         // Nothing is done before it is polled. To keep the request until then would move it about once more.
         let handler = self.inner.call(request);
         Box::pin(async move { Ok(endpoint.answer(label, handler).await) })
     }
+}
+
+/// What is wrong with a request, whatever its route is.
+fn refusal(request: &Request) -> Option<Problem> {
+    if let Some(name) = repeated(request.headers()) {
+        let detail = format!("send the header {name} once: it stands there several times");
+        return Some(Problem::new(ProblemKind::Malformed, detail));
+    }
+    let takes_none = matches!(*request.method(), Method::GET | Method::HEAD);
+    (takes_none && !request.body().is_end_stream()).then(unexpected_body)
+}
+
+fn repeated(headers: &HeaderMap) -> Option<&'static HeaderName> {
+    // Hardly a request repeats any header.
+    if headers.len() == headers.keys_len() {
+        return None;
+    }
+    SINGLE_HEADERS.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some())
 }
 
 /// A request's label in the log, the metrics and the answer.

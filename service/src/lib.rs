@@ -55,7 +55,7 @@ mod shutdown;
 mod state;
 pub mod telemetry;
 
-pub use extract::{Json, Path, Query, parse_json};
+pub use extract::{Json, NoBody, Path, Query, parse_json, require_json};
 pub use http::{RequestId, harden};
 pub use limits::{Limits, read_body};
 pub use page::page;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -55,28 +54,19 @@ pub fn respond(operation: &mut Operation, status: StatusCode) {
     responses.entry(status.as_str().to_owned()).or_insert_with(|| Response::new("").into());
 }
 
-/// The errors that follow from what an operation takes. Every service may be overloaded.
+/// The errors that follow from what an operation takes. Every service may be overloaded, and every request
+/// may have a header or a body that makes no sense.
 fn implied(operation: &Operation) -> Vec<StatusCode> {
-    let body = operation.request_body.as_ref();
-    let takes_parameters = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
+    let takes_body = operation.request_body.is_some();
     let needs_credential = operation.security.as_ref().is_some_and(|security| !security.is_empty());
     let errors = [
         (true, StatusCode::SERVICE_UNAVAILABLE),
         (needs_credential, StatusCode::UNAUTHORIZED),
-        (takes_parameters || body.is_some(), StatusCode::BAD_REQUEST),
-        (body.is_some(), StatusCode::PAYLOAD_TOO_LARGE),
-        (body.is_some_and(is_typed), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (true, StatusCode::BAD_REQUEST),
+        (takes_body, StatusCode::PAYLOAD_TOO_LARGE),
+        (takes_body, StatusCode::UNSUPPORTED_MEDIA_TYPE),
     ];
     errors.into_iter().filter_map(|(applies, status)| applies.then_some(status)).collect()
-}
-
-/// Whether a body is one of our types, which are read by [`crate::Json`]. Webhooks are bytes to us.
-fn is_typed(body: &RefOr<RequestBody>) -> bool {
-    let RefOr::T(body) = body else { return true };
-    body.content.values().any(|content| match content {
-        RefOr::T(content) => matches!(content.schema, Some(RefOr::Ref(_))),
-        RefOr::Ref(_) => true,
-    })
 }
 
 fn problem(description: &str) -> Response {

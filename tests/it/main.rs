@@ -11,6 +11,7 @@ mod contracts;
 mod event_versions;
 mod faults;
 mod inbox;
+mod inputs;
 mod ledger;
 mod limits;
 mod money;

@@ -144,7 +144,7 @@ async fn before_a_pledge_expires_its_session_is_closed() {
     app.pledge_with_status(pledge, "expired").await;
     app.make_older(pledge, -1).await;
     assert_eq!(app.provider_get(&format!("/sessions/{session}")).await.1["status"], "closed");
-    assert_eq!(app.provider_post(&format!("/sessions/{session}/approve"), &json!({})).await.0, 409);
+    assert_eq!(app.provider_act(&format!("/sessions/{session}/approve")).await.0, 409);
     assert_eq!((ended(&app.pool).await, checks(&app.pool).await), (1, 1));
     assert!(asked(&app.pool).await.is_empty());
     app.assert_verified().await;

@@ -33,11 +33,11 @@ async fn a_closed_session_takes_no_payment() {
     assert_eq!(app.open_session(reference, 6000).await, session);
     let close = format!("/sessions/{session}/close");
     for _ in 0..2 {
-        let (status, report) = app.provider_post(&close, &json!({})).await;
+        let (status, report) = app.provider_act(&close).await;
         assert_eq!((status.as_u16(), &report["status"]), (200, &json!("closed")), "{report}");
         assert_eq!(report["amount"]["amount_minor"], 6000);
     }
-    let (status, _) = app.provider_post(&format!("/sessions/{session}/approve"), &json!({})).await;
+    let (status, _) = app.provider_act(&format!("/sessions/{session}/approve")).await;
     assert_eq!(status, 409);
     let page = app.request(Method::POST, &format!("/sandbox/pay/{session}/approve")).send().await.unwrap();
     assert_eq!(page.status(), 303);
@@ -49,11 +49,11 @@ async fn a_closed_session_takes_no_payment() {
     assert_ne!(next, session);
     app.approve(next).await;
     assert_eq!(app.open_session(reference, 9000).await, next);
-    let (status, report) = app.provider_post(&format!("/sessions/{next}/close"), &json!({})).await;
+    let (status, report) = app.provider_act(&format!("/sessions/{next}/close")).await;
     assert_eq!((status.as_u16(), &report["status"]), (200, &json!("approved")));
     assert_eq!(app.reported(next, "payment.captured").await["amount"]["amount_minor"], 7000);
     let unknown = format!("/sessions/{}/close", Uuid::new_v4());
-    assert_eq!(app.provider_post(&unknown, &json!({})).await.0, 404);
+    assert_eq!(app.provider_act(&unknown).await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,9 +62,8 @@ async fn approving_and_closing_at_once_end_in_one_of_the_two() {
     for _ in 0..20 {
         let session = app.open_session(Uuid::new_v4(), 5000).await;
         let (approve, close) = (format!("/sessions/{session}/approve"), format!("/sessions/{session}/close"));
-        let nothing = json!({});
         let ((approved, _), (closed, report)) =
-            tokio::join!(app.provider_post(&approve, &nothing), app.provider_post(&close, &nothing));
+            tokio::join!(app.provider_act(&approve), app.provider_act(&close));
         assert_eq!(closed, 200);
         let expected = if approved == 200 { "approved" } else { "closed" };
         assert_eq!(report["status"], expected);
@@ -163,8 +162,7 @@ const PUT_OFF_CAPTURES: &str = "
 #[tokio::test(flavor = "multi_thread")]
 async fn voiding_withdraws_a_capture_that_is_not_true_yet() {
     let app = TestApp::start().await;
-    let void =
-        async |payment: &str| app.provider_post(&format!("/payments/{payment}/void"), &json!({})).await;
+    let void = async |payment: &str| app.provider_act(&format!("/payments/{payment}/void")).await;
     let captured = app.captured_payment(Uuid::new_v4(), 5000).await;
     assert_eq!(void(&captured).await.0, 409);
     assert_eq!(void("pay_nowhere").await.0, 404);
@@ -343,8 +341,8 @@ async fn forged_malformed_doubled_and_late_messages_move_no_money() {
         app.approve(session).await;
     }
     let declined = session(9).await;
-    assert_eq!(app.provider_post(&format!("/sessions/{declined}/decline"), &json!({})).await.0, 200);
-    let twice = app.provider_post(&format!("/sessions/{declined}/approve"), &json!({})).await;
+    assert_eq!(app.provider_act(&format!("/sessions/{declined}/decline")).await.0, 200);
+    let twice = app.provider_act(&format!("/sessions/{declined}/approve")).await;
     assert_eq!(twice.0, 409);
 
     // Three facts each of four payments, and one of the declined one.

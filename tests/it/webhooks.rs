@@ -146,7 +146,7 @@ async fn forged_old_and_malformed_webhooks_change_nothing() {
     let other_id =
         HeaderMap::from_iter([(HeaderName::from_static("webhook-id"), HeaderValue::from_static("msg_2"))]);
     let renamed = genuine().headers(other_id);
-    let unsigned = app.request(Method::POST, "/webhooks/sandbox").body(body.clone());
+    let unsigned = app.request(Method::POST, "/webhooks/sandbox").json(&json!({}));
     let old = app.signed_webhook("msg_1", now - 301, body.as_bytes());
     let early = app.signed_webhook("msg_1", now + 302, body.as_bytes());
     for (what, request) in
@@ -299,4 +299,49 @@ async fn failed_then_captured_is_money_held_apart() {
     assert!(output.contains("PaymentUnapplied"), "{output}");
     app.assert_verified().await;
     assert_eq!(app.totals_at_head(campaign).await["raised_minor"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_are_read_in_every_line_and_by_the_names_of_svix() {
+    let app = TestApp::start().await;
+    let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;
+    let body = Client::money_webhook("payment.captured", pledge, "pay_1", 5000).to_string();
+    let genuine = app.signed_webhook("msg_1", Utc::now().timestamp(), body.as_bytes()).build().unwrap();
+    let send = async |change: &dyn Fn(&mut HeaderMap)| {
+        let mut request = genuine.try_clone().unwrap();
+        change(request.headers_mut());
+        let (status, body) = answer(app.http.execute(request).await.unwrap()).await;
+        (status.as_u16(), body)
+    };
+    let good = genuine.headers()["webhook-signature"].clone();
+    let other = HeaderValue::from_static("v1,AAAA");
+    let renamed = |headers: &mut HeaderMap| {
+        for (old, new) in
+            [("id", "svix-id"), ("timestamp", "svix-timestamp"), ("signature", "svix-signature")]
+        {
+            let value = headers.remove(format!("webhook-{old}")).unwrap();
+            headers.insert(new, value);
+        }
+    };
+    assert_eq!(send(&renamed).await, (200, json!({"new": true})));
+    for lines in [[&other, &good], [&good, &other]] {
+        let several = |headers: &mut HeaderMap| {
+            headers.remove("webhook-signature");
+            for line in lines {
+                headers.append("webhook-signature", line.clone());
+            }
+        };
+        assert_eq!(send(&several).await, (200, json!({"new": false})));
+    }
+    let none = |headers: &mut HeaderMap| drop(headers.insert("webhook-signature", other.clone()));
+    assert_eq!(send(&none).await.0, 401);
+    for name in ["webhook-id", "webhook-timestamp"] {
+        let twice = |headers: &mut HeaderMap| {
+            let value = headers[name].clone();
+            headers.append(name, value);
+        };
+        let (status, problem) = send(&twice).await;
+        assert_eq!((status, &problem["type"]), (400, &json!("urn:careforall:problem:malformed")), "{name}");
+    }
+    app.pledge_with_status(pledge, "captured").await;
 }

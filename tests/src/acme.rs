@@ -111,6 +111,7 @@ impl Acme {
         let now = Utc::now().timestamp();
         client
             .request(Method::POST, "/webhooks/acme")
+            .header("content-type", "application/json")
             .header("acme-id", id)
             .header("acme-time", now)
             .header("acme-signature", sign(secret.unwrap_or(&own), id, now, body))

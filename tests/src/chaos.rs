@@ -434,8 +434,7 @@ impl Donation<'_> {
     /// Does it, and returns the provider's report; none when the session was closed before.
     async fn decide(&self, pledge: Uuid, what: &str) -> Option<Value> {
         let session = self.visit(pledge).await?;
-        let (status, report) =
-            self.sandbox.provider_post(&format!("/sessions/{session}/{what}"), &json!({})).await;
+        let (status, report) = self.sandbox.provider_act(&format!("/sessions/{session}/{what}")).await;
         match status {
             StatusCode::OK => Some(report),
             StatusCode::CONFLICT => None,

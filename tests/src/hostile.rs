@@ -216,7 +216,7 @@ impl Choices {
     fn signed(&self, app: &Client, body: &[u8]) -> RequestBuilder {
         let now = Utc::now().timestamp();
         if self.is_stripe() {
-            let request = app.request(Method::POST, "/webhooks/stripe").body(body.to_vec());
+            let request = StripeStub::message(app, body.to_vec());
             request.header("stripe-signature", stripe::sign(STRIPE_SECRET, now, body))
         } else {
             app.signed_webhook(&format!("msg_{}", self.number), now, body)
@@ -240,7 +240,8 @@ impl Choices {
         };
         let odd = self.odd_header(&good);
         let (wrong, is_missing) = (*names.choose(&mut self.random).unwrap(), self.random.random_bool(0.3));
-        let mut request = app.request(Method::POST, path).body(body);
+        let mut request =
+            app.request(Method::POST, path).header("content-type", "application/json").body(body);
         for name in names {
             let value = match *name {
                 name if name == wrong && is_missing => continue,

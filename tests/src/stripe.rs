@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::Utc;
 use payments::stripe::{API_VERSION, sign};
-use reqwest::Url;
+use reqwest::{RequestBuilder, Url};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -262,8 +262,14 @@ impl StripeStub {
     pub async fn send(client: &Client, id: &str, r#type: &str, object: &Value) -> (StatusCode, Value) {
         let body = Self::event(id, r#type, object);
         let signature = sign(STRIPE_SECRET, Utc::now().timestamp(), body.as_bytes());
-        let request = client.request(Method::POST, "/webhooks/stripe").header("stripe-signature", signature);
-        crate::client::answer(request.body(body).send().await.unwrap()).await
+        let request = Self::message(client, body).header("stripe-signature", signature);
+        crate::client::answer(request.send().await.unwrap()).await
+    }
+
+    /// A message that is not signed yet.
+    pub fn message(client: &Client, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        let request = client.request(Method::POST, "/webhooks/stripe");
+        request.header("content-type", "application/json").body(body)
     }
 }
 

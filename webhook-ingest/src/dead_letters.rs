@@ -8,7 +8,7 @@ use domain::Text;
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
 use service::paging::{Page, PageQuery, PageRequest};
-use service::{FieldErrors, Json, Path, Problem, ProblemKind, Query};
+use service::{FieldErrors, Json, NoBody, Path, Problem, ProblemKind, Query};
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, PgPool};
 use utoipa::{IntoParams, ToSchema};
@@ -234,6 +234,7 @@ async fn retry_message(
     Shared(pool): Shared<PgPool>,
     Operator(operator): Operator,
     Path(inbox_id): Path<i64>,
+    _: NoBody,
 ) -> Result<Json<WholeMessageReply>, Problem> {
     // The tries of a pending message go on, since a worker that has it marks it by their number.
     let retried = sqlx::query(
@@ -322,6 +323,7 @@ async fn retry_all(
 #[derive(Debug, Deserialize, ToSchema)]
 struct Discard {
     /// At most 500 characters.
+    #[schema(min_length = 1, max_length = 500)]
     reason: String,
 }
 

@@ -4,9 +4,9 @@ use axum::extract::{Request, State as Shared};
 use chrono::Utc;
 use event_store::GroupCommit;
 use metrics::Counter;
-use payments::{MessageError, Notice, Provider, ProviderDescriptor, Registry};
+use payments::{MessageError, Notice, Provider, ProviderDescriptor, Registry, SignatureError};
 use serde::Serialize;
-use service::{Json, Path, Problem, ProblemKind, read_body};
+use service::{Json, Path, Problem, ProblemKind, read_body, require_json};
 use utoipa::ToSchema;
 use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
 use utoipa::openapi::{OpenApi, PathItem, RefOr, Required};
@@ -123,6 +123,7 @@ async fn store(
     inbox: &GroupCommit<InboxWriter>,
     mut request: Request,
 ) -> Result<Received, Problem> {
+    require_json(request.headers())?;
     let headers = std::mem::take(request.headers_mut());
     let bytes = read_body(request).await?;
     let message = provider.verify_and_parse(&headers, &bytes, Utc::now()).map_err(message_problem)?;
@@ -147,6 +148,8 @@ async fn store(
 
 fn message_problem(error: MessageError) -> Problem {
     match error {
+        // Refused before it is known whether the message is genuine.
+        MessageError::NotGenuine(error @ SignatureError::RepeatedHeader(_)) => malformed(error),
         MessageError::NotGenuine(error) => Problem::new(ProblemKind::BadSignature, error),
         MessageError::Malformed(error) => malformed(error),
     }

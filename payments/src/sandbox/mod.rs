@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::{http_client_builder, json, says_later, send};
 use crate::json::short_text;
-use crate::signature::required;
+use crate::signature::StandardHeaders;
 use crate::{
     CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider, ProviderError,
     Refund, ReportPage, SessionId, SignedMessage, VerifiedMessage, WebhookSecret, verify,
@@ -153,7 +153,7 @@ impl Provider for Sandbox {
     }
 
     async fn close(&self, session_id: &SessionId) -> Result<(), ProviderError> {
-        let request = self.post(&["sessions", session_id.as_str(), "close"], &serde_json::json!({}));
+        let request = self.request(Method::POST, &["sessions", session_id.as_str(), "close"]);
         answer::<serde_json::Value>(request).await.map(drop)
     }
 
@@ -167,7 +167,7 @@ impl Provider for Sandbox {
     }
 
     async fn void(&self, payment_id: &PaymentId) -> Result<(), ProviderError> {
-        let request = self.post(&["payments", payment_id.as_str(), "void"], &serde_json::json!({}));
+        let request = self.request(Method::POST, &["payments", payment_id.as_str(), "void"]);
         answer::<serde_json::Value>(request).await.map(drop)
     }
 
@@ -196,12 +196,8 @@ impl Provider for Sandbox {
         body: &[u8],
         now: DateTime<Utc>,
     ) -> Result<VerifiedMessage, MessageError> {
-        let signed = SignedMessage {
-            id: required(headers, "webhook-id")?,
-            timestamp: required(headers, "webhook-timestamp")?,
-            signatures: required(headers, "webhook-signature")?,
-            body,
-        };
+        let StandardHeaders { id, timestamp, signatures } = StandardHeaders::of(headers)?;
+        let signed = SignedMessage { id, timestamp, signatures: &signatures, body };
         verify(&self.secrets, signed, now)?;
         let webhook_id = short_text("webhook-id", signed.id)?;
         let (message, notice) = parse(body)?;
