@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use command_api::LeastPledges;
 use payments::{ProviderSettings, Registry};
 use service::ServicesFile;
 use service::telemetry::LogFormat;
@@ -62,6 +63,11 @@ pub struct Settings {
     /// Address of the site that donors see. [default: http:// and the address listened on]
     #[arg(long, env = "CAREFORALL_PUBLIC_URL")]
     pub public_url: Option<String>,
+
+    /// Least amounts of pledges, beside those of the payment provider: currencies and whole minor units,
+    /// such as EUR:100,USD:100.
+    #[arg(long, env = "CAREFORALL_MIN_PLEDGE")]
+    pub min_pledge: Option<LeastPledges>,
 
     /// Address that the sandbox provider sends webhooks to. [default: this process]
     #[arg(long, env = "CAREFORALL_SANDBOX_WEBHOOK_URL")]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use event_store::{EventReader, Ledger, load_id_key};
 use payments::{BuildContext, Providers, Registry};
 use read_model::RedisTotals;
@@ -93,6 +93,8 @@ impl Wiring {
         ledger: &Ledger,
         providers: &Providers,
     ) -> anyhow::Result<command_api::Config> {
+        let least_pledges = self.settings.min_pledge.clone().unwrap_or_default();
+        least_pledges.check(providers).map_err(|error| anyhow!("CAREFORALL_MIN_PLEDGE: {error}"))?;
         Ok(command_api::Config {
             id_key: load_id_key(ledger.pool()).await.context("run `careforall migrate` first")?,
             ledger: ledger.clone(),
@@ -100,6 +102,7 @@ impl Wiring {
             providers: providers.clone(),
             public_url: command_api::PublicUrl(self.public_url()),
             reconcile_after: self.settings.reconcile_after,
+            least_pledges,
         })
     }
 

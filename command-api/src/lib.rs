@@ -32,6 +32,7 @@
 //! ```
 
 mod accept;
+mod amounts;
 mod campaigns;
 mod input;
 mod open_campaigns;
@@ -54,6 +55,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::open_campaigns::OpenCampaigns;
 
+pub use amounts::LeastPledges;
+
 /// The dependencies of command-api.
 #[derive(Clone)]
 pub struct Config {
@@ -67,6 +70,8 @@ pub struct Config {
     pub providers: Providers,
     /// The address that donors see, without a slash at the end.
     pub public_url: PublicUrl,
+    /// The least amounts of pledges.
+    pub least_pledges: LeastPledges,
     /// Age at which a payment or a refund is first polled.
     pub reconcile_after: Duration,
 }
@@ -82,6 +87,7 @@ pub(crate) struct Dependencies {
     providers: Providers,
     public_url: PublicUrl,
     open_campaigns: OpenCampaigns,
+    least_pledges: LeastPledges,
     reconcile_after: ReconcileAfter,
 }
 
@@ -92,7 +98,6 @@ service::state!(
     admin_token: AdminToken,
     providers: Providers,
     public_url: PublicUrl,
-    reconcile_after: ReconcileAfter,
 );
 
 /// Age at which a payment or a refund is first polled.
@@ -122,6 +127,7 @@ pub fn router(config: Config) -> OpenApiRouter {
         admin_token: config.admin_token,
         providers: config.providers,
         public_url: config.public_url,
+        least_pledges: config.least_pledges,
         reconcile_after: ReconcileAfter(config.reconcile_after),
     });
     routes().with_state(state)

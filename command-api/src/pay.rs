@@ -6,18 +6,17 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::pledge::PledgeState;
-use domain::{Pledge, PledgeId};
-use event_store::Ledger;
+use domain::{Money, Pledge, PledgeId};
 use payments::store::sessions::{self, OngoingSession};
-use payments::{CheckOut, ProviderError, Providers};
-use service::{Path, page};
+use payments::{CheckOut, PayableAmounts, ProviderError, Providers};
+use service::{Path, escape, page};
 use sqlx::PgPool;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::pledges::payment_url;
-use crate::{PublicUrl, ReconcileAfter, State};
+use crate::{ReconcileAfter, State};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(pay))
@@ -34,20 +33,18 @@ pub(crate) fn router() -> OpenApiRouter<State> {
         (status = 200, description = "The pledge needs no payment; the page says why"),
         (status = 404, description = "There is no such pledge", content_type = "text/html", body = String),
         (
+            status = 422, description = "The provider does not take this payment; the page says why",
+            content_type = "text/html", body = String,
+        ),
+        (
             status = 503, description = "The provider or the ledger cannot be reached",
             content_type = "text/html", body = String,
         ),
     ),
 )]
-async fn pay(
-    Shared(ledger): Shared<Ledger>,
-    Shared(providers): Shared<Providers>,
-    Shared(public_url): Shared<PublicUrl>,
-    Shared(reconcile_after): Shared<ReconcileAfter>,
-    Path(pledge_id): Path<Uuid>,
-) -> Response {
+async fn pay(Shared(state): Shared<State>, Path(pledge_id): Path<Uuid>) -> Response {
     let pledge_id = PledgeId(pledge_id);
-    let pledge = match ledger.load::<Pledge>(pledge_id.0).await {
+    let pledge = match state.ledger.load::<Pledge>(pledge_id.0).await {
         Ok(loaded) => loaded.aggregate,
         Err(error) => return try_again(&error),
     };
@@ -61,15 +58,19 @@ async fn pay(
     if record.state != PledgeState::Pending {
         return state_page(&record.state);
     }
-    let return_url = payment_url(&public_url, pledge_id);
+    let return_url = payment_url(&state.public_url, pledge_id);
     let check_out = CheckOut { pledge_id, amount: record.amount, return_url };
-    match open_session(ledger.pool(), &providers, check_out, reconcile_after).await {
+    match open_session(state.ledger.pool(), &state.providers, check_out, state.reconcile_after).await {
         Ok(NextStep::Page(url)) => Redirect::to(&url).into_response(),
         Ok(NextStep::PaidBefore) => page(
             StatusCode::OK,
             "Thank you",
             "<p>You have paid already. Your payment will be shown here as soon as it is confirmed.</p>",
         ),
+        Err(OpenError::Provider(ProviderError::Refused(reason))) => {
+            let possible = state.least_pledges.possible(&state.providers, record.amount.currency());
+            refused(record.amount, &reason, possible)
+        }
         Err(error) => try_again(&error),
     }
 }
@@ -130,6 +131,30 @@ async fn is_paid_when_closed(
         sessions::end(pool, &session.provider, &session_id).await?;
     }
     Ok(is_paid)
+}
+
+/// To load the page again would bring the same, so it does not ask for that.
+fn refused(amount: Money, reason: &str, possible: PayableAmounts) -> Response {
+    tracing::warn!(reason, "a payment page was refused");
+    let in_words = |amount_minor| Money::new(amount_minor, amount.currency()).map(|money| money.to_string());
+    let range = match (in_words(possible.least_minor), in_words(possible.most_minor)) {
+        (Ok(least), Ok(most)) if !possible.is_empty() => format!(", from {least} to {most}"),
+        _ => String::new(),
+    };
+    let step = match in_words(possible.step_minor) {
+        Ok(step) if possible.step_minor > 1 && !range.is_empty() => format!(" in steps of {step}"),
+        _ => String::new(),
+    };
+    page(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "This payment cannot be made",
+        &format!(
+            "<p class=\"amount\">{amount}</p><p>The payment provider refuses it: {}.</p>\
+             <p>Nothing was charged. You can change the amount of your pledge where you made \
+             it{range}{step}, and then open this page again.</p>",
+            escape(reason.trim_end_matches('.'))
+        ),
+    )
 }
 
 fn try_again(error: &dyn std::error::Error) -> Response {

@@ -190,6 +190,7 @@ async fn create_pledge(
 
 /// Appends the pledge's first event, under the condition that its campaign is still open.
 async fn make(state: &State, pledge: &PledgeToMake, request_id: RequestId) -> Result<i64, Problem> {
+    state.least_pledges.require(&state.providers, pledge.amount)?;
     let open: &OpenCampaigns = &state.open_campaigns;
     let metadata = metadata(request_id, Some(&pledge.fingerprint));
     for _ in 0..=MAX_RETRIES {
@@ -236,14 +237,15 @@ struct PledgeChanges {
     responses((status = 200, body = PledgeReply), (status = 404), (status = 409), (status = 422)),
 )]
 async fn amend_pledge(
-    Shared(ledger): Shared<Ledger>,
+    Shared(state): Shared<State>,
     Extension(request_id): Extension<RequestId>,
     Path(id): Path<Uuid>,
     Json(changes): Json<PledgeChanges>,
 ) -> Result<Json<PledgeReply>, Problem> {
     let mut errors = FieldErrors::default();
     let Some(amount) = changes.amount.parse("amount", &mut errors) else { return Err(errors.problem()) };
-    execute(&ledger, id, PledgeCommand::Amend { amount }, request_id).await
+    state.least_pledges.require(&state.providers, amount)?;
+    execute(&state.ledger, id, PledgeCommand::Amend { amount }, request_id).await
 }
 
 /// Cancel an authorised pledge

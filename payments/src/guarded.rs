@@ -3,13 +3,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, Utc};
-use domain::{PaymentId, RefundId};
+use domain::{Currency, PaymentId, RefundId};
 use reqwest::header::HeaderMap;
 use service::breaker::Breaker;
 
 use crate::{
-    CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider, ProviderError,
-    Refund, ReportPage, SessionId, VerifiedMessage,
+    CheckOut, MessageError, Notice, ParseError, PayableAmounts, PaymentReport, PaymentSession, Provider,
+    ProviderError, Refund, ReportPage, SessionId, VerifiedMessage,
 };
 
 /// Limits on the calls to one provider.
@@ -93,6 +93,10 @@ impl Provider for Guarded {
 
     fn owns(&self, payment_id: &PaymentId) -> bool {
         self.provider.owns(payment_id)
+    }
+
+    fn payable(&self, currency: Currency) -> PayableAmounts {
+        self.provider.payable(currency)
     }
 
     async fn check_out(&self, check_out: CheckOut) -> Result<PaymentSession, ProviderError> {
@@ -187,6 +191,10 @@ mod tests {
 
         fn owns(&self, _: &PaymentId) -> bool {
             true
+        }
+
+        fn payable(&self, _: Currency) -> PayableAmounts {
+            unreachable!()
         }
 
         async fn check_out(&self, _: CheckOut) -> Result<PaymentSession, ProviderError> {

@@ -27,6 +27,7 @@ mod descriptor;
 mod guarded;
 mod http;
 mod json;
+mod payable;
 mod provider;
 mod providers;
 #[cfg(feature = "guarded")]
@@ -44,6 +45,7 @@ pub use descriptor::{Build, ProviderDescriptor, ProviderSettings, WebhookFormat}
 #[cfg(feature = "guarded")]
 pub use guarded::{CallLimits, Guarded};
 pub use http::http_client_builder;
+pub use payable::PayableAmounts;
 pub use provider::{
     CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider, ProviderError,
     Refund, ReportPage, SessionId, VerifiedMessage,

@@ -3,11 +3,11 @@ use std::str::FromStr;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Money, PaymentFact, PaymentId, PledgeId, RefundId};
+use domain::{Currency, Money, PaymentFact, PaymentId, PledgeId, RefundId};
 use reqwest::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::SignatureError;
+use crate::{PayableAmounts, SignatureError};
 
 /// The port to a payment provider: requests to it, and how its messages are read.
 ///
@@ -19,6 +19,9 @@ pub trait Provider: Send + Sync {
 
     /// Whether a payment is this provider's, by the form of its id.
     fn owns(&self, payment_id: &PaymentId) -> bool;
+
+    /// The amounts that it takes in a currency, as far as it says beforehand.
+    fn payable(&self, currency: Currency) -> PayableAmounts;
 
     /// Opens a payment session, or finds the one that is open for this pledge and amount already.
     ///

@@ -12,6 +12,22 @@ button{font:inherit;padding:.75rem 1.5rem;border-radius:.5rem;border:2px solid;c
 button:focus-visible,a:focus-visible{outline:3px solid;outline-offset:3px}\
 .note{font-size:.9rem;opacity:.8}";
 
+/// `text` as HTML that shows it and nothing else.
+pub fn escape(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            _ => html.push(character),
+        }
+    }
+    html
+}
+
 /// A page of its own: `title` is text, `body` is HTML that the caller has escaped.
 pub fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let html = format!(

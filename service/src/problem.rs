@@ -119,6 +119,20 @@ pub struct FieldError {
     pub field: String,
     /// The reason.
     pub detail: String,
+    /// The numbers that are possible, where they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub possible: Option<NumberRange>,
+}
+
+/// The numbers that a field can have: from the least to the most, in steps from 0 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct NumberRange {
+    /// The least.
+    pub least: i64,
+    /// The most.
+    pub most: i64,
+    /// Every number is a multiple of it.
+    pub step: i64,
 }
 
 /// The unacceptable fields of one request.
@@ -128,7 +142,16 @@ pub struct FieldErrors(Vec<FieldError>);
 impl FieldErrors {
     /// Notes that `field` is not acceptable.
     pub fn add(&mut self, field: impl Display, detail: impl ToString) {
-        self.0.push(FieldError { field: field.to_string(), detail: detail.to_string() });
+        self.push(field, detail, None);
+    }
+
+    /// Notes that `field` is not acceptable, and which numbers are.
+    pub fn add_range(&mut self, field: impl Display, detail: impl ToString, possible: NumberRange) {
+        self.push(field, detail, Some(possible));
+    }
+
+    fn push(&mut self, field: impl Display, detail: impl ToString, possible: Option<NumberRange>) {
+        self.0.push(FieldError { field: field.to_string(), detail: detail.to_string(), possible });
     }
 
     /// The value of `field`, or none after noting what is wrong with it.

@@ -511,3 +511,55 @@ async fn answers_say_whether_to_try_again() {
     let down = nobody.look_up(&"pi_99".parse().unwrap()).await.unwrap_err();
     assert!(matches!(down, ProviderError::Unavailable(_)), "{down}");
 }
+
+/// A published campaign in a currency.
+async fn campaign_in(app: &TestApp, currency: &str) -> Uuid {
+    let body = json!({"title": "Wells", "goal": {"amount_minor": 100_000, "currency": currency}});
+    let made = app.as_organiser(Method::POST, "/api/campaigns").json(&body).send().await.unwrap();
+    let id: Uuid = answer(made).await.1["campaign_id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(app.organiser_post(&format!("/api/campaigns/{id}/publish")).await.0, 200);
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stripe_does_not_take_is_refused_when_it_is_pledged() {
+    let stub = StripeStub::start().await;
+    let flags = [stub.flags().as_slice(), &["--min-pledge=EUR:200,KWD:1001".to_owned()]].concat();
+    let app = TestApp::start_with(&flags.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for (currency, good, bad, [least, most, step]) in [
+        ("JPY", 50_i64, vec![5_i64, 49, 100_000_000], [50_i64, 99_999_999, 1]),
+        ("KWD", 5120, vec![5124, 1000, 99_999_995], [1010, 99_999_990, 10]),
+        ("UGX", 1, vec![1_000_000], [1, 999_999, 1]),
+        ("EUR", 200, vec![50, 199], [200, 99_999_999, 1]),
+        ("USD", 50, vec![49], [50, 99_999_999, 1]),
+        ("IDR", 999_999_999_999, vec![49], [50, 999_999_999_999, 1]),
+    ] {
+        let campaign = campaign_in(&app, currency).await;
+        let mut body = careforall_tests::Client::pledge_body(campaign, good, "ada@example.org");
+        body["amount"]["currency"] = json!(currency);
+        let (status, made) = answer(app.post_pledge(currency, &body).await).await;
+        assert_eq!(status, 201, "{currency}: {made}");
+        let path = format!("/api/pledges/{}", made["pledge_id"].as_str().unwrap());
+        assert_eq!(pay(&app, made["pledge_id"].as_str().unwrap().parse().unwrap()).await.status(), 303);
+        let head = app.head().await;
+        for amount_minor in bad {
+            body["amount"]["amount_minor"] = json!(amount_minor);
+            let made = app.post_pledge(&format!("{currency}-{amount_minor}"), &body).await;
+            let amended = app.request(Method::PUT, &path).json(&json!({"amount": body["amount"]}));
+            for response in [made, amended.send().await.unwrap()] {
+                let (status, problem) = answer(response).await;
+                assert_eq!(status, 422, "{amount_minor} {currency}: {problem}");
+                assert_eq!(problem["type"], "urn:careforall:problem:validation");
+                assert_eq!(problem["errors"][0]["field"], "amount.amount_minor");
+                let possible = json!({"least": least, "most": most, "step": step});
+                assert_eq!(problem["errors"][0]["possible"], possible, "{amount_minor} {currency}");
+                let detail = problem["errors"][0]["detail"].as_str().unwrap();
+                assert!(detail.contains(&format!("{least} to {most}")), "{detail}");
+            }
+        }
+        assert_eq!(app.head().await, head, "{currency}");
+        // The first pledge is found again under its key.
+        body["amount"]["amount_minor"] = json!(good);
+        assert_eq!(app.post_pledge(currency, &body).await.headers()["idempotency-hit"], "true");
+    }
+}

@@ -94,3 +94,30 @@ async fn what_is_not_its_own_is_refused() {
     let metrics = app.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(!metrics.contains("paypal"), "a label that a stranger made up: {metrics}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_amount_that_is_refused_for_good_is_changed_and_not_tried_again() {
+    let acme = Acme::default();
+    let app = TestApp::start_with_provider(acme.descriptor()).await;
+    let pledge = app.pledge(app.campaign().await, 5000, "ada@example.org").await;
+    acme.refuse(Some("<b>50.00 USD</b> is too little."));
+    let response = app.request(Method::GET, &format!("/pay/{pledge}")).send().await.unwrap();
+    assert_eq!(response.status(), 422);
+    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    let page = response.text().await.unwrap();
+    for said in [
+        "&lt;b&gt;50.00 USD&lt;/b&gt; is too little",
+        "change the amount",
+        "from 0.01 USD to 10000000000.00 USD",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert!(!page.to_lowercase().contains("again in a minute") && !page.contains("try again"), "{page}");
+
+    acme.refuse(None);
+    let more = json!({"amount": {"amount_minor": 9000, "currency": "USD"}});
+    let amended =
+        app.request(Method::PUT, &format!("/api/pledges/{pledge}")).json(&more).send().await.unwrap();
+    assert_eq!(amended.status(), 200);
+    session(&app, pledge).await;
+}

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Money, PaymentFact, PaymentId, PledgeId, RefundId};
+use domain::{Currency, Money, PaymentFact, PaymentId, PledgeId, RefundId};
 use payments::{
-    BuildContext, CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider,
-    ProviderDescriptor, ProviderError, ProviderSettings, Refund, ReportPage, SessionId, SetUpError,
+    BuildContext, CheckOut, MessageError, Notice, ParseError, PayableAmounts, PaymentReport, PaymentSession,
+    Provider, ProviderDescriptor, ProviderError, ProviderSettings, Refund, ReportPage, SessionId, SetUpError,
     SignatureError, SignedMessage, VerifiedMessage, WebhookFormat, WebhookSecret, sign, verify,
 };
 use reqwest::header::HeaderMap;
@@ -26,6 +26,7 @@ pub struct Acme(Arc<Mutex<Books>>);
 
 #[derive(Default)]
 struct Books {
+    refusal: Option<String>,
     sessions: BTreeMap<String, PaymentReport>,
     refunds: Vec<Refund>,
 }
@@ -92,6 +93,11 @@ impl Acme {
         (payment, serde_json::to_vec(&message).unwrap())
     }
 
+    /// From now on it refuses check-outs for this reason, or takes them again.
+    pub fn refuse(&self, reason: Option<&str>) {
+        self.books().refusal = reason.map(str::to_owned);
+    }
+
     /// The refunds that it was asked for.
     pub fn refunds(&self) -> Vec<Refund> {
         self.books().refunds.clone()
@@ -133,8 +139,15 @@ impl Provider for Acme {
         payment_id.as_str().starts_with("acme_")
     }
 
+    fn payable(&self, _: Currency) -> PayableAmounts {
+        PayableAmounts::ALL
+    }
+
     async fn check_out(&self, check_out: CheckOut) -> Result<PaymentSession, ProviderError> {
         let CheckOut { pledge_id, .. } = check_out;
+        if let Some(reason) = self.books().refusal.clone() {
+            return Err(ProviderError::Refused(reason));
+        }
         let session = pledge_id.to_string();
         let nothing_yet = PaymentReport::nothing(pledge_id);
         self.books().sessions.entry(session.clone()).or_insert(nothing_yet);

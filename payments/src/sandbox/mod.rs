@@ -6,7 +6,7 @@ mod settings;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Money, PaymentId, PledgeId, RefundId};
+use domain::{Currency, Money, PaymentId, PledgeId, RefundId};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Url};
 use serde::de::DeserializeOwned;
@@ -16,8 +16,8 @@ use crate::http::{http_client_builder, json, says_later, send};
 use crate::json::short_text;
 use crate::signature::StandardHeaders;
 use crate::{
-    CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider, ProviderError,
-    Refund, ReportPage, SessionId, SignedMessage, VerifiedMessage, WebhookSecret, verify,
+    CheckOut, MessageError, Notice, ParseError, PayableAmounts, PaymentReport, PaymentSession, Provider,
+    ProviderError, Refund, ReportPage, SessionId, SignedMessage, VerifiedMessage, WebhookSecret, verify,
 };
 
 pub use messages::{DisputeData, FailureData, Message, MoneyData, RefundData, parse};
@@ -143,6 +143,10 @@ impl Provider for Sandbox {
 
     fn owns(&self, payment_id: &PaymentId) -> bool {
         payment_id.as_str().starts_with("pay_")
+    }
+
+    fn payable(&self, _: Currency) -> PayableAmounts {
+        PayableAmounts::ALL
     }
 
     async fn check_out(&self, check_out: CheckOut) -> Result<PaymentSession, ProviderError> {

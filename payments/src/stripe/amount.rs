@@ -3,6 +3,8 @@
 
 use domain::{Currency, Money, MoneyError};
 
+use crate::PayableAmounts;
+
 /// Currencies whose amounts Stripe takes in whole units. Not all are without decimals in ISO 4217:
 /// the ariary (MGA) has two there.
 const ZERO_DECIMAL: [&str; 15] =
@@ -13,6 +15,48 @@ const THREE_DECIMAL: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 
 /// Currencies that lost their decimals. Stripe still takes them with two, and both must be zero.
 const ONCE_TWO_DECIMAL: [&str; 2] = ["ISK", "UGX"];
+
+/// The least amounts that Stripe publishes, in its units. What is paid out in another currency must come to
+/// at least that currency's amount, at the rate of the day, which only Stripe knows:
+/// <https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts>.
+const LEAST: [(&str, i64); 31] = [
+    ("AED", 200),
+    ("ARS", 50),
+    ("AUD", 50),
+    ("BRL", 50),
+    ("CAD", 50),
+    ("CHF", 50),
+    ("COP", 50),
+    ("CZK", 1500),
+    ("DKK", 250),
+    ("EUR", 50),
+    ("GBP", 30),
+    ("HKD", 400),
+    ("HUF", 17_500),
+    ("IDR", 50),
+    ("ILS", 50),
+    ("INR", 50),
+    ("JPY", 50),
+    ("KRW", 50),
+    ("MXN", 1000),
+    ("MYR", 200),
+    ("NOK", 300),
+    ("NZD", 50),
+    ("PHP", 50),
+    ("PLN", 200),
+    ("RON", 200),
+    ("RUB", 50),
+    ("SEK", 300),
+    ("SGD", 50),
+    ("THB", 1000),
+    ("USD", 50),
+    ("ZAR", 50),
+];
+
+/// The most that every way to pay takes, in Stripe's units: eight digits, and more in three currencies. Some
+/// cards take more.
+const MOST: i64 = 99_999_999;
+const MOST_IN: [(&str, i64); 3] = [("COP", 9_999_999_999), ("IDR", 999_999_999_999), ("INR", 999_999_999)];
 
 /// Why an amount cannot be put into Stripe's units, or out of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,12 +93,27 @@ fn step(currency: Currency) -> i64 {
     }
 }
 
+/// The amounts that Stripe takes in a currency.
+pub(super) fn payable(currency: Currency) -> PayableAmounts {
+    let find = |table: &[(&str, i64)]| {
+        table.iter().find(|(code, _)| *code == currency.code()).map(|(_, amount)| *amount)
+    };
+    let (least, most) = (find(&LEAST).unwrap_or(1), find(&MOST_IN).unwrap_or(MOST));
+    let (up, down) = factors(currency);
+    PayableAmounts::new((least * down - 1) / up + 1, most * down / up, step(currency) * down / up)
+}
+
+/// By what our amounts are multiplied, and then divided, to be in Stripe's units. One scale divides the
+/// other, so one of the two is 1.
+fn factors(currency: Currency) -> (i64, i64) {
+    let (ours, theirs) = (scale(u32::from(currency.exponent())), scale(decimals(currency)));
+    ((theirs / ours).max(1), (ours / theirs).max(1))
+}
+
 /// An amount in Stripe's units.
 pub(super) fn to_stripe(amount: Money) -> Result<i64, AmountError> {
     let currency = amount.currency();
-    let (ours, theirs) = (scale(u32::from(currency.exponent())), scale(decimals(currency)));
-    // One of the two scales divides the other, so one of these factors is 1.
-    let (up, down) = ((theirs / ours).max(1), (ours / theirs).max(1));
+    let (up, down) = factors(currency);
     let in_their_units = amount.amount_minor() * up;
     let step = down * step(currency);
     if in_their_units % step == 0 {
@@ -67,12 +126,11 @@ pub(super) fn to_stripe(amount: Money) -> Result<i64, AmountError> {
 /// Money from Stripe's units, and its currency in lower case.
 pub(super) fn from_stripe(amount: i64, currency: &str) -> Result<Money, AmountError> {
     let currency: Currency = currency.to_ascii_uppercase().parse()?;
-    let (ours, theirs) = (scale(u32::from(currency.exponent())), scale(decimals(currency)));
-    let (up, down) = ((ours / theirs).max(1), (theirs / ours).max(1));
-    if amount % down != 0 {
+    let (up, down) = factors(currency);
+    if amount % up != 0 {
         return Err(AmountError::Fraction { currency });
     }
-    let amount_minor = (amount / down).checked_mul(up).ok_or(MoneyError::TooLarge)?;
+    let amount_minor = (amount / up).checked_mul(down).ok_or(MoneyError::TooLarge)?;
     Ok(Money::new(amount_minor, currency)?)
 }
 
@@ -117,6 +175,53 @@ mod tests {
             assert_eq!(to_stripe(money(amount_minor, code)), expected, "{code}");
         }
         assert!(from_stripe(550, "ugx").is_err(), "half a shilling does not exist");
+    }
+
+    #[test]
+    fn what_can_be_paid_is_in_our_minor_units() {
+        for (code, least_minor, most_minor, step_minor) in [
+            ("EUR", 50, 99_999_999, 1),
+            ("GBP", 30, 99_999_999, 1),
+            ("JPY", 50, 99_999_999, 1),
+            ("KRW", 50, 99_999_999, 1),
+            ("CLP", 1, 99_999_999, 1),
+            // Stripe has no decimals of these, ISO 4217 has two.
+            ("MGA", 100, 9_999_999_900, 100),
+            // Stripe has two decimals of these, which are zero, and ISO 4217 has none.
+            ("ISK", 1, 999_999, 1),
+            ("UGX", 1, 999_999, 1),
+            // Whole in payouts only.
+            ("HUF", 17_500, 99_999_999, 1),
+            ("TWD", 1, 99_999_999, 1),
+            // The last of three decimals is zero.
+            ("BHD", 10, 99_999_990, 10),
+            ("JOD", 10, 99_999_990, 10),
+            ("KWD", 10, 99_999_990, 10),
+            ("OMR", 10, 99_999_990, 10),
+            ("TND", 10, 99_999_990, 10),
+            ("COP", 50, 9_999_999_999, 1),
+            ("INR", 50, 999_999_999, 1),
+            ("IDR", 50, 999_999_999_999, 1),
+            ("THB", 1000, 99_999_999, 1),
+        ] {
+            let expected = PayableAmounts { least_minor, most_minor, step_minor };
+            assert_eq!(payable(code.parse().unwrap()), expected, "{code}");
+        }
+    }
+
+    /// Every limit can be put into Stripe's units, and nothing else than a whole step.
+    #[test]
+    fn what_can_be_paid_can_be_asked_for() {
+        let codes = LEAST.iter().map(|(code, _)| *code).chain(ZERO_DECIMAL).chain(THREE_DECIMAL);
+        for code in codes.chain(ONCE_TWO_DECIMAL).chain(["TWD", "CLF", "UYW", "IQD"]) {
+            let PayableAmounts { least_minor, most_minor, step_minor } = payable(code.parse().unwrap());
+            for amount_minor in [least_minor, least_minor + step_minor, most_minor] {
+                assert!(to_stripe(money(amount_minor, code)).is_ok(), "{amount_minor} {code}");
+            }
+            if step_minor > 1 {
+                assert!(to_stripe(money(least_minor + 1, code)).is_err(), "{code}");
+            }
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{PaymentId, RefundId};
+use domain::{Currency, PaymentId, RefundId};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -23,8 +23,8 @@ use serde::de::DeserializeOwned;
 use crate::http::{http_client_builder, json, says_later, send};
 use crate::signature::required;
 use crate::{
-    CheckOut, MessageError, Notice, ParseError, PaymentReport, PaymentSession, Provider, ProviderError,
-    Refund, ReportPage, SessionId, VerifiedMessage,
+    CheckOut, MessageError, Notice, ParseError, PayableAmounts, PaymentReport, PaymentSession, Provider,
+    ProviderError, Refund, ReportPage, SessionId, VerifiedMessage,
 };
 use objects::{
     BalanceLine, CANCELED, DisputeObject, ErrorBody, ErrorObject, Expandable, FAILED, Intent, IntentStatus,
@@ -337,6 +337,10 @@ impl Provider for Stripe {
 
     fn owns(&self, payment_id: &PaymentId) -> bool {
         payment_id.as_str().starts_with("pi_")
+    }
+
+    fn payable(&self, currency: Currency) -> PayableAmounts {
+        amount::payable(currency)
     }
 
     /// The key of the request is pledge and amount, so that a second visit finds the first one's
