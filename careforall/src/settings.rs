@@ -8,8 +8,8 @@ use anyhow::bail;
 use clap::Args;
 use command_api::LeastPledges;
 use payments::{ProviderSettings, Registry};
-use service::ServicesFile;
 use service::telemetry::LogFormat;
+use service::{AllowedOrigins, ServicesFile};
 
 /// No provider repeats a message for longer.
 const MIN_WEBHOOK_RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -68,6 +68,11 @@ pub struct Settings {
     /// such as EUR:100,USD:100.
     #[arg(long, env = "CAREFORALL_MIN_PLEDGE")]
     pub min_pledge: Option<LeastPledges>,
+
+    /// Sites whose pages may read what is public, and make, amend and pay pledges: origins such as
+    /// https://give.example.org, separated by commas. [default: none]
+    #[arg(long, env = "CAREFORALL_ALLOWED_ORIGINS")]
+    pub allowed_origins: Option<AllowedOrigins>,
 
     /// Address that the sandbox provider sends webhooks to. [default: this process]
     #[arg(long, env = "CAREFORALL_SANDBOX_WEBHOOK_URL")]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use axum::Router;
 use payments::Registry;
-use service::{Limits, ServicesFile, Shutdown, harden, serve, telemetry};
+use service::{Limits, ServicesFile, Shutdown, harden, open_to, serve, telemetry};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -178,13 +178,12 @@ async fn start_services(
         .merge(projectors::health(&projectors))
         .merge(query_api::health(&query_api))
         .merge(payment_sandbox::health(&payment_sandbox));
-    let routes: Router = command_api::router(command_api)
+    let (routes, api): (Router, _) = command_api::router(command_api)
         .merge(webhook_ingest::router(&webhook_ingest))
         .merge(query_api::router(query_api, shutdown.clone()))
         .merge(payment_sandbox::router(&payment_sandbox))
-        .split_for_parts()
-        .0;
-    let app = harden(routes, Limits::default())
+        .split_for_parts();
+    let app = open_to(harden(routes, Limits::default()), &api, &wiring.allowed_origins())
         .merge(health.router())
         .merge(projectors::status_router(projectors.pool.clone()));
 

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use event_store::{EventReader, Ledger, load_id_key};
 use payments::{BuildContext, Providers, Registry};
 use read_model::RedisTotals;
+use service::AllowedOrigins;
 use service::auth::AdminToken;
 use service::database::{self, Access};
 use sqlx::PgPool;
@@ -72,6 +73,11 @@ impl Wiring {
         url.trim_end_matches('/').to_owned()
     }
 
+    /// The sites whose pages may use the open operations.
+    pub(crate) fn allowed_origins(&self) -> AllowedOrigins {
+        self.settings.allowed_origins.clone().unwrap_or_default()
+    }
+
     /// The payment providers, once for all services of the process, so that they share what is known
     /// of each provider's health.
     pub(crate) fn providers(&self, takes_webhooks: bool) -> anyhow::Result<Providers> {
@@ -102,6 +108,7 @@ impl Wiring {
             providers: providers.clone(),
             public_url: command_api::PublicUrl(self.public_url()),
             reconcile_after: self.settings.reconcile_after,
+            allowed_origins: self.allowed_origins(),
             least_pledges,
         })
     }
@@ -159,6 +166,7 @@ impl Wiring {
             pool,
             admin_token: self.admin()?,
             openapi: describe_api(&self.registry),
+            allowed_origins: self.allowed_origins(),
         })
     }
 

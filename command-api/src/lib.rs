@@ -48,7 +48,7 @@ use event_store::Ledger;
 use payments::Providers;
 use service::auth::AdminToken;
 use service::health::{Health, PostgresCheck};
-use service::{Limits, Shutdown, harden, serve};
+use service::{AllowedOrigins, Limits, Shutdown, harden, open_to, serve};
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -74,6 +74,8 @@ pub struct Config {
     pub least_pledges: LeastPledges,
     /// Age at which a payment or a refund is first polled.
     pub reconcile_after: Duration,
+    /// The sites whose pages may use the open operations.
+    pub allowed_origins: AllowedOrigins,
 }
 
 /// The address that donors see, without a slash at the end.
@@ -140,7 +142,8 @@ pub fn health(config: &Config) -> Health {
 
 /// Serves until `shutdown`.
 pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) {
-    let health = health(&config);
-    let (routes, _) = router(config).split_for_parts();
-    serve(listener, harden(routes, Limits::default()).merge(health.router()), shutdown).await;
+    let (health, origins) = (health(&config), config.allowed_origins.clone());
+    let (routes, api) = router(config).split_for_parts();
+    let app = open_to(harden(routes, Limits::default()), &api, &origins).merge(health.router());
+    serve(listener, app, shutdown).await;
 }

@@ -28,6 +28,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
 #[utoipa::path(
     get, path = "/pay/{pledge_id}", tag = "pledges",
     params(("pledge_id" = Uuid, Path)),
+    extensions(("x-cross-origin" = json!(true))),
     responses(
         (status = 303, description = "To the provider's payment page"),
         (status = 200, description = "The pledge needs no payment; the page says why"),

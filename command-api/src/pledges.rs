@@ -166,6 +166,7 @@ struct PledgeReply {
     post, path = "/api/pledges", tag = "pledges",
     params(("idempotency-key" = String, Header, description = "Your own name for this request")),
     request_body = NewPledge,
+    extensions(("x-cross-origin" = json!(true))),
     responses((status = 201, body = PledgeMade), (status = 404), (status = 409), (status = 422)),
 )]
 async fn create_pledge(
@@ -234,6 +235,7 @@ struct PledgeChanges {
     put, path = "/api/pledges/{id}", tag = "pledges",
     params(("id" = Uuid, Path)),
     request_body = PledgeChanges,
+    extensions(("x-cross-origin" = json!(true))),
     responses((status = 200, body = PledgeReply), (status = 404), (status = 409), (status = 422)),
 )]
 async fn amend_pledge(

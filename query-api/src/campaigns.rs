@@ -151,6 +151,7 @@ struct Selection {
 /// Newest first, unless another order is asked for. Drafts are listed for organisers only.
 #[utoipa::path(
     get, path = "/api/campaigns", tag = "campaigns", params(CampaignQuery, MinPosition, PageQuery),
+    extensions(("x-cross-origin" = json!(true))),
     responses((status = 200, body = Page<CampaignReply>)),
 )]
 async fn list_campaigns(
@@ -325,6 +326,7 @@ fn escape_like(text: &str) -> String {
 /// Show a campaign
 #[utoipa::path(
     get, path = "/api/campaigns/{id}", tag = "campaigns", params(("id" = Uuid, Path), MinPosition),
+    extensions(("x-cross-origin" = json!(true))),
     responses((status = 200, body = CampaignReply), (status = 404)),
 )]
 async fn get_campaign(

@@ -55,6 +55,7 @@ impl From<Donation> for DonationReply {
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/donations", tag = "campaigns",
     params(("id" = Uuid, Path), MinPosition, PageQuery),
+    extensions(("x-cross-origin" = json!(true))),
     responses((status = 200, body = Page<DonationReply>), (status = 404)),
 )]
 async fn list_donations(

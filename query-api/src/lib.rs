@@ -44,7 +44,7 @@ use axum::routing::get;
 use read_model::RedisTotals;
 use service::auth::AdminToken;
 use service::health::{Health, PostgresCheck};
-use service::{Json, Limits, Shutdown, harden, serve};
+use service::{AllowedOrigins, Json, Limits, Shutdown, harden, open_to, serve};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
@@ -74,6 +74,8 @@ pub struct Config {
     pub admin_token: AdminToken,
     /// The description of the whole API, which this service hands out.
     pub openapi: OpenApi,
+    /// The sites whose pages may use the open operations.
+    pub allowed_origins: AllowedOrigins,
 }
 
 struct Dependencies {
@@ -117,7 +119,7 @@ pub fn api() -> OpenApi {
 
 /// The service's routes. Event streams end at `shutdown`.
 pub fn router(config: Config, shutdown: Shutdown) -> OpenApiRouter {
-    let Config { pool, redis, admin_token, openapi } = config;
+    let Config { pool, redis, admin_token, openapi, allowed_origins: _ } = config;
     let progress = Progress::start(pool.clone(), shutdown.clone());
     let totals = Arc::new(TotalsReader::new(redis.clone(), pool.clone(), progress.clone()));
     let hub = Arc::new(TotalsHub::start(redis, totals.clone(), shutdown.clone()));
@@ -135,7 +137,8 @@ pub fn health(config: &Config) -> Health {
 
 /// Serves until `shutdown`.
 pub async fn run(config: Config, listener: TcpListener, shutdown: Shutdown) {
-    let health = health(&config);
-    let (routes, _) = router(config, shutdown.clone()).split_for_parts();
-    serve(listener, harden(routes, Limits::default()).merge(health.router()), shutdown).await;
+    let (health, origins) = (health(&config), config.allowed_origins.clone());
+    let (routes, api) = router(config, shutdown.clone()).split_for_parts();
+    let app = open_to(harden(routes, Limits::default()), &api, &origins).merge(health.router());
+    serve(listener, app, shutdown).await;
 }

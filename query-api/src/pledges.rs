@@ -64,6 +64,7 @@ impl From<PledgeView> for PledgeReply {
 /// Show a pledge
 #[utoipa::path(
     get, path = "/api/pledges/{id}", tag = "pledges", params(("id" = Uuid, Path), MinPosition),
+    extensions(("x-cross-origin" = json!(true))),
     responses((status = 200, body = PledgeReply), (status = 404)),
 )]
 async fn get_pledge(
@@ -107,6 +108,7 @@ struct HistoryItem {
 /// Show a pledge's history
 #[utoipa::path(
     get, path = "/api/pledges/{id}/history", tag = "pledges", params(("id" = Uuid, Path), MinPosition),
+    extensions(("x-cross-origin" = json!(true))),
     responses((status = 200, body = HistoryReply), (status = 404)),
 )]
 async fn get_history(

@@ -177,6 +177,7 @@ fn events(entry: &CacheEntry, place: Place) -> impl Stream<Item = Result<Bytes, 
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/totals/stream", tag = "campaigns",
     params(("id" = Uuid, Path), MinPosition),
+    extensions(("x-cross-origin" = json!(true))),
     responses((status = 200, content_type = "text/event-stream", body = TotalsReply), (status = 404)),
 )]
 async fn watch_totals(

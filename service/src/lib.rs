@@ -37,6 +37,7 @@
 
 pub mod auth;
 pub mod breaker;
+mod cross_origin;
 pub mod csv;
 pub mod database;
 mod extract;
@@ -55,6 +56,7 @@ mod shutdown;
 mod state;
 pub mod telemetry;
 
+pub use cross_origin::{AllowedOrigins, open_to};
 pub use extract::{Json, NoBody, Path, Query, parse_json, require_json};
 pub use http::{RequestId, harden};
 pub use limits::{Limits, read_body};

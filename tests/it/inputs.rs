@@ -2,12 +2,13 @@
 //! list of routes or fields is kept here.
 
 use careforall_tests::{TestApp, answer, eventually};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 const STRIPE: [&str; 2] = ["--stripe-api-key=key", "--stripe-webhook-secret=whsec_1"];
+const SITE: &str = "https://give.example.org";
 
 /// A route and a method, as the description has it.
 struct Operation {
@@ -230,7 +231,9 @@ fn leaves(api: &Value, schema: &Value, way: &[String]) -> Vec<Leaf> {
     let Some(properties) = schema["properties"].as_object() else {
         return vec![Leaf { way: way.to_vec(), schema: schema.clone() }];
     };
-    let below = |(name, property): (&String, &Value)| leaves(api, property, &[way, &[name.clone()]].concat());
+    let below = |(name, property): (&String, &Value)| {
+        leaves(api, property, &[way, std::slice::from_ref(name)].concat())
+    };
     properties.iter().flat_map(below).collect()
 }
 
@@ -416,4 +419,123 @@ async fn every_address_is_bare_and_has_one_form() {
     .await
     .unwrap();
     assert_eq!((rows, donors), (3, 1));
+}
+
+/// Whether pages of other sites may ask for it: what everybody may read, and the way of a pledge to its
+/// payment.
+fn is_open(operation: &Operation) -> bool {
+    let is_public = operation.described["security"].is_null() && !operation.path.starts_with("/sandbox/");
+    let takes_credentials = operation.parameters("header").iter().any(|(name, _)| name == "authorization");
+    match operation.method.as_str() {
+        "GET" => is_public && !takes_credentials,
+        "POST" => operation.path == "/api/pledges",
+        "PUT" => operation.path == "/api/pledges/{id}",
+        _ => false,
+    }
+}
+
+/// The headers by which an answer is shown to other sites, and whether caches are told that it depends on
+/// the asking one.
+fn shown(headers: &HeaderMap) -> (Vec<(String, String)>, bool) {
+    let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+    let of_cors = headers.iter().filter(|(name, _)| name.as_str().starts_with("access-control-"));
+    let varies = headers.get_all("vary").iter().any(|value| text(value).eq_ignore_ascii_case("origin"));
+    (of_cors.map(|(name, value)| (name.to_string(), text(value))).collect(), varies)
+}
+
+async fn preflight(operation: &Operation, app: &TestApp, places: &Places, origin: &str) -> Response {
+    let asked = operation.request(app, places).build().unwrap();
+    let request = app.http.request(Method::OPTIONS, asked.url().clone()).header("origin", origin);
+    let request = request.header("access-control-request-method", operation.method.as_str());
+    request.header("access-control-request-headers", "content-type,idempotency-key").send().await.unwrap()
+}
+
+/// Asks for an operation as a page of a site does, or nobody's.
+async fn ask(operation: &Operation, app: &TestApp, places: &Places, origin: Option<&str>) -> Response {
+    let mut request = operation.request(app, places);
+    if let Some(origin) = origin {
+        request = request.header("origin", origin);
+    }
+    if operation.body().is_some() {
+        request = request.json(&json!({}));
+    }
+    request.send().await.unwrap()
+}
+
+/// Expects that pages of an allowed site may use an operation, and know how.
+async fn assert_open_to(site: &str, operation: &Operation, app: &TestApp, places: &Places) {
+    let name = operation.name();
+    let (shown_to, varies) = shown(ask(operation, app, places, Some(site)).await.headers());
+    assert_eq!((shown_to.len(), varies), (2, true), "{name} {shown_to:?}");
+    let of = |headers: &[(String, String)], wanted: &str| {
+        headers.iter().find(|(name, _)| name.ends_with(wanted)).expect(wanted).1.clone()
+    };
+    assert_eq!(of(&shown_to, "allow-origin"), site);
+    assert!(of(&shown_to, "expose-headers").contains("etag"), "{name}");
+
+    let response = preflight(operation, app, places, site).await;
+    let (headers, varies) = shown(response.headers());
+    assert_eq!((response.status().as_u16(), varies, headers.len()), (204, true, 4), "{name}");
+    assert_eq!(of(&headers, "allow-origin"), site);
+    assert!(of(&headers, "allow-methods").split(", ").any(|one| one == operation.method.as_str()), "{name}");
+    let may_send = of(&headers, "allow-headers");
+    assert!(["content-type", "idempotency-key"].iter().all(|one| may_send.contains(one)), "{may_send}");
+    assert!(!may_send.contains("authorization"), "{may_send}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_allowed_sites_may_read_and_pledge_and_nothing_else() {
+    let app =
+        TestApp::start_with(&["--allowed-origins=https://give.example.org,http://127.0.0.1:3000"]).await;
+    let places = Places { campaign: app.campaign().await, ..Places::make(&app).await };
+    let mut open = 0;
+    for operation in described(&app).await.1 {
+        let is_open = is_open(&operation);
+        open += usize::from(is_open);
+        for origin in [
+            None,
+            Some(SITE),
+            Some("http://127.0.0.1:3000"),
+            Some("https://give.example.org.evil.example"),
+            Some("http://give.example.org"),
+            Some("https://give.example.org:8443"),
+            Some("https://GIVE.example.org"),
+            Some("null"),
+            Some(""),
+        ] {
+            if let Some(site @ (SITE | "http://127.0.0.1:3000")) = origin.filter(|_| is_open) {
+                assert_open_to(site, &operation, &app, &places).await;
+                continue;
+            }
+            let what = format!("{} {origin:?}", operation.name());
+            let response = ask(&operation, &app, &places, origin).await;
+            assert_eq!(shown(response.headers()), (vec![], is_open), "{what}");
+            if let Some(origin) = origin {
+                let response = preflight(&operation, &app, &places, origin).await;
+                assert_eq!(
+                    (response.status().as_u16(), shown(response.headers()).0),
+                    (405, vec![]),
+                    "{what}"
+                );
+            }
+        }
+    }
+    assert_eq!(open, 10);
+    for path in ["/healthz", "/readyz", "/metrics", "/projectors", "/api/nothing", "/nowhere"] {
+        let response = app.request(Method::GET, path).header("origin", SITE).send().await.unwrap();
+        assert_eq!(shown(response.headers()), (vec![], false), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_site_is_allowed_there_is_no_sign_of_it() {
+    let app = TestApp::start().await;
+    let places = Places::make(&app).await;
+    for operation in described(&app).await.1 {
+        let response = operation.request(&app, &places).header("origin", SITE).send().await.unwrap();
+        assert_eq!(shown(response.headers()), (vec![], false), "{}", operation.name());
+        let response = preflight(&operation, &app, &places, SITE).await;
+        let found = (response.status().as_u16(), shown(response.headers()));
+        assert_eq!(found, (405, (vec![], false)), "{}", operation.name());
+    }
 }

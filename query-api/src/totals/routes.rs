@@ -43,6 +43,7 @@ struct TotalsQuery {
 #[utoipa::path(
     get, path = "/api/campaigns/{id}/totals", tag = "campaigns",
     params(("id" = Uuid, Path), TotalsQuery, MinPosition),
+    extensions(("x-cross-origin" = json!(true))),
     responses((status = 200, body = TotalsReply), (status = 304), (status = 404)),
 )]
 async fn get_totals(
