@@ -8,9 +8,9 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use command_api::{Config, PublicUrl};
+//! use command_api::{Config, LeastPledges, PublicUrl};
 //! use event_store::{Ledger, load_id_key};
-//! use service::{auth::AdminToken, shutdown_on_signal};
+//! use service::{AllowedOrigins, auth::AdminToken, shutdown_on_signal};
 //! use tokio::net::TcpListener;
 //!
 //! # async fn example(
@@ -23,7 +23,9 @@
 //!     admin_token: AdminToken::new("the organisers' token"),
 //!     providers,
 //!     public_url: PublicUrl("https://give.example.org".to_owned()),
+//!     least_pledges: LeastPledges::default(),
 //!     reconcile_after: Duration::from_secs(60),
+//!     allowed_origins: AllowedOrigins::default(),
 //! };
 //! let listener = TcpListener::bind("127.0.0.1:8080").await?;
 //! command_api::run(config, listener, shutdown_on_signal()?).await;

@@ -6,7 +6,7 @@
 //! ```no_run
 //! use query_api::{Config, SESSION};
 //! use read_model::RedisTotals;
-//! use service::{auth::AdminToken, shutdown_on_signal};
+//! use service::{AllowedOrigins, auth::AdminToken, shutdown_on_signal};
 //! use sqlx::postgres::{PgConnectOptions, PgPool};
 //! use tokio::net::TcpListener;
 //!
@@ -15,7 +15,8 @@
 //! let pool = PgPool::connect_with(postgres.options(SESSION)).await?;
 //! let redis = RedisTotals::open("redis://127.0.0.1:6379", read_model::ledger_id(&pool).await?)?;
 //! let admin_token = AdminToken::new("the organisers' token");
-//! let config = Config { pool, redis, admin_token, openapi: query_api::api() };
+//! let allowed_origins = AllowedOrigins::default();
+//! let config = Config { pool, redis, admin_token, openapi: query_api::api(), allowed_origins };
 //!
 //! let listener = TcpListener::bind("127.0.0.1:8080").await?;
 //! query_api::run(config, listener, shutdown_on_signal()?).await;
