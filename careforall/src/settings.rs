@@ -71,6 +71,7 @@ pub struct Settings {
 
     /// Sites whose pages may read what is public, and make, amend and pay pledges: origins such as
     /// https://give.example.org, separated by commas. [default: none]
+    #[allow(rustdoc::bare_urls, reason = "the text is that of --help too, where no link is one")]
     #[arg(long, env = "CAREFORALL_ALLOWED_ORIGINS")]
     pub allowed_origins: Option<AllowedOrigins>,
 
