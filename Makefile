@@ -25,6 +25,7 @@ lint: style ## Check format, clippy, documentation and shell scripts
 	@if command -v shellcheck > /dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
 soak: services ## Run the fault tests at full length; SOAK_SEED=N repeats a run
+	PROOF_HISTORIES=100000 cargo test --package domain --test proof
 	cargo run --package careforall-tests --bin soak
 
 fuzz: ## Fuzz what reads webhooks, FUZZ_SECONDS (60) each; needs cargo-fuzz

@@ -249,14 +249,18 @@ create table unapplied_payments (
     -- How much of it went back, by refund or lost dispute.
     given_back_minor bigint not null default 0,
     currency text not null,
+    -- not_needed: the pledge was finished or paid; above_limit: so much more than was promised that a person
+    -- has to accept it.
+    reason text not null,
     -- held: at least some of it is still there; refunded: all of it went back, in whatever way;
-    -- accepted: it became another pledge of the donor.
+    -- accepted: it pays the pledge accepted_as, this one or another one of the donor.
     status text not null default 'held',
     accepted_as uuid,
     -- Where the ledger says that it was taken, and when it said so.
     position bigint not null,
     received_at timestamptz not null,
     primary key (pledge_id, payment_id),
+    constraint unapplied_payments_reason_is_known check (reason in ('not_needed', 'above_limit')),
     constraint unapplied_payments_status_is_known check (status in ('held', 'refunded', 'accepted')),
     constraint unapplied_payments_give_back_what_was_taken
         check (given_back_minor between 0 and amount_minor),
@@ -265,6 +269,9 @@ create table unapplied_payments (
     constraint unapplied_payments_accepted_name_a_pledge
         check ((status = 'accepted') = (accepted_as is not null))
 );
+-- What waits for a person, which is seldom anything.
+create index unapplied_payments_above_limit on unapplied_payments (pledge_id)
+    where reason = 'above_limit' and status = 'held';
 -- The organisers' list: one status, newest first, by keyset.
 create index unapplied_payments_newest on unapplied_payments (status, position desc);
 -- A donor's money that is held apart.

@@ -63,6 +63,7 @@ grant select
 grant select on projection_rebuilds to careforall_auditor;
 -- Who lets pledges expire finds those that are overdue.
 grant select (pledge_id, status, created_at) on pledges to careforall_writer;
+grant select (reason, status) on unapplied_payments to careforall_writer;
 
 -- Analytics. Views read with the rights of their owner, so the role needs no right to any table.
 grant usage on schema analytics to careforall_analyst;

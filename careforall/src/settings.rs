@@ -10,6 +10,7 @@ use command_api::LeastPledges;
 use payments::{ProviderSettings, Registry};
 use service::telemetry::LogFormat;
 use service::{AllowedOrigins, ServicesFile};
+use webhook_ingest::CaptureLimit;
 
 /// No provider repeats a message for longer.
 const MIN_WEBHOOK_RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -68,6 +69,11 @@ pub struct Settings {
     /// such as EUR:100,USD:100.
     #[arg(long, env = "CAREFORALL_MIN_PLEDGE")]
     pub min_pledge: Option<LeastPledges>,
+
+    /// The most that a payment may take for its pledge, as a multiple of the amount pledged: a number of at
+    /// most two decimals. One that takes more is held apart until an organiser accepts it.
+    #[arg(long, env = "CAREFORALL_CAPTURE_LIMIT", default_value_t)]
+    pub capture_limit: CaptureLimit,
 
     /// Sites whose pages may read what is public, and make, amend and pay pledges: origins such as
     /// https://give.example.org, separated by commas. [default: none]

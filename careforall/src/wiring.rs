@@ -136,6 +136,7 @@ impl Wiring {
             retention: self.settings.webhook_retention,
             reconcile_after: self.settings.reconcile_after,
             pledge_ttl: self.settings.pledge_ttl,
+            capture_limit: self.settings.capture_limit,
         })
     }
 

@@ -1,11 +1,12 @@
-//! Money that is held apart is accepted as another pledge of the same donor, which is paid by it.
+//! Money that is held apart is accepted: it pays its pledge, if that still waits for money, or else another
+//! pledge of the same donor.
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State as Shared;
-use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeId, PledgeStatus};
-use event_store::{Ledger, PledgeDonor, donor_of};
+use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeError, PledgeId, PledgeStatus};
+use event_store::{ExecuteError, Executed, Ledger, PledgeDonor, donor_of};
 use serde::Serialize;
 use service::auth::Organiser;
 use service::{NoBody, Path, Problem, ProblemKind, RequestId};
@@ -21,12 +22,12 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(accept_unapplied))
 }
 
-/// The pledge that money became.
+/// The pledge that the money pays.
 #[derive(Serialize, ToSchema)]
 struct AcceptedPledgeReply {
-    /// The new pledge. Its id is the donor's ticket, as with every pledge.
+    /// This pledge, or the new one. Its id is the donor's ticket, as with every pledge.
     pledge_id: Uuid,
-    /// `captured`: it is paid from the start.
+    /// `captured`: it is paid.
     #[schema(value_type = String)]
     status: PledgeStatus,
     campaign_id: Uuid,
@@ -38,9 +39,10 @@ struct AcceptedPledgeReply {
 
 /// Accept money that is held apart
 ///
-/// It becomes another pledge of the same donor, for the same campaign, and is raised there. Only whole
-/// money is accepted: nothing of it went back, and no dispute about it is open or lost. Accepting again
-/// gets the first answer again, with the header `Idempotency-Hit: true`.
+/// A pledge that waits for money is paid by it. A pledge that is finished or paid is not: the money becomes
+/// another pledge of the same donor, for the same campaign, and is raised there. Only whole money is
+/// accepted: nothing of it went back, and no dispute about it is open or lost. Accepting again gets the
+/// first answer again, with the header `Idempotency-Hit: true`.
 #[utoipa::path(
     post, path = "/api/pledges/{id}/unapplied/{payment_id}/accept", tag = "pledges",
     security(("admin_token" = [])),
@@ -66,6 +68,14 @@ async fn accept_unapplied(
     let payment_id: PaymentId = payment_id
         .parse()
         .map_err(|error| Problem::new(ProblemKind::Malformed, format!("the payment's id {error}")))?;
+    let apply = PledgeCommand::Apply { payment_id: payment_id.clone() };
+    let metadata = metadata(request_id, None);
+    match state.ledger.execute::<Pledge>(id, &apply, &metadata).await {
+        Ok(executed) => return accepted(&state.ledger, PledgeId(id), &payment_id, executed).await,
+        // It is for another pledge, or the rules of that say what is wrong with it.
+        Err(ExecuteError::Rule(PledgeError::NotWaiting(_) | PledgeError::NotUnapplied(_))) => {}
+        Err(error) => return Err(pledge_problem(error)),
+    }
     let accepted_as = state.id_key.accepted_pledge_id(PledgeId(id), &payment_id);
     // The donor's message belongs to the pledge that they made.
     let donor = donor_of(state.ledger.pool(), id).await?;
@@ -74,10 +84,20 @@ async fn accept_unapplied(
     let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
     let executed = state
         .ledger
-        .execute_and_create::<Pledge>(id, &command, accepted_as.0, create, &metadata(request_id, None), donor)
+        .execute_and_create::<Pledge>(id, &command, accepted_as.0, create, &metadata, donor)
         .await
         .map_err(pledge_problem)?;
-    let taken = executed.aggregate.record().and_then(|record| Some((record, record.taken.get(&payment_id)?)));
+    accepted(&state.ledger, accepted_as, &payment_id, executed).await
+}
+
+/// The answer after `executed`, which is of the pledge that held the money apart.
+async fn accepted(
+    ledger: &Ledger,
+    accepted_as: PledgeId,
+    payment_id: &PaymentId,
+    executed: Executed<Pledge>,
+) -> Result<Created<AcceptedPledgeReply>, Problem> {
+    let taken = executed.aggregate.record().and_then(|record| Some((record, record.taken.get(payment_id)?)));
     let (record, taken) = taken.ok_or(ProblemKind::NotFound)?;
     let hit = executed.events.is_empty();
     let body = AcceptedPledgeReply {
@@ -85,7 +105,7 @@ async fn accept_unapplied(
         status: PledgeStatus::Captured,
         campaign_id: record.campaign_id.0,
         amount: taken.amount,
-        position: if hit { captured_at(&state.ledger, accepted_as).await? } else { executed.position },
+        position: if hit { captured_at(ledger, accepted_as).await? } else { executed.position },
     };
     Ok(Created { body, hit })
 }

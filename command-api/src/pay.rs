@@ -2,24 +2,29 @@
 //!
 //! Making a pledge never waits for a provider; its session is opened here, on the first visit.
 
+use axum::Extension;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::pledge::PledgeState;
-use domain::{Money, Pledge, PledgeId};
+use domain::{Currency, Money, Pledge, PledgeCommand, PledgeId};
+use event_store::ExecuteError;
 use payments::store::sessions::{self, OngoingSession};
 use payments::{CheckOut, PayableAmounts, ProviderError, Providers};
-use service::{Path, escape, page};
+use serde::Deserialize;
+use service::{Form, Path, RequestId, escape, page};
 use sqlx::PgPool;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::pledges::payment_url;
+use crate::replies::metadata;
 use crate::{ReconcileAfter, State};
 
 pub(crate) fn router() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(pay))
+    OpenApiRouter::new().routes(routes!(pay, change_amount))
 }
 
 /// Pay a pledge
@@ -56,6 +61,14 @@ async fn pay(Shared(state): Shared<State>, Path(pledge_id): Path<Uuid>) -> Respo
             "<p>This address names no pledge. Please check the link.</p>",
         );
     };
+    if record.in_question().is_some() {
+        return page(
+            StatusCode::OK,
+            "Thank you",
+            "<p>Your payment was more than you had pledged. We are checking it, and will accept it or give it \
+             back. There is nothing that you need to do.</p>",
+        );
+    }
     if record.state != PledgeState::Pending {
         return state_page(&record.state);
     }
@@ -69,11 +82,69 @@ async fn pay(Shared(state): Shared<State>, Path(pledge_id): Path<Uuid>) -> Respo
             "<p>You have paid already. Your payment will be shown here as soon as it is confirmed.</p>",
         ),
         Err(OpenError::Provider(ProviderError::Refused(reason))) => {
-            let possible = state.least_pledges.possible(&state.providers, record.amount.currency());
-            refused(record.amount, &reason, possible)
+            tracing::warn!(%pledge_id, reason, "a payment page was refused");
+            refused(&state, pledge_id, record.amount, &format!("The payment provider refuses it: {reason}"))
         }
         Err(error) => try_again(&error),
     }
+}
+
+/// What a donor types on the page of a payment that is refused.
+#[derive(Debug, Deserialize, ToSchema)]
+struct NewAmount {
+    /// Major units of the pledge's currency, such as 12.50.
+    amount: String,
+}
+
+/// Change the amount of a pledge on its page
+///
+/// Leads back to the page of the pledge, where it is paid.
+#[utoipa::path(
+    post, path = "/pay/{pledge_id}", tag = "pledges",
+    params(("pledge_id" = Uuid, Path)),
+    request_body(content = NewAmount, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 303, description = "To the page of the pledge"),
+        (
+            status = 422, description = "No such amount can be paid; the page says why",
+            content_type = "text/html", body = String,
+        ),
+        (
+            status = 503, description = "The ledger cannot be reached",
+            content_type = "text/html", body = String,
+        ),
+    ),
+)]
+async fn change_amount(
+    Shared(state): Shared<State>,
+    Extension(request_id): Extension<RequestId>,
+    Path(pledge_id): Path<Uuid>,
+    Form(form): Form<NewAmount>,
+) -> Response {
+    let pledge_id = PledgeId(pledge_id);
+    let pledge = match state.ledger.load::<Pledge>(pledge_id.0).await {
+        Ok(loaded) => loaded.aggregate,
+        Err(error) => return try_again(&error),
+    };
+    let page = || Redirect::to(&payment_url(&state.public_url, pledge_id)).into_response();
+    let Some(record) = pledge.record() else { return page() };
+    let amount = match Money::from_major(&form.amount, record.amount.currency()) {
+        Ok(amount) if possible(&state, amount.currency()).contain(amount) => amount,
+        Ok(amount) => return refused(&state, pledge_id, amount, "This amount cannot be paid"),
+        Err(error) => {
+            return refused(&state, pledge_id, record.amount, &format!("The new amount {error}"));
+        }
+    };
+    let amend = PledgeCommand::Amend { amount };
+    match state.ledger.execute::<Pledge>(pledge_id.0, &amend, &metadata(request_id, None)).await {
+        // A pledge that cannot be amended says why on its page.
+        Ok(_) | Err(ExecuteError::Rule(_)) => page(),
+        Err(error) => try_again(&error),
+    }
+}
+
+fn possible(state: &State, currency: Currency) -> PayableAmounts {
+    state.least_pledges.possible(&state.providers, currency)
 }
 
 /// The next step of a donor who wants to pay.
@@ -134,9 +205,9 @@ async fn is_paid_when_closed(
     Ok(is_paid)
 }
 
-/// To load the page again would bring the same, so it does not ask for that.
-fn refused(amount: Money, reason: &str, possible: PayableAmounts) -> Response {
-    tracing::warn!(reason, "a payment page was refused");
+/// To load the page again would bring the same, so it lets the donor change the amount.
+fn refused(state: &State, pledge_id: PledgeId, amount: Money, reason: &str) -> Response {
+    let possible = possible(state, amount.currency());
     let in_words = |amount_minor| Money::new(amount_minor, amount.currency()).map(|money| money.to_string());
     let range = match (in_words(possible.least_minor), in_words(possible.most_minor)) {
         (Ok(least), Ok(most)) if !possible.is_empty() => format!(", from {least} to {most}"),
@@ -150,10 +221,13 @@ fn refused(amount: Money, reason: &str, possible: PayableAmounts) -> Response {
         StatusCode::UNPROCESSABLE_ENTITY,
         "This payment cannot be made",
         &format!(
-            "<p class=\"amount\">{amount}</p><p>The payment provider refuses it: {}.</p>\
-             <p>Nothing was charged. You can change the amount of your pledge where you made \
-             it{range}{step}, and then open this page again.</p>",
-            escape(reason.trim_end_matches('.'))
+            "<p class=\"amount\">{amount}</p><p role=\"alert\">{}.</p>\
+             <p>Nothing was charged. You can change the amount of your pledge{range}{step}.</p>\
+             <form method=\"post\" action=\"/pay/{pledge_id}\">\
+             <label>New amount in {} <input name=\"amount\" inputmode=\"decimal\" autocomplete=\"off\" \
+             maxlength=\"20\" required></label> <button>Change and pay</button></form>",
+            escape(reason.trim_end_matches('.')),
+            amount.currency(),
         ),
     )
 }

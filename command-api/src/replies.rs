@@ -63,6 +63,8 @@ pub(crate) fn pledge_problem(error: ExecuteError<PledgeError>) -> Problem {
         PledgeError::Currency(error) => field_problem("amount.currency", error),
         PledgeError::AlreadyExists => Problem::new(ProblemKind::Conflict, rule),
         PledgeError::NotPending(_)
+        | PledgeError::NotWaiting(_)
+        | PledgeError::InQuestion(_)
         | PledgeError::NotAuthorized(_)
         | PledgeError::AwaitsCapture(_)
         | PledgeError::MovedTo(_)

@@ -20,7 +20,7 @@
 //! assert_eq!(pledge.status(), Some(PledgeStatus::Pending));
 //!
 //! // Captured, though nobody has reported the authorisation: it is implied.
-//! let captured = PledgeCommand::Record(PaymentFact::Captured { payment_id: "pay_1".parse()?, amount });
+//! let captured = PledgeCommand::record(PaymentFact::Captured { payment_id: "pay_1".parse()?, amount });
 //! let events = pledge.decide(&captured)?;
 //! assert_eq!(events.len(), 2);
 //! let pledge = events.into_iter().fold(pledge, Pledge::evolve);

@@ -92,6 +92,33 @@ impl Money {
         }
     }
 
+    /// Money as a person types it: major units, with a point or a comma before the decimals and nothing
+    /// between thousands, such as `12`, `12.5` or `12,50`.
+    ///
+    /// ```
+    /// let eur: domain::Currency = "EUR".parse()?;
+    /// assert_eq!(domain::Money::from_major("12,50", eur)?.amount_minor(), 1250);
+    /// assert!(domain::Money::from_major("1,250", eur).is_err(), "a cent has two decimals");
+    /// # Ok::<(), domain::MoneyError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`MoneyError::NotANumber`], [`MoneyError::NotPositive`] or [`MoneyError::TooLarge`].
+    pub fn from_major(text: &str, currency: Currency) -> Result<Self, MoneyError> {
+        let decimals = usize::from(currency.exponent());
+        let not_a_number = MoneyError::NotANumber { decimals };
+        let text = text.trim();
+        let (major, minor) = text.split_once(['.', ',']).unwrap_or((text, ""));
+        let is_shaped =
+            !major.is_empty() && minor.len() <= decimals && (minor.is_empty() == (major.len() == text.len()));
+        if !is_shaped || !major.bytes().chain(minor.bytes()).all(|byte| byte.is_ascii_digit()) {
+            return Err(not_a_number);
+        }
+        // Of digits alone, only too many are no number.
+        let amount_minor = format!("{major}{minor:0<decimals$}").parse().map_err(|_| MoneyError::TooLarge)?;
+        Self::new(amount_minor, currency)
+    }
+
     /// The amount in minor units, at least 1.
     pub fn amount_minor(self) -> i64 {
         self.amount_minor
@@ -168,6 +195,12 @@ pub enum MoneyError {
     /// Above the largest single amount.
     #[error("must be at most {} minor units", Money::MAX_MINOR)]
     TooLarge,
+    /// Not an amount in major units, as a person types it.
+    #[error("{}", not_a_number(*decimals))]
+    NotANumber {
+        /// The decimals of the currency.
+        decimals: usize,
+    },
     /// Not an ISO 4217 code with minor units.
     #[error("must be an ISO 4217 currency code in capital letters, such as EUR")]
     UnknownCurrency,
@@ -179,6 +212,13 @@ pub enum MoneyError {
         /// The currency that was given.
         found: Currency,
     },
+}
+
+fn not_a_number(decimals: usize) -> String {
+    match decimals {
+        0 => "must be a number without decimals, such as 1250".to_owned(),
+        _ => format!("must be a number with at most {decimals} decimals, such as 12.{:0>decimals$}", 5),
+    }
 }
 
 #[cfg(test)]
@@ -214,6 +254,42 @@ mod tests {
         assert_eq!(money(5, "EUR").unwrap().to_string(), "0.05 EUR");
         assert_eq!(money(1250, "JPY").unwrap().to_string(), "1250 JPY");
         assert_eq!(money(1250, "KWD").unwrap().to_string(), "1.250 KWD");
+    }
+
+    #[test]
+    fn typed_amounts_are_never_misread() {
+        let typed = |text, code: &str| Money::from_major(text, code.parse().unwrap());
+        for (text, code, minor) in [
+            ("12", "EUR", 1200),
+            (" 12.5 ", "EUR", 1250),
+            ("12,50", "EUR", 1250),
+            ("0.05", "EUR", 5),
+            ("007", "EUR", 700),
+            ("1250", "JPY", 1250),
+            ("1.250", "KWD", 1250),
+        ] {
+            assert_eq!(typed(text, code), money(minor, code), "{text} {code}");
+        }
+        let malformed =
+            ["", ".", "12.", ".5", "1.250", "1,250.00", "1 250", "1'250", "-1", "+1", "1e3", "EUR 1", "١"];
+        for text in malformed {
+            assert_eq!(typed(text, "EUR"), Err(MoneyError::NotANumber { decimals: 2 }), "{text}");
+        }
+        assert_eq!(typed("1.0", "JPY"), Err(MoneyError::NotANumber { decimals: 0 }));
+        assert_eq!(typed("0.00", "EUR"), Err(MoneyError::NotPositive));
+        for much in ["10000000000.01", "99999999999999999999999"] {
+            assert_eq!(typed(much, "EUR"), Err(MoneyError::TooLarge), "{much}");
+        }
+        assert!(typed("x", "EUR").unwrap_err().to_string().contains("at most 2 decimals, such as 12.05"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_can_be_typed(minor in 1..=Money::MAX_MINOR, code in "EUR|JPY|KWD") {
+            let shown = money(minor, &code).unwrap();
+            let number = shown.to_string().split(' ').next().unwrap().to_owned();
+            prop_assert_eq!(Money::from_major(&number, shown.currency()), Ok(shown));
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Once;
 
 use chrono::{TimeZone, Utc};
 use domain::campaign::CampaignDetails;
+use domain::pledge::UnappliedReason;
 use domain::{
     CampaignEvent, CampaignId, DonorId, Event, Money, MoneyHeld, PledgeEvent, PledgeId, PledgeStatus,
     UpcastTable, VersionedEvent,
@@ -66,7 +67,13 @@ fn pledge_events() -> Vec<PledgeEvent> {
         PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous: true },
         PledgeEvent::PledgeAmended { campaign_id, amount },
         PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment_id(), amount },
-        PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id: payment_id(), amount },
+        PledgeEvent::PledgeCaptured {
+            campaign_id,
+            donor_id,
+            payment_id: payment_id(),
+            amount,
+            was_unapplied: false,
+        },
         PledgeEvent::PledgeCompleted { campaign_id, payment_id: payment_id(), amount },
         PledgeEvent::PledgeFailed {
             campaign_id,
@@ -77,7 +84,13 @@ fn pledge_events() -> Vec<PledgeEvent> {
         },
         PledgeEvent::PledgeExpired { campaign_id, amount },
         PledgeEvent::PledgeCancelled { campaign_id, payment_id: payment_id(), amount },
-        PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id: payment_id(), amount },
+        PledgeEvent::PaymentUnapplied {
+            campaign_id,
+            donor_id,
+            payment_id: payment_id(),
+            amount,
+            reason: UnappliedReason::NotNeeded,
+        },
         PledgeEvent::PaymentRefunded {
             campaign_id,
             donor_id,

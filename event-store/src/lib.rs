@@ -19,7 +19,7 @@
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let ledger = Ledger::start(pool.clone());
 //! let fact = PaymentFact::Captured { payment_id: "pay_1".parse()?, amount };
-//! let command = PledgeCommand::Record(fact);
+//! let command = PledgeCommand::record(fact);
 //! let executed = ledger.execute::<Pledge>(pledge_id.0, &command, &Metadata::default()).await?;
 //! println!("{:?} at position {}", executed.aggregate.status(), executed.position);
 //!

@@ -29,7 +29,7 @@ enum UnappliedStatus {
     Held,
     /// All of it went back, by refund or lost dispute.
     Refunded,
-    /// It became another pledge of the donor.
+    /// It pays its pledge after all, or became another pledge of the donor.
     Accepted,
 }
 
@@ -67,9 +67,12 @@ struct UnappliedReply {
     amount: MoneyReply,
     /// The part that went back in any way, in minor units.
     given_back_minor: i64,
+    /// `not_needed`: the pledge was finished or paid. `above_limit`: it is so much more than was promised
+    /// that it waits to be accepted.
+    reason: String,
     /// `held`, `refunded` or `accepted`.
     status: String,
-    /// The pledge that it became, once it was accepted.
+    /// The pledge that it pays, once it was accepted: this one or another one.
     accepted_as: Option<Uuid>,
     /// The position of the payment's event in the ledger.
     position: i64,
@@ -86,6 +89,7 @@ impl From<UnappliedPayment> for UnappliedReply {
             donor_id: row.donor_id,
             amount: MoneyReply { amount_minor: row.amount_minor, currency: row.currency },
             given_back_minor: row.given_back_minor,
+            reason: row.reason,
             status: row.status,
             accepted_as: row.accepted_as,
             position: row.position,

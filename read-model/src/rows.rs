@@ -94,9 +94,11 @@ pub struct UnappliedPayment {
     pub given_back_minor: i64,
     /// ISO 4217 code.
     pub currency: String,
+    /// `not_needed` or `above_limit`.
+    pub reason: String,
     /// `held`, `refunded` or `accepted`.
     pub status: String,
-    /// The pledge that it became, once it was accepted.
+    /// The pledge that it pays, once it was accepted.
     pub accepted_as: Option<Uuid>,
     /// The position of the event that says that it was taken.
     pub position: i64,

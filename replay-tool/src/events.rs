@@ -1,5 +1,6 @@
 //! Events, one line each for people, one object each for programs.
 
+use domain::pledge::UnappliedReason;
 use domain::{Campaign, CampaignEvent, Event, Pledge, PledgeEvent, Rules};
 use event_store::{Metadata, RecordedEvent};
 use serde_json::{Value, json};
@@ -83,9 +84,18 @@ fn pledge_details(event: &PledgeEvent) -> String {
         }
         PledgeEvent::PledgeAmended { amount, .. } => amount.to_string(),
         PledgeEvent::PledgeAuthorized { payment_id, amount, .. }
-        | PledgeEvent::PledgeCaptured { payment_id, amount, .. }
-        | PledgeEvent::PaymentUnapplied { payment_id, amount, .. } => {
+        | PledgeEvent::PledgeCaptured { payment_id, amount, was_unapplied: false, .. } => {
             format!("{amount} by payment {payment_id}")
+        }
+        PledgeEvent::PledgeCaptured { payment_id, amount, was_unapplied: true, .. } => {
+            format!("{amount} by payment {payment_id}, held apart until then")
+        }
+        PledgeEvent::PaymentUnapplied { payment_id, amount, reason, .. } => {
+            let why = match reason {
+                UnappliedReason::NotNeeded => "",
+                UnappliedReason::AboveLimit => ", so much that a person has to accept it",
+            };
+            format!("{amount} by payment {payment_id}{why}")
         }
         PledgeEvent::PledgeCompleted { payment_id, .. } | PledgeEvent::PledgeCancelled { payment_id, .. } => {
             format!("payment {payment_id}")

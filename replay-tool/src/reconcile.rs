@@ -510,6 +510,7 @@ fn show_progress(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use domain::pledge::UnappliedReason;
     use domain::{CampaignId, DonorId, PledgeEvent, Rules};
     use uuid::Uuid;
 
@@ -533,7 +534,7 @@ mod tests {
         vec![
             PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous: false },
             PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment_id.clone(), amount },
-            PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id, amount },
+            PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id, amount, was_unapplied: false },
         ]
     }
 
@@ -607,7 +608,13 @@ mod tests {
         let held = vec![
             PledgeEvent::PledgeCreated { campaign_id, donor_id, amount: usd(5000), anonymous: false },
             PledgeEvent::PledgeExpired { campaign_id, amount: usd(5000) },
-            PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id: pay(), amount: usd(5000) },
+            PledgeEvent::PaymentUnapplied {
+                campaign_id,
+                donor_id,
+                payment_id: pay(),
+                amount: usd(5000),
+                reason: UnappliedReason::NotNeeded,
+            },
             PledgeEvent::UnappliedAccepted {
                 campaign_id,
                 donor_id,

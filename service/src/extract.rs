@@ -1,6 +1,7 @@
 //! Extractors whose errors are problems that say what is wrong and where.
 
 use axum::body::Body;
+use axum::extract::rejection::FormRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -40,6 +41,30 @@ fn is_json(content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
     let is_json = parts.next().is_some_and(|media_type| media_type == "application/json");
     is_json && parts.all(|parameter| matches!(parameter.as_str(), "charset=utf-8" | "charset=\"utf-8\""))
+}
+
+/// The fields of a page's form.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let headers = parts.headers.clone();
+        let body = read_body(Request::from_parts(parts, body)).await?;
+        let mut request = Request::post("/").body(Body::from(body)).map_err(Problem::internal)?;
+        *request.headers_mut() = headers;
+        match axum::Form::from_request(request, state).await {
+            Ok(axum::Form(fields)) => Ok(Self(fields)),
+            Err(FormRejection::InvalidFormContentType(_)) => Err(Problem::new(
+                ProblemKind::UnsupportedMediaType,
+                "send the header content-type: application/x-www-form-urlencoded",
+            )),
+            Err(error) => Err(Problem::new(ProblemKind::Malformed, error.body_text())),
+        }
+    }
 }
 
 /// Proof that a request has no body. A route that takes none asks for it, so that nobody believes that

@@ -57,7 +57,7 @@ mod state;
 pub mod telemetry;
 
 pub use cross_origin::{AllowedOrigins, open_to};
-pub use extract::{Json, NoBody, Path, Query, parse_json, require_json};
+pub use extract::{Form, Json, NoBody, Path, Query, parse_json, require_json};
 pub use http::{RequestId, harden};
 pub use limits::{Limits, read_body};
 pub use page::{escape, page};

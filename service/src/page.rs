@@ -8,8 +8,10 @@ const STYLE: &str = "\
 main{max-width:28rem;margin:3rem auto;padding:0 1rem}\
 .amount{font-size:2rem;font-weight:700}\
 form{display:inline-block;margin:.5rem .5rem 0 0}\
+label{display:block}\
+input{font:inherit;padding:.75rem;border-radius:.5rem;border:2px solid;max-width:100%;box-sizing:border-box}\
 button{font:inherit;padding:.75rem 1.5rem;border-radius:.5rem;border:2px solid;cursor:pointer}\
-button:focus-visible,a:focus-visible{outline:3px solid;outline-offset:3px}\
+button:focus-visible,a:focus-visible,input:focus-visible{outline:3px solid;outline-offset:3px}\
 .note{font-size:.9rem;opacity:.8}";
 
 /// `text` as HTML that shows it and nothing else.

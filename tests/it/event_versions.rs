@@ -71,7 +71,7 @@ async fn past() -> Past {
         payment_id: "pay_1".parse().unwrap(),
         amount: domain::Money::new(4200, "USD".parse().unwrap()).unwrap(),
     };
-    let settled = PledgeCommand::Record(fact);
+    let settled = PledgeCommand::record(fact);
     ledger.execute::<Pledge>(pledges[1], &settled, &Metadata::default()).await.unwrap();
     ledger.execute::<Pledge>(pledges[2], &PledgeCommand::Expire, &Metadata::default()).await.unwrap();
     Past { app, pool, campaign, pledges, ledger }

@@ -6,6 +6,7 @@ mod any_order;
 mod architecture;
 mod back_pressure;
 mod campaigns;
+mod capture_limit;
 mod circles;
 mod contracts;
 mod event_versions;

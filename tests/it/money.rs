@@ -13,7 +13,14 @@ use crate::webhooks::inbox_with_status;
 
 /// Sends a webhook about money that went back or may go back, and expects it to be taken. `id` is
 /// that of the refund or dispute.
-async fn returned(app: &TestApp, kind: &str, pledge: Uuid, payment: &str, id: &str, minor: i64) -> String {
+pub(crate) async fn returned(
+    app: &TestApp,
+    kind: &str,
+    pledge: Uuid,
+    payment: &str,
+    id: &str,
+    minor: i64,
+) -> String {
     let mut body = Client::money_webhook(kind, pledge, payment, minor);
     let field = if kind == "payment.refunded" { "refund_id" } else { "dispute_id" };
     body["data"][field] = json!(id);
@@ -53,7 +60,11 @@ async fn pledge_with(app: &TestApp, pledge: Uuid, field: &str, minor: i64) -> Va
 }
 
 /// Waits until the list of money held apart is as it should be, and returns it.
-async fn unapplied_with(app: &TestApp, status: &str, holds: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+pub(crate) async fn unapplied_with(
+    app: &TestApp,
+    status: &str,
+    holds: impl Fn(&[Value]) -> bool,
+) -> Vec<Value> {
     let path = format!("/api/unapplied?status={status}");
     let ask = async || {
         let (status, body) = answer(app.as_organiser(Method::GET, &path).send().await.unwrap()).await;
@@ -248,7 +259,11 @@ async fn accepted_money_is_another_pledge_and_its_facts_follow_it() {
 
 /// Asks for the acceptance of money that is held apart: the status, whether it was accepted before,
 /// and the body.
-async fn accept(app: &TestApp, pledge: impl std::fmt::Display, payment: &str) -> (u16, bool, Value) {
+pub(crate) async fn accept(
+    app: &Client,
+    pledge: impl std::fmt::Display,
+    payment: &str,
+) -> (u16, bool, Value) {
     let path = format!("/api/pledges/{pledge}/unapplied/{payment}/accept");
     let response = app.as_organiser(Method::POST, &path).send().await.unwrap();
     let hit = response.headers().get("idempotency-hit").is_some_and(|value| value == "true");

@@ -1,6 +1,6 @@
 //! A provider that no program knows, through the registry and the port alone.
 
-use careforall_tests::{Acme, TestApp, answer};
+use careforall_tests::{Acme, TestApp, answer, eventually};
 use domain::{Money, PledgeId};
 use payments::WebhookSecret;
 use reqwest::Method;
@@ -114,10 +114,29 @@ async fn an_amount_that_is_refused_for_good_is_changed_and_not_tried_again() {
     }
     assert!(!page.to_lowercase().contains("again in a minute") && !page.contains("try again"), "{page}");
 
+    // The page has a form for another amount. What is typed wrong is said there, and changes nothing.
+    let typed = async |amount: &str| {
+        let form = app.request(Method::POST, &format!("/pay/{pledge}"));
+        let form = form.header("content-type", "application/x-www-form-urlencoded");
+        let response = form.body(format!("amount={amount}")).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    assert!(page.contains(&format!(r#"<form method="post" action="/pay/{pledge}">"#)), "{page}");
+    for (amount, said) in [
+        ("", "must be a number with at most 2 decimals"),
+        ("9,000.00", "must be a number with at most 2 decimals"),
+        ("0", "must be at least 1 minor unit"),
+    ] {
+        let (status, page) = typed(amount).await;
+        assert!(status == 422 && page.contains(said) && page.contains("50.00 USD"), "{amount}: {page}");
+    }
     acme.refuse(None);
-    let more = json!({"amount": {"amount_minor": 9000, "currency": "USD"}});
-    let amended =
-        app.request(Method::PUT, &format!("/api/pledges/{pledge}")).json(&more).send().await.unwrap();
-    assert_eq!(amended.status(), 200);
+    assert_eq!(typed("90%2C00").await.0, 303);
+    let shown = async || app.get(&format!("/api/pledges/{pledge}")).await.1;
+    eventually("the pledge has its new amount", shown, |shown| shown["amount"]["amount_minor"] == 9000).await;
     session(&app, pledge).await;
+    // A page of no pledge leads to where that is said.
+    let nobody = app.request(Method::POST, &format!("/pay/{}", Uuid::nil()));
+    let nobody = nobody.header("content-type", "application/x-www-form-urlencoded").body("amount=1");
+    assert_eq!(nobody.send().await.unwrap().status(), 303);
 }

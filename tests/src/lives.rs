@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::Utc;
 use domain::campaign::CampaignDetails;
+use domain::pledge::UnappliedReason;
 use domain::{
     Campaign, CampaignCommand, CampaignId, DonorId, Money, MoneyHeld, Pledge, PledgeEvent, PledgeStatus,
 };
@@ -96,10 +97,17 @@ impl Lives {
         let created =
             PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous: self.random.random() };
         let authorized = PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment(), amount };
-        let captured = PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id: payment(), amount };
+        let captured = PledgeEvent::PledgeCaptured {
+            campaign_id,
+            donor_id,
+            payment_id: payment(),
+            amount,
+            was_unapplied: false,
+        };
         let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id: payment(), amount };
+        let reason = UnappliedReason::NotNeeded;
         let unapplied =
-            PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id: payment(), amount };
+            PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id: payment(), amount, reason };
         let refunded = |amount, held| PledgeEvent::PaymentRefunded {
             campaign_id,
             donor_id,

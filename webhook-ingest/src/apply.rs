@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use domain::pledge::{CaptureLimit, UnappliedReason};
 use domain::{PaymentFact, PaymentId, Pledge, PledgeCommand, PledgeError, PledgeEvent, Rules};
 use event_store::{AppendError, Appended, Ledger, LoadedAggregate, Metadata};
 use futures_util::future::join_all;
@@ -70,14 +71,18 @@ pub(crate) struct BatchOutcome {
 ///
 /// # Errors
 /// The database's error when pledges cannot be read: then no fact has an outcome.
-pub(crate) async fn apply(ledger: &Ledger, facts: Vec<Fact>) -> Result<BatchOutcome, sqlx::Error> {
+pub(crate) async fn apply(
+    ledger: &Ledger,
+    limit: CaptureLimit,
+    facts: Vec<Fact>,
+) -> Result<BatchOutcome, sqlx::Error> {
     let mut applied = BatchOutcome::default();
     let mut open = facts;
     for _ in 0..MAX_ROUNDS {
         if open.is_empty() {
             return Ok(applied);
         }
-        let decisions = decide_all(ledger, open, &mut applied).await?;
+        let decisions = decide_all(ledger, limit, open, &mut applied).await?;
         let appended = join_all(decisions.iter().map(|decision| decision.append(ledger))).await;
         open = Vec::new();
         for (decision, appended) in decisions.into_iter().zip(appended) {
@@ -96,6 +101,7 @@ pub(crate) async fn apply(ledger: &Ledger, facts: Vec<Fact>) -> Result<BatchOutc
 /// Loads the pledges of all facts by one read, and decides.
 async fn decide_all(
     ledger: &Ledger,
+    limit: CaptureLimit,
     facts: Vec<Fact>,
     applied: &mut BatchOutcome,
 ) -> Result<Vec<Decision>, sqlx::Error> {
@@ -108,7 +114,7 @@ async fn decide_all(
     let mut decisions = Vec::with_capacity(ids.len());
     for (pledge_id, facts) in by_pledge {
         match pledges.remove(&pledge_id) {
-            Some(Ok(loaded)) => decisions.push(Decision::make(pledge_id, loaded, facts)),
+            Some(Ok(loaded)) => decisions.push(Decision::make(pledge_id, loaded, limit, facts)),
             Some(Err(error)) => applied.conclude_all(facts, &Verdict::Retry(error.to_string())),
             None => applied.conclude_all(facts, &Verdict::Retry(PledgeError::NotFound.to_string())),
         }
@@ -133,6 +139,7 @@ struct Decision {
     sequence: i64,
     /// Where it stands after the events.
     pledge: Pledge,
+    limit: CaptureLimit,
     events: Vec<(PledgeEvent, Metadata)>,
     /// These hold if the events are appended.
     verdicts: Vec<(Fact, Verdict)>,
@@ -142,10 +149,17 @@ struct Decision {
 
 impl Decision {
     /// A fact that waits for one that came after it is decided again, as long as that brings events.
-    fn make(pledge_id: Uuid, loaded: LoadedAggregate<Pledge>, facts: Vec<Fact>) -> Self {
+    fn make(pledge_id: Uuid, loaded: LoadedAggregate<Pledge>, limit: CaptureLimit, facts: Vec<Fact>) -> Self {
         let LoadedAggregate { aggregate: pledge, sequence } = loaded;
-        let mut decision =
-            Self { pledge_id, sequence, pledge, events: Vec::new(), verdicts: Vec::new(), moved: Vec::new() };
+        let mut decision = Self {
+            pledge_id,
+            sequence,
+            pledge,
+            limit,
+            events: Vec::new(),
+            verdicts: Vec::new(),
+            moved: Vec::new(),
+        };
         let mut waiting = facts;
         loop {
             let known = decision.events.len();
@@ -163,32 +177,54 @@ impl Decision {
 
     /// Decides one fact; false when it waits for its capture.
     fn decide(&mut self, fact: &Fact) -> bool {
-        let verdict = match self.pledge.decide(&PledgeCommand::Record(fact.fact.clone())) {
-            Ok(events) => {
-                for event in events {
-                    self.pledge.apply_event(event.clone());
-                    self.events.push((event, fact.metadata.clone()));
+        let verdict =
+            match self.pledge.decide(&PledgeCommand::Record { fact: fact.fact.clone(), limit: self.limit }) {
+                Ok(events) => {
+                    for event in events {
+                        self.pledge.apply_event(event.clone());
+                        self.events.push((event, fact.metadata.clone()));
+                    }
+                    Verdict::Processed
                 }
-                Verdict::Processed
-            }
-            Err(PledgeError::AwaitsCapture(_)) => return false,
-            Err(error @ PledgeError::NotFound) => Verdict::Retry(error.to_string()),
-            Err(PledgeError::MovedTo(other)) => {
-                self.moved.push(Fact { pledge_id: other.0, ..fact.clone() });
-                return true;
-            }
-            Err(
-                error @ (PledgeError::AlreadyExists
-                | PledgeError::NotPending(_)
-                | PledgeError::NotAuthorized(_)
-                | PledgeError::Currency(_)
-                | PledgeError::NotUnapplied(_)
-                | PledgeError::NotIntact(_)
-                | PledgeError::NeedsReview(_)),
-            ) => Verdict::Review(error.to_string()),
-        };
+                Err(PledgeError::AwaitsCapture(_)) => return false,
+                Err(error @ PledgeError::NotFound) => Verdict::Retry(error.to_string()),
+                Err(PledgeError::MovedTo(other)) => {
+                    self.moved.push(Fact { pledge_id: other.0, ..fact.clone() });
+                    return true;
+                }
+                Err(
+                    error @ (PledgeError::AlreadyExists
+                    | PledgeError::NotPending(_)
+                    | PledgeError::NotWaiting(_)
+                    | PledgeError::InQuestion(_)
+                    | PledgeError::NotAuthorized(_)
+                    | PledgeError::Currency(_)
+                    | PledgeError::NotUnapplied(_)
+                    | PledgeError::NotIntact(_)
+                    | PledgeError::NeedsReview(_)),
+                ) => Verdict::Review(error.to_string()),
+            };
         self.verdicts.push((fact.clone(), verdict));
         true
+    }
+
+    /// Money that waits for a person must not wait unseen.
+    fn raise_alarms(&self) {
+        for (event, _) in &self.events {
+            if let PledgeEvent::PaymentUnapplied {
+                payment_id,
+                amount,
+                reason: UnappliedReason::AboveLimit,
+                ..
+            } = event
+            {
+                let pledge_id = self.pledge_id;
+                tracing::error!(
+                    %pledge_id, %payment_id, %amount, limit = %self.limit,
+                    "a payment took more than the limit for its pledge; accept it or give it back"
+                );
+            }
+        }
     }
 
     /// None when there is nothing to append.
@@ -206,6 +242,10 @@ impl Decision {
         applied: &mut BatchOutcome,
     ) -> Vec<Fact> {
         let facts = |verdicts: Vec<(Fact, Verdict)>| verdicts.into_iter().map(|(fact, _)| fact);
+        if let Some(Ok(_)) = appended {
+            applied.moved.insert(self.pledge_id);
+            self.raise_alarms();
+        }
         let mut open = self.moved;
         match appended {
             Some(Err(AppendError::Conflict)) => open.extend(facts(self.verdicts)),
@@ -218,9 +258,6 @@ impl Decision {
                 applied.conclude_all(facts(self.verdicts).collect(), &verdict);
             }
             Some(Ok(_)) | None => {
-                if appended.is_some() {
-                    applied.moved.insert(self.pledge_id);
-                }
                 let pledge = &self.pledge;
                 applied.outcomes.extend(self.verdicts.into_iter().map(|(fact, verdict)| {
                     FactOutcome {

@@ -37,6 +37,7 @@ mod reconcile;
 mod upkeep;
 mod worker;
 
+pub use domain::pledge::CaptureLimit;
 use event_store::{GroupCommit, Ledger};
 use payments::{Providers, Registry};
 use service::auth::AdminToken;
@@ -73,6 +74,8 @@ pub struct Config {
     pub retention: Duration,
     /// The shortest time from the opening of a payment session to the first poll, and between polls.
     pub reconcile_after: Duration,
+    /// A payment that takes more than this for its pledge is held apart until a person accepts it.
+    pub capture_limit: CaptureLimit,
     /// A pledge that is pending for longer than this expires, once nobody can pay it any more.
     pub pledge_ttl: Duration,
 }

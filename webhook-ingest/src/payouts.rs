@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use domain::pledge::CaptureLimit;
 use event_store::{Ledger, Metadata};
 use payments::Provider;
 use uuid::Uuid;
@@ -28,6 +29,7 @@ pub(crate) struct PayoutOutcome {
 /// The database's error when pledges cannot be read.
 pub(crate) async fn settle(
     ledger: &Ledger,
+    limit: CaptureLimit,
     provider: &dyn Provider,
     payout_id: &str,
     metadata: &Metadata,
@@ -47,7 +49,7 @@ pub(crate) async fn settle(
             let fact = move |fact| Fact { message: 0, pledge_id, fact, metadata: metadata.clone() };
             report.facts.into_iter().map(fact)
         });
-        let applied = apply(ledger, facts.collect()).await?;
+        let applied = apply(ledger, limit, facts.collect()).await?;
         paid_out.moved.extend(applied.moved);
         let worst = applied.outcomes.into_iter().map(|outcome| outcome.verdict).max();
         paid_out.verdict = paid_out.verdict.max(worst.unwrap_or(Verdict::Processed));

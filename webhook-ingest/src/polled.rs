@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use domain::pledge::CaptureLimit;
 use domain::{PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeId, Rules};
 use event_store::{GroupCommit, Ledger, QueueError};
 use payments::{PaymentReport, ProviderError};
@@ -61,11 +62,12 @@ pub(crate) struct MissingFacts {
 pub(crate) async fn store_missing(
     ledger: &Ledger,
     inbox: &GroupCommit<InboxWriter>,
+    limit: CaptureLimit,
     provider: &'static str,
     report: &PaymentReport,
 ) -> Result<MissingFacts, PollError> {
     let mut found = MissingFacts::default();
-    for fact in unknown(ledger, report).await? {
+    for fact in unknown(ledger, limit, report).await? {
         let delivery = delivery(provider, report.pledge_id, fact)?;
         let what = &delivery.event_type;
         tracing::info!(provider, pledge_id = %report.pledge_id, what, "found by asking");
@@ -98,12 +100,16 @@ fn delivery(
 
 /// The facts that would move the pledge, contradict it, or have the provider void a payment; in
 /// order, each decided on what the ones before lead to.
-async fn unknown(ledger: &Ledger, report: &PaymentReport) -> Result<Vec<PaymentFact>, sqlx::Error> {
+async fn unknown(
+    ledger: &Ledger,
+    limit: CaptureLimit,
+    report: &PaymentReport,
+) -> Result<Vec<PaymentFact>, sqlx::Error> {
     let mut pledges: HashMap<Uuid, Pledge> = HashMap::new();
     let mut unknown = Vec::new();
     for fact in &report.facts {
         let mut id = report.pledge_id.0;
-        let command = PledgeCommand::Record(fact.clone());
+        let command = PledgeCommand::Record { fact: fact.clone(), limit };
         loop {
             if let Some(pledge) = load_once(ledger, &mut pledges, id).await? {
                 match pledge.decide(&command) {

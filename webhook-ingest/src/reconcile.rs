@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use domain::pledge::CaptureLimit;
 use domain::{PaymentFact, Pledge, PledgeStatus};
 use event_store::{GroupCommit, Ledger};
 use futures_util::future::join_all;
@@ -47,6 +48,7 @@ pub(crate) async fn run(config: &Config, shutdown: &Shutdown) {
         inbox: start_writer(config.pool.clone()),
         reconcile_after: config.reconcile_after,
         pledge_ttl: config.pledge_ttl,
+        capture_limit: config.capture_limit,
     };
     tokio::join!(reconciler.check(Subject::Sessions, shutdown), reconciler.check(Subject::Refunds, shutdown));
 }
@@ -66,6 +68,7 @@ struct Reconciler {
     /// The first question is asked after this, and no pause is shorter.
     reconcile_after: Duration,
     pledge_ttl: Duration,
+    capture_limit: CaptureLimit,
 }
 
 /// Outcome of a question to a provider.
@@ -192,17 +195,23 @@ impl Reconciler {
             let other = format!("it says that {session_id} is for pledge {}", report.pledge_id);
             return Err(ProviderError::Refused(other).into());
         }
-        Ok(match store_missing(&self.ledger, &self.inbox, provider.name(), &report).await? {
-            MissingFacts { new: 1.., .. } => Outcome::Found,
-            MissingFacts { unknown: 0, .. } if !report.is_paid() && !waits => Outcome::Over,
-            MissingFacts { .. } => match status {
-                PledgeStatus::Pending | PledgeStatus::Authorized | PledgeStatus::Captured => Outcome::Open,
-                PledgeStatus::Completed
-                | PledgeStatus::Failed
-                | PledgeStatus::Expired
-                | PledgeStatus::Cancelled => Outcome::Finished,
+        Ok(
+            match store_missing(&self.ledger, &self.inbox, self.capture_limit, provider.name(), &report)
+                .await?
+            {
+                MissingFacts { new: 1.., .. } => Outcome::Found,
+                MissingFacts { unknown: 0, .. } if !report.is_paid() && !waits => Outcome::Over,
+                MissingFacts { .. } => match status {
+                    PledgeStatus::Pending | PledgeStatus::Authorized | PledgeStatus::Captured => {
+                        Outcome::Open
+                    }
+                    PledgeStatus::Completed
+                    | PledgeStatus::Failed
+                    | PledgeStatus::Expired
+                    | PledgeStatus::Cancelled => Outcome::Finished,
+                },
             },
-        })
+        )
     }
 
     /// Returns how many refunds were due.
@@ -239,11 +248,15 @@ impl Reconciler {
         let report = provider.look_up(&payment_id).await?;
         let outcome = match &report {
             None => Outcome::Over,
-            Some(report) => match store_missing(&self.ledger, &self.inbox, provider.name(), report).await? {
-                MissingFacts { new: 1.., .. } => Outcome::Found,
-                MissingFacts { unknown: 0, .. } if is_over(report, refund) => Outcome::Over,
-                MissingFacts { .. } => Outcome::Open,
-            },
+            Some(report) => {
+                match store_missing(&self.ledger, &self.inbox, self.capture_limit, provider.name(), report)
+                    .await?
+                {
+                    MissingFacts { new: 1.., .. } => Outcome::Found,
+                    MissingFacts { unknown: 0, .. } if is_over(report, refund) => Outcome::Over,
+                    MissingFacts { .. } => Outcome::Open,
+                }
+            }
         };
         count(provider.name(), outcome);
         Ok(outcome)

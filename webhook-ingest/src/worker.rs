@@ -129,7 +129,7 @@ impl Worker {
         let started = Instant::now();
         let taken = rows.len();
         let (mut conclusions, facts) = read_all(&self.config.providers, &rows).await;
-        let applied = apply(&self.config.ledger, facts).await?;
+        let applied = apply(&self.config.ledger, self.config.capture_limit, facts).await?;
         for outcome in applied.outcomes {
             let conclusion = &mut conclusions[outcome.message];
             conclusion.to_void.extend(outcome.to_void);
@@ -183,7 +183,9 @@ async fn run_errand(config: &Config, row: &InboxRow, conclusion: Conclusion) -> 
     let (verdict, moved) = match (config.providers.named(&row.provider), &conclusion.payout_id) {
         (None, _) => (not_set_up(row), HashSet::new()),
         (Some(provider), Some(payout_id)) => {
-            let paid_out = payouts::settle(&config.ledger, provider, payout_id, &metadata(row)).await?;
+            let paid_out =
+                payouts::settle(&config.ledger, config.capture_limit, provider, payout_id, &metadata(row))
+                    .await?;
             (paid_out.verdict, paid_out.moved)
         }
         (Some(provider), None) => (void(provider, conclusion).await, HashSet::new()),

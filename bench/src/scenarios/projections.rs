@@ -88,8 +88,13 @@ async fn live(ledger: Ledger, campaign_id: CampaignId) -> anyhow::Result<()> {
     let payment_id: domain::PaymentId = format!("pay_{id}").parse()?;
     create(&ledger, id, campaign_id, donor_id).await?;
     let authorized = PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment_id.clone(), amount };
-    let captured =
-        PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id: payment_id.clone(), amount };
+    let captured = PledgeEvent::PledgeCaptured {
+        campaign_id,
+        donor_id,
+        payment_id: payment_id.clone(),
+        amount,
+        was_unapplied: false,
+    };
     let paid = [(authorized, Metadata::default()), (captured, Metadata::default())];
     ledger.append_events::<Pledge>(id, 1, &paid).await?;
     let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id, amount };

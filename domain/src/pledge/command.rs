@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{DisputeStatus, FailureReason, PledgeStatus};
+use super::{CaptureLimit, DisputeStatus, FailureReason, PledgeStatus};
 use crate::{CampaignId, DisputeId, DonorId, Money, MoneyError, PaymentId, PledgeId, RefundId};
 
 /// A command to a pledge.
@@ -27,7 +27,17 @@ pub enum PledgeCommand {
     /// Its time is over.
     Expire,
     /// The provider reports something about its payment.
-    Record(PaymentFact),
+    Record {
+        /// The report.
+        fact: PaymentFact,
+        /// The most that is taken for this pledge without asking a person.
+        limit: CaptureLimit,
+    },
+    /// Pay the pledge, which waits for money, by money of it that is held apart.
+    Apply {
+        /// The payment that is held apart.
+        payment_id: PaymentId,
+    },
     /// Let go of money that is held apart: it becomes another pledge of the donor, which
     /// [`PledgeCommand::CreateAccepted`] makes in the same append.
     AcceptUnapplied {
@@ -49,6 +59,13 @@ pub enum PledgeCommand {
         /// Whether the donor wishes to stay nameless in public.
         anonymous: bool,
     },
+}
+
+impl PledgeCommand {
+    /// Records a report under the usual limit of captures.
+    pub fn record(fact: PaymentFact) -> Self {
+        Self::Record { fact, limit: CaptureLimit::default() }
+    }
 }
 
 /// A provider's fact about one payment of a pledge. It is never refused for coming early or late.
@@ -177,6 +194,12 @@ pub enum PledgeError {
     /// The amount can be changed only while nobody has paid.
     #[error("only a pending pledge can be amended; this one is {0}")]
     NotPending(PledgeStatus),
+    /// Only a pledge that waits for money can be paid by money that it holds apart.
+    #[error("only a pledge that waits for money can be paid; this one is {0}")]
+    NotWaiting(PledgeStatus),
+    /// Money was taken for it that a person has to accept or give back first.
+    #[error("payment {0} of the pledge is held apart until it is accepted or given back")]
+    InQuestion(PaymentId),
     /// Only an authorised pledge can be cancelled.
     #[error("only an authorized pledge can be cancelled; this one is {0}")]
     NotAuthorized(PledgeStatus),

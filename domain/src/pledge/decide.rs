@@ -1,8 +1,8 @@
 //! The table of facts and states.
 
 use super::{
-    Contradiction, FailureReason, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent, PledgeRecord,
-    PledgeState, Usage,
+    CaptureLimit, Contradiction, FailureReason, PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeEvent,
+    PledgeRecord, PledgeState, UnappliedReason, Usage,
 };
 use crate::{Money, MoneyError, PaymentId, PledgeId};
 
@@ -23,7 +23,13 @@ impl Pledge {
                 Ok(vec![
                     PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous: *anonymous },
                     PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment_id(), amount },
-                    PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id: payment_id(), amount },
+                    PledgeEvent::PledgeCaptured {
+                        campaign_id,
+                        donor_id,
+                        payment_id: payment_id(),
+                        amount,
+                        was_unapplied: false,
+                    },
                 ])
             }
             (Self::Absent, _) => Err(PledgeError::NotFound),
@@ -33,7 +39,8 @@ impl Pledge {
             (Self::Made(pledge), PledgeCommand::Amend { amount }) => pledge.amend(*amount),
             (Self::Made(pledge), PledgeCommand::Cancel) => pledge.cancel(),
             (Self::Made(pledge), PledgeCommand::Expire) => Ok(pledge.expire()),
-            (Self::Made(pledge), PledgeCommand::Record(fact)) => pledge.record_fact(fact),
+            (Self::Made(pledge), PledgeCommand::Record { fact, limit }) => pledge.record_fact(fact, *limit),
+            (Self::Made(pledge), PledgeCommand::Apply { payment_id }) => pledge.apply_unapplied(payment_id),
             (Self::Made(pledge), PledgeCommand::AcceptUnapplied { payment_id, accepted_as }) => {
                 pledge.accept_unapplied(payment_id, *accepted_as)
             }
@@ -63,6 +70,7 @@ impl PledgeRecord {
         if self.state != PledgeState::Pending {
             return Err(PledgeError::NotPending(self.state.status()));
         }
+        self.require_no_question()?;
         self.require_currency(amount).map_err(PledgeError::Currency)?;
         if amount == self.amount {
             return Ok(vec![]);
@@ -71,6 +79,7 @@ impl PledgeRecord {
     }
 
     fn cancel(&self) -> Decision {
+        self.require_no_question()?;
         match &self.state {
             PledgeState::Authorized(payment) => Ok(vec![PledgeEvent::PledgeCancelled {
                 campaign_id: self.campaign_id,
@@ -86,9 +95,15 @@ impl PledgeRecord {
         }
     }
 
-    /// A pledge that was paid in time does not expire: only a pending pledge has anything new to say.
+    fn require_no_question(&self) -> Result<(), PledgeError> {
+        self.in_question().map_or(Ok(()), |payment_id| Err(PledgeError::InQuestion(payment_id.clone())))
+    }
+
+    /// A pledge that was paid in time does not expire: only a pending pledge has anything new to say. Where a
+    /// person has to accept the money, it waits for them.
     fn expire(&self) -> Vec<PledgeEvent> {
         match self.state {
+            PledgeState::Pending if self.in_question().is_some() => vec![],
             PledgeState::Pending => {
                 vec![PledgeEvent::PledgeExpired { campaign_id: self.campaign_id, amount: self.amount }]
             }
@@ -101,14 +116,14 @@ impl PledgeRecord {
         }
     }
 
-    fn record_fact(&self, fact: &PaymentFact) -> Decision {
+    fn record_fact(&self, fact: &PaymentFact, limit: CaptureLimit) -> Decision {
         if let Some(pledge_id) = self.moved_to(fact) {
             return Err(PledgeError::MovedTo(pledge_id));
         }
         match fact {
             PaymentFact::Authorized { payment_id, amount } => self.authorized(payment_id, *amount),
-            PaymentFact::Captured { payment_id, amount } => self.captured(payment_id, *amount),
-            PaymentFact::Settled { payment_id, amount } => self.settled(payment_id, *amount),
+            PaymentFact::Captured { payment_id, amount } => self.captured(payment_id, *amount, limit),
+            PaymentFact::Settled { payment_id, amount } => self.settled(payment_id, *amount, limit),
             PaymentFact::Failed { payment_id, reason } => self.failed(payment_id, reason.as_ref()),
             PaymentFact::Refunded { payment_id, refund_id, amount } => {
                 self.refunded(payment_id, refund_id, *amount)
@@ -139,8 +154,11 @@ impl PledgeRecord {
     fn authorized(&self, payment_id: &PaymentId, amount: Money) -> Decision {
         self.require_payment_currency(amount)?;
         match self.state {
-            PledgeState::Pending => Ok(vec![self.authorized_event(payment_id, amount)]),
-            PledgeState::Authorized(_)
+            PledgeState::Pending if !self.taken.contains_key(payment_id) => {
+                Ok(vec![self.authorized_event(payment_id, amount)])
+            }
+            PledgeState::Pending
+            | PledgeState::Authorized(_)
             | PledgeState::Captured(_)
             | PledgeState::Completed(_)
             | PledgeState::Failed(_)
@@ -149,36 +167,43 @@ impl PledgeRecord {
         }
     }
 
-    fn captured(&self, payment_id: &PaymentId, amount: Money) -> Decision {
+    fn captured(&self, payment_id: &PaymentId, amount: Money, limit: CaptureLimit) -> Decision {
         self.require_payment_currency(amount)?;
         if let Some(taken) = self.taken.get(payment_id) {
             require_same(taken.amount, amount)?;
             return Ok(vec![]);
         }
-        match &self.state {
-            PledgeState::Pending => {
-                Ok(vec![self.authorized_event(payment_id, amount), self.captured_event(payment_id, amount)])
-            }
-            PledgeState::Authorized(_) => Ok(vec![self.captured_event(payment_id, amount)]),
-            PledgeState::Captured(_)
-            | PledgeState::Completed(_)
-            | PledgeState::Failed(_)
-            | PledgeState::Expired
-            | PledgeState::Cancelled => Ok(vec![PledgeEvent::PaymentUnapplied {
-                campaign_id: self.campaign_id,
-                donor_id: self.donor_id,
-                payment_id: payment_id.clone(),
-                amount,
-            }]),
-        }
+        let reason = if !self.waits_for_money() {
+            UnappliedReason::NotNeeded
+        } else if limit.is_exceeded(self.amount, amount) {
+            UnappliedReason::AboveLimit
+        } else {
+            return Ok(self.paid_by(payment_id, amount));
+        };
+        Ok(vec![PledgeEvent::PaymentUnapplied {
+            campaign_id: self.campaign_id,
+            donor_id: self.donor_id,
+            payment_id: payment_id.clone(),
+            amount,
+            reason,
+        }])
+    }
+
+    /// The way of a pledge that waits for money, to where it is captured.
+    pub(super) fn paid_by(&self, payment_id: &PaymentId, amount: Money) -> Vec<PledgeEvent> {
+        let authorized =
+            (self.state == PledgeState::Pending).then(|| self.authorized_event(payment_id, amount));
+        authorized.into_iter().chain([self.captured_event(payment_id, amount)]).collect()
     }
 
     /// A settlement implies that the money was taken, so a capture whose own report is late or
     /// lost is recorded first.
-    fn settled(&self, payment_id: &PaymentId, amount: Money) -> Decision {
-        let mut events = self.captured(payment_id, amount)?;
+    fn settled(&self, payment_id: &PaymentId, amount: Money, limit: CaptureLimit) -> Decision {
+        let mut events = self.captured(payment_id, amount, limit)?;
         let applies = match &self.state {
-            PledgeState::Pending | PledgeState::Authorized(_) => true,
+            PledgeState::Pending | PledgeState::Authorized(_) => {
+                events.iter().any(|event| matches!(event, PledgeEvent::PledgeCaptured { .. }))
+            }
             PledgeState::Captured(payment) => payment.payment_id == *payment_id,
             PledgeState::Completed(_)
             | PledgeState::Failed(_)
@@ -196,8 +221,15 @@ impl PledgeRecord {
         Ok(events)
     }
 
-    /// That another payment than the one in use has failed changes nothing: the donor tried twice.
+    /// That another payment than the one in use, or in question, has failed changes nothing: the donor tried
+    /// twice.
     fn failed(&self, payment_id: &PaymentId, reason: Option<&FailureReason>) -> Decision {
+        if self.waits_for_money() && self.taken.contains_key(payment_id) {
+            return Err(PledgeError::NeedsReview(Contradiction::FailedAfterCapture(self.state.status())));
+        }
+        if self.in_question().is_some() {
+            return Ok(vec![]);
+        }
         match &self.state {
             PledgeState::Authorized(payment)
             | PledgeState::Captured(payment)
@@ -234,6 +266,7 @@ impl PledgeRecord {
             donor_id: self.donor_id,
             payment_id: payment_id.clone(),
             amount,
+            was_unapplied: self.taken.contains_key(payment_id),
         }
     }
 

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MoneyHeld, PledgeStatus};
+use super::{MoneyHeld, PledgeStatus, UnappliedReason};
 use crate::event_kind::event_kinds;
 use crate::{CampaignId, DisputeId, DonorId, Money, PaymentId, PledgeId, RefundId, Text};
 
@@ -51,6 +51,9 @@ pub enum PledgeEvent {
         payment_id: PaymentId,
         /// How much was taken; this is the amount that counts.
         amount: Money,
+        /// Whether it was held apart by this pledge until now.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        was_unapplied: bool,
     },
     /// CAPTURED → COMPLETED: the money was settled to the charity.
     PledgeCompleted {
@@ -90,8 +93,8 @@ pub enum PledgeEvent {
         /// How much was authorised.
         amount: Money,
     },
-    /// No change of state: the provider took money that this pledge cannot use, because it is
-    /// finished or was already paid by another payment. It is held apart from the totals.
+    /// No change of state: the provider took money that this pledge cannot use, or not without asking. It is
+    /// held apart from the totals.
     PaymentUnapplied {
         /// The campaign the pledge is for.
         campaign_id: CampaignId,
@@ -101,6 +104,8 @@ pub enum PledgeEvent {
         payment_id: PaymentId,
         /// How much is held.
         amount: Money,
+        /// Why.
+        reason: UnappliedReason,
     },
     /// No change of state: money that was taken was given back, in part or whole.
     PaymentRefunded {

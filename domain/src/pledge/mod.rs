@@ -16,4 +16,7 @@ pub use event::{FailureReason, PledgeEvent};
 pub use money_move::MoneyMove;
 pub use state::{Payment, Pledge, PledgeRecord, PledgeState};
 pub use status::PledgeStatus;
-pub use taken::{Dispute, DisputeStatus, MoneyHeld, TakenPayment, Usage};
+pub use taken::{
+    CaptureLimit, Dispute, DisputeStatus, MalformedCaptureLimit, MoneyHeld, TakenPayment, UnappliedReason,
+    Usage,
+};

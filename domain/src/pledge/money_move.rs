@@ -51,9 +51,10 @@ impl PledgeEvent {
     pub fn money_move(&self) -> Option<MoneyMove> {
         let of = |amount: &Money| (MoneyMove::none(amount.currency()), amount.amount_minor());
         match self {
-            Self::PledgeCaptured { amount, .. } => {
+            Self::PledgeCaptured { amount, was_unapplied, .. } => {
                 let (none, captured_minor) = of(amount);
-                Some(MoneyMove { captured_minor, ..none })
+                let unapplied_minor = if *was_unapplied { -captured_minor } else { 0 };
+                Some(MoneyMove { captured_minor, unapplied_minor, ..none })
             }
             Self::PledgeCompleted { amount, .. } => {
                 let (none, settled_minor) = of(amount);

@@ -141,6 +141,21 @@ impl PledgeRecord {
         }
     }
 
+    pub(super) fn apply_unapplied(&self, payment_id: &PaymentId) -> Decision {
+        let not_unapplied = || PledgeError::NotUnapplied(payment_id.clone());
+        let taken = self.taken.get(payment_id).ok_or_else(not_unapplied)?;
+        match taken.usage {
+            Usage::Applied if taken.was_unapplied => Ok(vec![]),
+            Usage::Applied => Err(not_unapplied()),
+            Usage::Accepted(_) | Usage::Unapplied if !self.waits_for_money() => {
+                Err(PledgeError::NotWaiting(self.state.status()))
+            }
+            Usage::Accepted(pledge_id) => Err(PledgeError::MovedTo(pledge_id)),
+            Usage::Unapplied if !taken.is_intact() => Err(PledgeError::NotIntact(payment_id.clone())),
+            Usage::Unapplied => Ok(self.paid_by(payment_id, taken.amount)),
+        }
+    }
+
     /// The payment that money of `amount` would go back from. What goes back before the capture is
     /// known waits for it.
     fn taken_payment(&self, payment_id: &PaymentId, amount: Money) -> Result<&TakenPayment, PledgeError> {

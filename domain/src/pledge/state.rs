@@ -158,6 +158,24 @@ impl PledgeRecord {
         }
     }
 
+    /// The payment for which this pledge waits for a person: it is held apart, and nothing else has paid.
+    pub fn in_question(&self) -> Option<&PaymentId> {
+        let is_held = |taken: &TakenPayment| taken.usage == Usage::Unapplied && taken.left_minor() > 0;
+        let held = self.taken.iter().find(|(_, taken)| is_held(taken)).filter(|_| self.waits_for_money());
+        held.map(|(payment_id, _)| payment_id)
+    }
+
+    pub(super) fn waits_for_money(&self) -> bool {
+        match self.state {
+            PledgeState::Pending | PledgeState::Authorized(_) => true,
+            PledgeState::Captured(_)
+            | PledgeState::Completed(_)
+            | PledgeState::Failed(_)
+            | PledgeState::Expired
+            | PledgeState::Cancelled => false,
+        }
+    }
+
     fn apply(&mut self, event: PledgeEvent) {
         match event {
             PledgeEvent::PledgeCreated { .. } => {}
@@ -166,7 +184,8 @@ impl PledgeRecord {
                 self.state = PledgeState::Authorized(Payment { payment_id, amount });
             }
             PledgeEvent::PledgeCaptured { payment_id, amount, .. } => {
-                self.taken.insert(payment_id.clone(), TakenPayment::new(amount, Usage::Applied));
+                let taken = self.taken.entry(payment_id.clone());
+                taken.or_insert_with(|| TakenPayment::new(amount, Usage::Applied)).usage = Usage::Applied;
                 self.state = PledgeState::Captured(Payment { payment_id, amount });
             }
             PledgeEvent::PledgeCompleted { .. } => {
@@ -240,7 +259,11 @@ impl PledgeRecord {
                         && taken.has_open(dispute_id, *amount)
                         && taken.can_give_back(*amount)
                 }),
-            PledgeEvent::UnappliedAccepted { payment_id, amount, .. } => {
+            PledgeEvent::PledgeCaptured { payment_id, was_unapplied: false, .. } => {
+                taken(payment_id).is_none()
+            }
+            PledgeEvent::PledgeCaptured { payment_id, amount, was_unapplied: true, .. }
+            | PledgeEvent::UnappliedAccepted { payment_id, amount, .. } => {
                 taken(payment_id).is_some_and(|taken| {
                     taken.usage == Usage::Unapplied && taken.is_intact() && taken.amount == *amount
                 })
@@ -252,7 +275,6 @@ impl PledgeRecord {
             PledgeEvent::PledgeCreated { .. }
             | PledgeEvent::PledgeAmended { .. }
             | PledgeEvent::PledgeAuthorized { .. }
-            | PledgeEvent::PledgeCaptured { .. }
             | PledgeEvent::PledgeCompleted { .. } => true,
         }
     }

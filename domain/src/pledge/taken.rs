@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,6 +17,8 @@ pub struct TakenPayment {
     pub amount: Money,
     /// Its use.
     pub usage: Usage,
+    /// Whether it was held apart at first.
+    pub was_unapplied: bool,
     /// Amounts given back, by refund.
     pub refunds: BTreeMap<RefundId, Money>,
     /// Amounts that the donor's bank disputes or has disputed, by dispute.
@@ -43,6 +46,72 @@ pub enum MoneyHeld {
     /// In what is held apart.
     Unapplied,
 }
+
+/// Why money is held apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnappliedReason {
+    /// The pledge is finished, or was paid by another payment.
+    NotNeeded,
+    /// It is more than the [`CaptureLimit`]: a person has to accept it.
+    AboveLimit,
+}
+
+impl UnappliedReason {
+    /// Its name, as it is written down.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotNeeded => "not_needed",
+            Self::AboveLimit => "above_limit",
+        }
+    }
+}
+
+/// The most that a payment may take for a pledge without asking a person: so many times the amount that
+/// was promised. Read and shown as a number of at most two decimals, such as `1.5`; twice, unless it is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CaptureLimit {
+    percent: u32,
+}
+
+impl CaptureLimit {
+    /// Whether `captured` is more than that.
+    pub fn is_exceeded(self, promised: Money, captured: Money) -> bool {
+        let [promised, captured] = [promised, captured].map(|money| i128::from(money.amount_minor()));
+        captured.saturating_mul(100) > promised.saturating_mul(i128::from(self.percent))
+    }
+}
+
+impl Default for CaptureLimit {
+    fn default() -> Self {
+        Self { percent: 200 }
+    }
+}
+
+impl FromStr for CaptureLimit {
+    type Err = MalformedCaptureLimit;
+
+    fn from_str(text: &str) -> Result<Self, MalformedCaptureLimit> {
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(whole) || !is_number(decimals) || decimals.len() > 2 {
+            return Err(MalformedCaptureLimit);
+        }
+        let percent = format!("{whole}{decimals:0<2}").parse().map_err(|_| MalformedCaptureLimit)?;
+        if (100..=1_000_000).contains(&percent) { Ok(Self { percent }) } else { Err(MalformedCaptureLimit) }
+    }
+}
+
+impl fmt::Display for CaptureLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02}", self.percent / 100, self.percent % 100)
+    }
+}
+
+/// The text is no limit of captures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a number from 1 to 10000 with at most two decimals, such as 1.5")]
+pub struct MalformedCaptureLimit;
 
 /// A payment that the donor's bank questions or questioned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +145,8 @@ impl fmt::Display for DisputeStatus {
 
 impl TakenPayment {
     pub(super) fn new(amount: Money, usage: Usage) -> Self {
-        Self { amount, usage, refunds: BTreeMap::new(), disputes: BTreeMap::new() }
+        let was_unapplied = usage == Usage::Unapplied;
+        Self { amount, usage, was_unapplied, refunds: BTreeMap::new(), disputes: BTreeMap::new() }
     }
 
     /// How much was refunded, in minor units.

@@ -1,7 +1,8 @@
 //! Given a state, when a command, then these events or that error: every cell of the table of
-//! facts and states. What becomes of taken money, and that order and repetition do not matter, is in
-//! `returns`.
+//! facts and states. What is above the limit of captures is in `limit`; what becomes of taken money, and that
+//! order and repetition do not matter, in `returns`.
 
+mod limit;
 mod returns;
 
 use proptest::prelude::*;
@@ -36,6 +37,7 @@ fn captured(id: &str) -> PledgeEvent {
         donor_id: DONOR,
         payment_id: payment(id),
         amount: usd(5000),
+        was_unapplied: false,
     }
 }
 
@@ -59,6 +61,7 @@ fn unapplied(id: &str) -> PledgeEvent {
         donor_id: DONOR,
         payment_id: payment(id),
         amount: usd(5000),
+        reason: UnappliedReason::NotNeeded,
     }
 }
 
@@ -113,7 +116,7 @@ fn review(status: PledgeStatus) -> Result<Vec<PledgeEvent>, PledgeError> {
 /// Checks one row of the table: what `fact` leads to in each status, in the order of `ALL`.
 fn row(fact: &PaymentFact, cells: [Result<Vec<PledgeEvent>, PledgeError>; 7]) {
     for (status, expected) in PledgeStatus::ALL.into_iter().zip(cells) {
-        let decision = in_status(status).decide(&PledgeCommand::Record(fact.clone()));
+        let decision = in_status(status).decide(&PledgeCommand::record(fact.clone()));
         assert_eq!(decision, expected, "{fact:?} in {status}");
     }
 }
@@ -177,7 +180,7 @@ fn settled_in_every_state() {
 #[test]
 fn settled_by_another_payment_is_money_held_apart() {
     for status in [Captured, Completed] {
-        let decision = in_status(status).decide(&PledgeCommand::Record(is_settled("b")));
+        let decision = in_status(status).decide(&PledgeCommand::record(is_settled("b")));
         assert_eq!(decision, Ok(vec![unapplied("b")]), "{status}");
     }
 }
@@ -275,7 +278,7 @@ fn nothing_can_be_asked_of_a_pledge_that_does_not_exist() {
         PledgeCommand::Amend { amount: usd(1) },
         PledgeCommand::Cancel,
         PledgeCommand::Expire,
-        PledgeCommand::Record(is_captured("a")),
+        PledgeCommand::record(is_captured("a")),
     ] {
         assert_eq!(Pledge::Absent.decide(&command), Err(PledgeError::NotFound), "{command:?}");
     }
@@ -296,7 +299,7 @@ fn facts_in_another_currency_or_with_two_amounts_need_review() {
         let fact = PaymentFact::Captured { payment_id: payment("a"), amount: eur };
         assert!(
             matches!(
-                in_status(status).decide(&PledgeCommand::Record(fact)),
+                in_status(status).decide(&PledgeCommand::record(fact)),
                 Err(PledgeError::NeedsReview(Contradiction::Currency(_)))
             ),
             "{status}"
@@ -306,7 +309,7 @@ fn facts_in_another_currency_or_with_two_amounts_need_review() {
         let fact = PaymentFact::Captured { payment_id: payment("a"), amount: usd(4999) };
         assert!(
             matches!(
-                in_status(status).decide(&PledgeCommand::Record(fact)),
+                in_status(status).decide(&PledgeCommand::record(fact)),
                 Err(PledgeError::NeedsReview(Contradiction::Amount { .. }))
             ),
             "{status}"
@@ -358,14 +361,15 @@ fn the_end_of_a_pledge_names_its_latest_amount() {
         donor_id: DONOR,
         payment_id: payment_id(),
         amount: usd(3000),
+        was_unapplied: false,
     };
     for (pledge, command, amount) in [
         (&pending, PledgeCommand::Expire, 5000),
-        (&pending, PledgeCommand::Record(is_failed("a")), 5000),
-        (&authorized, PledgeCommand::Record(is_failed("a")), 4000),
+        (&pending, PledgeCommand::record(is_failed("a")), 5000),
+        (&authorized, PledgeCommand::record(is_failed("a")), 4000),
         (&authorized, PledgeCommand::Cancel, 4000),
-        (&authorized, PledgeCommand::Record(settled.clone()), 3000),
-        (&authorized.clone().evolve(captured), PledgeCommand::Record(settled), 3000),
+        (&authorized, PledgeCommand::record(settled.clone()), 3000),
+        (&authorized.clone().evolve(captured), PledgeCommand::record(settled), 3000),
     ] {
         let events = pledge.decide(&command).unwrap();
         let last = events.last().unwrap();
@@ -399,7 +403,7 @@ fn run(start: Pledge, facts: &[PaymentFact]) -> Run {
     let mut waiting = facts.to_vec();
     loop {
         let before = waiting.len();
-        waiting.retain(|fact| match run.pledge.decide(&PledgeCommand::Record(fact.clone())) {
+        waiting.retain(|fact| match run.pledge.decide(&PledgeCommand::record(fact.clone())) {
             Ok(events) => {
                 for event in events {
                     assert!(run.pledge.allows(&event), "{:?} does not allow {event:?}", run.pledge);

@@ -20,6 +20,7 @@ row! {
         donor_id: DonorId,
         amount_minor: i64,
         currency: &'static str,
+        reason: &'static str,
         position: i64,
         received_at: DateTime<Utc>,
     }
@@ -59,7 +60,7 @@ pub(crate) async fn write(
 async fn insert_taken(connection: &mut PgConnection, events: &PledgeEvents<'_>) -> Result<(), sqlx::Error> {
     let mut rows = Vec::new();
     for (id, event, recorded) in events {
-        if let PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id, amount } = event {
+        if let PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id, amount, reason } = event {
             rows.push(Taken {
                 pledge_id: *id,
                 payment_id: payment_id.as_str(),
@@ -67,6 +68,7 @@ async fn insert_taken(connection: &mut PgConnection, events: &PledgeEvents<'_>) 
                 donor_id: *donor_id,
                 amount_minor: amount.amount_minor(),
                 currency: amount.currency().code(),
+                reason: reason.as_str(),
                 position: recorded.position,
                 received_at: recorded.recorded_at,
             });
@@ -84,6 +86,9 @@ async fn update_changed(connection: &mut PgConnection, events: &PledgeEvents<'_>
     let mut changes = Changes::new();
     for (id, event, _) in events {
         match event {
+            PledgeEvent::PledgeCaptured { payment_id, was_unapplied: true, .. } => {
+                change(&mut changes, *id, payment_id.as_str()).accepted_as = Some(*id);
+            }
             PledgeEvent::UnappliedAccepted { payment_id, accepted_as, .. } => {
                 change(&mut changes, *id, payment_id.as_str()).accepted_as = Some(*accepted_as);
             }

@@ -92,20 +92,22 @@ impl Projection for Accounts {
         if occurrence.sequence == 1 {
             self.posted = 0;
         }
-        let Some((debit, credit, amount)) = line(occurrence.event) else { return Ok(()) };
         let at = occurrence.at;
-        self.posted = at.position;
-        rows.put(JOURNAL, |row| {
-            row.push(at.position)
-                .push(1)
-                .push(debit)
-                .push(credit)
-                .push(occurrence.event.campaign_id().0)
-                .push(occurrence.id)
-                .push(amount.amount_minor())
-                .push(amount.currency().code())
-                .push(at.recorded_at)
-        })
+        for (line, (debit, credit, amount)) in (1..).zip(lines(occurrence.event)) {
+            self.posted = at.position;
+            rows.put(JOURNAL, |row| {
+                row.push(at.position)
+                    .push(line)
+                    .push(debit)
+                    .push(credit)
+                    .push(occurrence.event.campaign_id().0)
+                    .push(occurrence.id)
+                    .push(amount.amount_minor())
+                    .push(amount.currency().code())
+                    .push(at.recorded_at)
+            })?;
+        }
+        Ok(())
     }
 
     fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
@@ -151,20 +153,30 @@ impl Projection for Accounts {
     }
 }
 
-/// The money that an event moves: from the account that is credited to the one that is debited.
-fn line(event: &PledgeEvent) -> Option<(&'static str, &'static str, Money)> {
-    match event {
-        PledgeEvent::PledgeCaptured { amount, .. } => Some(("provider_clearing", "campaign", *amount)),
-        PledgeEvent::PledgeCompleted { amount, .. } => Some(("bank", "provider_clearing", *amount)),
-        PledgeEvent::PaymentUnapplied { amount, .. } => Some(("provider_clearing", "unapplied", *amount)),
+type Line = (&'static str, &'static str, Money);
+
+/// The money that an event moves, line by line: to the account that is debited, from the one that is
+/// credited.
+fn lines(event: &PledgeEvent) -> impl Iterator<Item = Line> {
+    let [first, second] = match event {
+        PledgeEvent::PledgeCaptured { amount, was_unapplied, .. } => {
+            let no_more_apart = was_unapplied.then_some(("unapplied", "provider_clearing", *amount));
+            [Some(("provider_clearing", "campaign", *amount)), no_more_apart]
+        }
+        PledgeEvent::PledgeCompleted { amount, .. } => [Some(("bank", "provider_clearing", *amount)), None],
+        PledgeEvent::PaymentUnapplied { amount, .. } => {
+            [Some(("provider_clearing", "unapplied", *amount)), None]
+        }
         PledgeEvent::PaymentRefunded { amount, held, .. } => {
-            Some((given_back("refunds", *held), "provider_clearing", *amount))
+            [Some((given_back("refunds", *held), "provider_clearing", *amount)), None]
         }
         PledgeEvent::DisputeLost { amount, held, .. } => {
-            Some((given_back("chargebacks", *held), "provider_clearing", *amount))
+            [Some((given_back("chargebacks", *held), "provider_clearing", *amount)), None]
         }
         // It comes back with the capture of the pledge that it became.
-        PledgeEvent::UnappliedAccepted { amount, .. } => Some(("unapplied", "provider_clearing", *amount)),
+        PledgeEvent::UnappliedAccepted { amount, .. } => {
+            [Some(("unapplied", "provider_clearing", *amount)), None]
+        }
         PledgeEvent::PledgeCreated { .. }
         | PledgeEvent::PledgeAmended { .. }
         | PledgeEvent::PledgeAuthorized { .. }
@@ -172,8 +184,9 @@ fn line(event: &PledgeEvent) -> Option<(&'static str, &'static str, Money)> {
         | PledgeEvent::PledgeExpired { .. }
         | PledgeEvent::PledgeCancelled { .. }
         | PledgeEvent::PaymentDisputed { .. }
-        | PledgeEvent::DisputeWon { .. } => None,
-    }
+        | PledgeEvent::DisputeWon { .. } => [None, None],
+    };
+    first.into_iter().chain(second)
 }
 
 /// The account that is debited when money goes back.

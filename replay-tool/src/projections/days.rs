@@ -128,6 +128,10 @@ impl Days {
             PledgeState::Cancelled => numbers[CANCELLED] = 1,
         }
         for taken in record.taken.values() {
+            // A day shows what was newly held apart, whatever becomes of it.
+            if taken.was_unapplied {
+                numbers[HELD_APART] += taken.amount.amount_minor();
+            }
             match taken.usage {
                 Usage::Applied => {
                     numbers[CAPTURED] += 1;
@@ -135,8 +139,7 @@ impl Days {
                     numbers[REFUNDED] += taken.refunded_minor();
                     numbers[CHARGED_BACK] += taken.charged_back_minor();
                 }
-                // A day shows what was newly held apart, whatever becomes of it.
-                Usage::Unapplied | Usage::Accepted(_) => numbers[HELD_APART] += taken.amount.amount_minor(),
+                Usage::Unapplied | Usage::Accepted(_) => {}
             }
         }
         numbers[NET] = numbers[CAPTURED_MINOR] - numbers[REFUNDED] - numbers[CHARGED_BACK];

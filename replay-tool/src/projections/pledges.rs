@@ -2,7 +2,7 @@
 
 use std::io;
 
-use domain::pledge::{TakenPayment, Usage};
+use domain::pledge::{TakenPayment, UnappliedReason, Usage};
 use domain::{PaymentId, Pledge, PledgeEvent};
 
 use super::{Audit, Projection};
@@ -75,6 +75,7 @@ pub(super) const AUDIT: Audit = Audit {
                 ("amount_minor", ColumnType::Int),
                 ("given_back_minor", ColumnType::Int),
                 ("currency", ColumnType::Text),
+                ("reason", ColumnType::Text),
                 ("status", ColumnType::Text),
                 ("accepted_as", ColumnType::Uuid),
                 ("position", ColumnType::Int),
@@ -88,7 +89,7 @@ pub(super) const AUDIT: Audit = Audit {
 /// Where money of the present pledge was held apart.
 #[derive(Default)]
 struct Pledges {
-    held_apart: Vec<(PaymentId, Moment)>,
+    held_apart: Vec<(PaymentId, UnappliedReason, Moment)>,
 }
 
 impl Projection for Pledges {
@@ -105,8 +106,8 @@ impl Projection for Pledges {
                 .push(amount_of_its_own(event))
                 .push(at.recorded_at)
         })?;
-        if let PledgeEvent::PaymentUnapplied { payment_id, .. } = event {
-            self.held_apart.push((payment_id.clone(), at));
+        if let PledgeEvent::PaymentUnapplied { payment_id, reason, .. } = event {
+            self.held_apart.push((payment_id.clone(), *reason, at));
         }
         if let (PledgeEvent::PledgeCaptured { amount, .. }, Some(record)) =
             (event, occurrence.before.record())
@@ -144,21 +145,25 @@ impl Projection for Pledges {
                 .push(end.first.position)
                 .push(end.last.position)
         })?;
-        for (payment_id, at) in &self.held_apart {
+        for (payment_id, reason, at) in &self.held_apart {
             let Some(taken) = record.taken.get(payment_id) else { continue };
             let (status, accepted_as) = match taken.usage {
                 Usage::Accepted(pledge_id) => ("accepted", Some(pledge_id.0)),
                 Usage::Unapplied if taken.left_minor() == 0 => ("refunded", None),
-                Usage::Applied | Usage::Unapplied => ("held", None),
+                Usage::Unapplied => ("held", None),
+                Usage::Applied => ("accepted", Some(end.id)),
             };
+            // What goes back of accepted money is a matter of the pledge that it pays.
+            let given_back_minor = if accepted_as.is_none() { taken.given_back_minor() } else { 0 };
             rows.put(UNAPPLIED, |row| {
                 row.push(end.id)
                     .push(payment_id.as_str())
                     .push(record.campaign_id.0)
                     .push(record.donor_id.0)
                     .push(taken.amount.amount_minor())
-                    .push(taken.given_back_minor())
+                    .push(given_back_minor)
                     .push(taken.amount.currency().code())
+                    .push(reason.as_str())
                     .push(status)
                     .push(accepted_as)
                     .push(at.position)

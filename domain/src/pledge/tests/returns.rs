@@ -83,7 +83,7 @@ fn accepted(payment_id: &str) -> PledgeEvent {
 }
 
 fn record(pledge: &Pledge, fact: PaymentFact) -> Result<Vec<PledgeEvent>, PledgeError> {
-    pledge.decide(&PledgeCommand::Record(fact))
+    pledge.decide(&PledgeCommand::record(fact))
 }
 
 fn accept(pledge: &Pledge, payment_id: &str) -> Result<Vec<PledgeEvent>, PledgeError> {
@@ -376,7 +376,13 @@ fn run_adding_up(start: Pledge, facts: &[PaymentFact]) -> (Run, Figures) {
 fn paid_by(status: PledgeStatus, id: &str, minor: i64) -> Pledge {
     let (campaign_id, donor_id, amount) = (CAMPAIGN, DONOR, usd(minor));
     let authorized = || PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment(id), amount };
-    let captured = || PledgeEvent::PledgeCaptured { campaign_id, donor_id, payment_id: payment(id), amount };
+    let captured = || PledgeEvent::PledgeCaptured {
+        campaign_id,
+        donor_id,
+        payment_id: payment(id),
+        amount,
+        was_unapplied: false,
+    };
     given(match status {
         Pending => vec![created()],
         Authorized => vec![created(), authorized()],
