@@ -44,6 +44,18 @@ async fn authorized_then_captured_moves_the_total() {
     app.assert_verified().await;
 }
 
+/// Messages that we make of answers have such ids. Who sent a message is a column, and no part of its id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_providers_message_is_read_as_such_whatever_its_id_looks_like() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = app.pledge(campaign, 5000, "ada@example.org").await;
+    let body = Client::money_webhook("payment.captured", pledge, "pay_1", 5000);
+    assert_eq!(app.webhook("asked_captured", &body).await.0, 200);
+    inbox_with_status(&app, "asked_captured", "processed").await;
+    app.totals_with(campaign, "/raised_minor", 5000).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_webhook_twenty_times_at_once_counts_once() {
     let app = TestApp::start().await;

@@ -232,20 +232,25 @@ impl Object {
             return false;
         }
         if content.is_ordered_by_time_alone() {
-            // Which came first, an outcome or a new opening, only the provider knows.
+            // A dispute begins with its opening. Of one that was known before, only the provider knows which
+            // came first, an outcome or an opening.
             let is_reopened = content.is_outcome()
                 && rival.rank_within_a_second() == 1
-                && self.has_outcome_before(latest.second());
+                && self.was_known_before(latest.second());
             return latest.second() == other.second()
                 && (content.rank_within_a_second() == rival.rank_within_a_second() || is_reopened);
         }
         latest.origin() != Origin::Answered || latest.second() == other.second()
     }
 
-    fn has_outcome_before(&self, second: i64) -> bool {
+    /// Whether anything was said of it before this second, or an inquiry in it.
+    fn was_known_before(&self, second: i64) -> bool {
         let said = self.statements.iter().map(|statement| (statement.second(), statement.content()));
         let corrected = self.corrections.iter().map(|correction| (correction.second(), correction.content()));
-        said.chain(corrected).any(|(stood, content)| stood < second && content.is_outcome())
+        let mut known = said.chain(corrected);
+        known.any(|(stood, content)| {
+            stood < second || (stood == second && content.rank_within_a_second() == 0)
+        })
     }
 
     /// Whether `answer` stood after what counts now, and ranks lower.

@@ -100,6 +100,10 @@ fn what_lessens_what_is_gone_is_confirmed_by_asking() {
     assert_eq!([4, 5, 6].map(|seconds| left(&after, seconds)), [0, 5000, 0]);
 }
 
+fn inquiry(seconds: i64) -> Statement {
+    told(dispute(DisputeState::Inquiry), seconds)
+}
+
 #[test]
 fn what_the_table_does_not_order_is_asked_for() {
     let tie = Outcome::Ask(AskReason::Tie);
@@ -117,9 +121,11 @@ fn what_the_table_does_not_order_is_asked_for() {
         // Inquiry before opened before outcome.
         (lost_at_9(), told(opened(5000), 9), Outcome::Recorded),
         (captured_and([told(opened(5000), 9)]), told(lost(5000), 9), Outcome::Recorded),
-        (captured_and([told(opened(5000), 9)]), told(dispute(DisputeState::Inquiry), 9), Outcome::Recorded),
-        // Unless an outcome is known from before: it may have been opened again.
+        (captured_and([told(opened(5000), 9)]), inquiry(9), Outcome::Recorded),
+        // Unless it was known before: it may have been opened again, also where an inquiry was closed.
         (captured_and([told(won(), 5), told(lost(5000), 9)]), told(opened(5000), 9), tie),
+        (captured_and([inquiry(5), told(won(), 9)]), told(opened(5000), 9), tie),
+        (captured_and([inquiry(9), told(won(), 9)]), told(opened(5000), 9), tie),
         // What stood later settles it.
         (captured_and([told(lost(5000), 9), told(won(), 12)]), told(won(), 9), Outcome::Recorded),
         (captured_and([answered(succeeded(2000), 9)]), told(succeeded(3000), 2), Outcome::Recorded),
