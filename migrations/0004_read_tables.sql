@@ -90,9 +90,13 @@ create table campaign_totals (
     goal_minor bigint not null,
     -- Net of what went back.
     raised_minor bigint not null default 0,
-    -- Of raised money: given back by refund, and lost in disputes.
+    -- Of captured money: gone by refunds, by reversals and by lost disputes.
     refunded_minor bigint not null default 0,
+    reversed_minor bigint not null default 0,
     charged_back_minor bigint not null default 0,
+    -- Gone beyond what was captured, and withdrawn at the provider by disputes that are open.
+    loss_minor bigint not null default 0,
+    in_dispute_minor bigint not null default 0,
     -- Money held apart: captured, but not by a pledge that can use it. Net of what went back.
     unapplied_minor bigint not null default 0,
     -- Distinct donors with captured money.
@@ -112,8 +116,10 @@ create table campaign_totals (
         raised_minor >= 0 and unapplied_minor >= 0 and donors >= 0 and pending >= 0 and authorized >= 0
         and captured >= 0 and completed >= 0 and failed >= 0 and expired >= 0 and cancelled >= 0
     ),
-    constraint campaign_totals_given_back_is_not_negative
-        check (refunded_minor >= 0 and charged_back_minor >= 0)
+    constraint campaign_totals_gone_is_not_negative check (
+        refunded_minor >= 0 and reversed_minor >= 0 and charged_back_minor >= 0 and loss_minor >= 0
+        and in_dispute_minor >= 0
+    )
 );
 -- The list by what was raised, by keyset.
 create index campaign_totals_most_raised on campaign_totals (raised_minor desc, campaign_id desc);
@@ -130,7 +136,10 @@ create table campaign_totals_history (
     goal_minor bigint not null,
     raised_minor bigint not null,
     refunded_minor bigint not null,
+    reversed_minor bigint not null,
     charged_back_minor bigint not null,
+    loss_minor bigint not null,
+    in_dispute_minor bigint not null,
     unapplied_minor bigint not null,
     donors bigint not null,
     pending bigint not null,
@@ -146,11 +155,13 @@ create table campaign_totals_history (
 -- As of a time: events that were recorded at the same instant are told apart by their position.
 create index campaign_totals_history_by_time on campaign_totals_history (campaign_id, as_of, position);
 
--- Each donor's first capture for a campaign, so that in the history, too, a donor who gives twice is one
--- donor.
+-- The donors of a campaign, so that in the history, too, a donor who gives twice is one donor.
 create table campaign_first_gifts (
     campaign_id uuid not null,
     donor_id uuid not null,
+    -- Their captured pledges. Who has none any more has no row.
+    gifts bigint not null,
+    -- Of the first of these: since then they are a donor.
     position bigint not null,
     primary key (campaign_id, donor_id)
 );
@@ -159,24 +170,38 @@ create table campaign_first_gifts (
 -- a guest's is made of the address, an account's of the account. So a registered donor's history is that of
 -- the account's pseudonym and of every guest's pseudonym that the account has claimed: "donor_id = any (...)"
 -- here, in pledges, and in unapplied_payments.
+-- Who has no captured pledge any more has no row.
 create table campaign_donors (
     campaign_id uuid not null,
     donor_id uuid not null,
     captured_pledges bigint not null,
     captured_minor bigint not null default 0,
-    -- Of that money: given back by refund, and lost in disputes.
+    -- Of that money: gone by refunds, by reversals and by lost disputes.
     refunded_minor bigint not null default 0,
+    reversed_minor bigint not null default 0,
     charged_back_minor bigint not null default 0,
+    -- The first and the last instant at which money was captured.
     first_captured_at timestamptz not null,
     last_captured_at timestamptz not null,
     primary key (campaign_id, donor_id),
     constraint campaign_donors_give_back_what_was_taken check (
-        refunded_minor >= 0 and charged_back_minor >= 0
-        and refunded_minor + charged_back_minor <= captured_minor
+        refunded_minor >= 0 and reversed_minor >= 0 and charged_back_minor >= 0
+        and refunded_minor + reversed_minor + charged_back_minor <= captured_minor
     )
 );
 -- A donor's campaigns.
 create index campaign_donors_by_donor on campaign_donors (donor_id);
+
+-- How much of a donor's money was captured at which instant. A capture that is heard of late, or corrected,
+-- may move to another instant, and only with all of them is it known which are then the first and the last.
+create table campaign_captures (
+    campaign_id uuid not null,
+    donor_id uuid not null,
+    captured_at timestamptz not null,
+    -- Never 0. Negative where less was captured from then on.
+    captured_minor bigint not null,
+    primary key (campaign_id, donor_id, captured_at)
+);
 
 -- Pledges.
 
@@ -186,10 +211,13 @@ create table pledges (
     donor_id uuid not null,
     status text not null,
     amount_minor bigint not null,
+    -- Of the money that pays the pledge, not of money that it holds apart. None where nothing is captured.
     captured_minor bigint,
-    -- Of the money that pays the pledge, not of money that it holds apart.
     refunded_minor bigint not null default 0,
+    reversed_minor bigint not null default 0,
     charged_back_minor bigint not null default 0,
+    -- Gone beyond what was captured, by whichever of its payments.
+    loss_minor bigint not null default 0,
     currency text not null,
     anonymous boolean not null,
     created_at timestamptz not null,
@@ -199,8 +227,8 @@ create table pledges (
     -- The position of the pledge's own last event.
     position bigint not null,
     constraint pledges_give_back_what_was_taken check (
-        refunded_minor >= 0 and charged_back_minor >= 0
-        and refunded_minor + charged_back_minor <= coalesce(captured_minor, 0)
+        refunded_minor >= 0 and reversed_minor >= 0 and charged_back_minor >= 0 and loss_minor >= 0
+        and refunded_minor + reversed_minor + charged_back_minor <= coalesce(captured_minor, 0)
     )
 );
 -- Which pledges have been pending for too long.
@@ -224,7 +252,7 @@ create table pledge_history (
 
 -- Captured gifts. Names and messages are joined from pledge_donors when they are shown.
 create table donations (
-    -- Of the capture.
+    -- Of the event that told of its first capture. It is found by the pledge's positions in pledge_history.
     position bigint primary key,
     pledge_id uuid not null,
     campaign_id uuid not null,
@@ -232,10 +260,20 @@ create table donations (
     amount_minor bigint not null,
     currency text not null,
     anonymous boolean not null,
+    -- When money of it was first captured.
     captured_at timestamptz not null
 );
 -- The donation wall: newest first, by keyset.
 create index donations_by_campaign on donations (campaign_id, position desc);
+
+-- How much of a gift was captured at which instant, as campaign_captures has it of a donor.
+create table pledge_captures (
+    pledge_id uuid not null,
+    captured_at timestamptz not null,
+    -- Never 0. Negative where less was captured from then on.
+    captured_minor bigint not null,
+    primary key (pledge_id, captured_at)
+);
 
 -- Payments that were taken and held apart, each for ever: what became of it is its status.
 create table unapplied_payments (
@@ -279,8 +317,9 @@ create index unapplied_payments_by_donor on unapplied_payments (donor_id);
 
 -- Days.
 
--- What happened on each day (UTC) to a campaign and its pledges: the day of the event, not that of the
--- pledge.
+-- What happened on each day (UTC) to a campaign and its pledges. What becomes of a pledge counts on the day
+-- on which that was recorded, not on the pledge's own. Money counts on the day on which it moved, whenever
+-- that was heard, so a day that has ended may change. A day of which nothing is left has no row.
 create table campaign_days (
     campaign_id uuid not null,
     day date not null,
@@ -295,14 +334,17 @@ create table campaign_days (
     failed bigint not null default 0,
     expired bigint not null default 0,
     cancelled bigint not null default 0,
-    -- Of captured money, whenever it was captured: given back by refund, and lost in disputes.
+    -- Of captured money, whenever it was captured: gone by refunds, by reversals and by lost disputes.
     refunded_minor bigint not null default 0,
+    reversed_minor bigint not null default 0,
     charged_back_minor bigint not null default 0,
-    -- Taken and held apart; what became of it later is not subtracted.
+    -- The day's change of what is held apart.
     unapplied_minor bigint not null default 0,
     -- What the day added to the raised money; the sum over all days is raised_minor of the totals.
     net_minor bigint not null
-        generated always as (captured_minor - refunded_minor - charged_back_minor) stored,
+        generated always as (captured_minor - refunded_minor - reversed_minor - charged_back_minor) stored,
+    -- When the last change was recorded that came after the day had ended; none if none did.
+    revised_at timestamptz,
     primary key (campaign_id, day)
 );
 
@@ -319,10 +361,12 @@ create table overall_days (
     expired bigint not null default 0,
     cancelled bigint not null default 0,
     refunded_minor bigint not null default 0,
+    reversed_minor bigint not null default 0,
     charged_back_minor bigint not null default 0,
     unapplied_minor bigint not null default 0,
     net_minor bigint not null
-        generated always as (captured_minor - refunded_minor - charged_back_minor) stored,
+        generated always as (captured_minor - refunded_minor - reversed_minor - charged_back_minor) stored,
+    revised_at timestamptz,
     primary key (currency, day)
 );
 
@@ -332,14 +376,18 @@ create table overall_days (
 -- provider_clearing  asset: what the provider has taken and not yet paid out; refunds and
 --                    chargebacks are taken from it, so it may be overdrawn
 -- bank               asset: what was settled
+-- disputed           asset: what disputes that are open have withdrawn
 -- campaign           what was given to the campaign, before what went back
--- refunds            contra to campaign: given back by refund
--- chargebacks        contra to campaign: lost in disputes
 -- unapplied          liability: money that is held apart
+-- refunds            contra to campaign: gone by refunds
+-- reversals          contra to campaign: gone by reversals
+-- chargebacks        contra to campaign: gone by lost disputes
+-- losses             expense: gone beyond what was captured
 -- fees               expense: the provider's fees; nothing is posted until a fact tells of one
 --
 -- A balance is debits less credits: assets and what went back are positive, campaign and unapplied are
--- negative. raised_minor of the totals is -(campaign + refunds + chargebacks), unapplied_minor is -unapplied.
+-- negative. In the totals, raised_minor is -(campaign + refunds + reversals + chargebacks), unapplied_minor
+-- is -unapplied, loss_minor is losses, and in_dispute_minor is disputed.
 
 create table journal (
     -- The event that it comes from, and the line of that event.
@@ -351,15 +399,21 @@ create table journal (
     pledge_id uuid not null,
     amount_minor bigint not null,
     currency text not null,
+    -- When the money moved, and when the event was recorded that tells of it.
+    occurred_at timestamptz not null,
     recorded_at timestamptz not null,
     primary key (position, line),
     constraint journal_amount_is_positive check (amount_minor > 0),
     constraint journal_accounts_differ check (debit_account <> credit_account),
     constraint journal_accounts_are_known check (
-        debit_account
-            in ('provider_clearing', 'bank', 'campaign', 'unapplied', 'refunds', 'chargebacks', 'fees')
-        and credit_account
-            in ('provider_clearing', 'bank', 'campaign', 'unapplied', 'refunds', 'chargebacks', 'fees')
+        debit_account in (
+            'provider_clearing', 'bank', 'disputed', 'campaign', 'unapplied', 'refunds', 'reversals',
+            'chargebacks', 'losses', 'fees'
+        )
+        and credit_account in (
+            'provider_clearing', 'bank', 'disputed', 'campaign', 'unapplied', 'refunds', 'reversals',
+            'chargebacks', 'losses', 'fees'
+        )
     )
 );
 -- A campaign's part of the journal, up to a position.
@@ -372,27 +426,32 @@ create table campaign_accounts (
     currency text not null,
     provider_clearing_minor bigint not null default 0,
     bank_minor bigint not null default 0,
+    disputed_minor bigint not null default 0,
     campaign_minor bigint not null default 0,
     unapplied_minor bigint not null default 0,
     refunds_minor bigint not null default 0,
+    reversals_minor bigint not null default 0,
     chargebacks_minor bigint not null default 0,
+    losses_minor bigint not null default 0,
     fees_minor bigint not null default 0,
     -- The last event that was posted.
     position bigint not null,
     primary key (campaign_id, currency),
     constraint campaign_accounts_are_balanced check (
-        provider_clearing_minor + bank_minor + campaign_minor + unapplied_minor + refunds_minor
-            + chargebacks_minor + fees_minor = 0
+        provider_clearing_minor + bank_minor + disputed_minor + campaign_minor + unapplied_minor
+            + refunds_minor + reversals_minor + chargebacks_minor + losses_minor + fees_minor = 0
     ),
     constraint campaign_accounts_have_the_right_sign check (
-        bank_minor >= 0 and campaign_minor <= 0 and unapplied_minor <= 0 and refunds_minor >= 0
-        and chargebacks_minor >= 0 and fees_minor >= 0
+        bank_minor >= 0 and disputed_minor >= 0 and campaign_minor <= 0 and unapplied_minor <= 0
+        and refunds_minor >= 0 and reversals_minor >= 0 and chargebacks_minor >= 0 and losses_minor >= 0
+        and fees_minor >= 0
     )
 );
 
 -- The journal as entries: two per line, debits positive and credits negative.
 create view account_entries as
-select j.position, j.line, a.account, j.campaign_id, j.pledge_id, a.amount_minor, j.currency, j.recorded_at
+select j.position, j.line, a.account, j.campaign_id, j.pledge_id, a.amount_minor, j.currency, j.occurred_at,
+    j.recorded_at
 from journal j
 cross join lateral (
     values (j.debit_account, j.amount_minor), (j.credit_account, -j.amount_minor)
@@ -404,6 +463,7 @@ select c.campaign_id, c.currency, a.account, a.balance_minor
 from campaign_accounts c
 cross join lateral (
     values ('provider_clearing', c.provider_clearing_minor), ('bank', c.bank_minor),
-        ('campaign', c.campaign_minor), ('unapplied', c.unapplied_minor), ('refunds', c.refunds_minor),
-        ('chargebacks', c.chargebacks_minor), ('fees', c.fees_minor)
+        ('disputed', c.disputed_minor), ('campaign', c.campaign_minor), ('unapplied', c.unapplied_minor),
+        ('refunds', c.refunds_minor), ('reversals', c.reversals_minor), ('chargebacks', c.chargebacks_minor),
+        ('losses', c.losses_minor), ('fees', c.fees_minor)
 ) as a (account, balance_minor);

@@ -12,7 +12,8 @@ comment on schema analytics
 
 create view analytics.campaigns as
 select c.campaign_id, c.title, c.status, c.currency, c.goal_minor, t.raised_minor, t.refunded_minor,
-    t.charged_back_minor, t.unapplied_minor, t.donors, c.created_at, c.published_at, c.closed_at, c.ends_at
+    t.reversed_minor, t.charged_back_minor, t.loss_minor, t.in_dispute_minor, t.unapplied_minor, t.donors,
+    c.created_at, c.published_at, c.closed_at, c.ends_at
 from public.campaigns c
 join public.campaign_totals t using (campaign_id)
 where c.status <> 'draft';
@@ -23,11 +24,16 @@ comment on column analytics.campaigns.status is 'published or closed.';
 comment on column analytics.campaigns.currency is 'ISO 4217 code of its only currency.';
 comment on column analytics.campaigns.goal_minor is 'How much is wanted.';
 comment on column analytics.campaigns.raised_minor
-    is 'How much was captured and is still there: net of refunds and lost disputes.';
+    is 'How much was captured and is still there: net of refunds, reversals and lost disputes.';
 comment on column analytics.campaigns.refunded_minor
     is 'How much of captured money was given back by refund.';
+comment on column analytics.campaigns.reversed_minor
+    is 'How much of captured money was taken back without a dispute, such as a debit that bounced.';
 comment on column analytics.campaigns.charged_back_minor
     is 'How much of captured money was lost in disputes.';
+comment on column analytics.campaigns.loss_minor is 'How much went back beyond what was captured.';
+comment on column analytics.campaigns.in_dispute_minor
+    is 'How much open disputes have withdrawn; still part of what was raised or is held apart.';
 comment on column analytics.campaigns.unapplied_minor
     is 'Money held apart because no pledge could use it; not part of what was raised.';
 comment on column analytics.campaigns.donors is 'Distinct donors whose money was captured.';
@@ -38,7 +44,8 @@ comment on column analytics.campaigns.ends_at is 'From when on it takes no pledg
 
 create view analytics.donations as
 select d.position as donation_number, d.campaign_id, d.currency, d.amount_minor, p.refunded_minor,
-    p.charged_back_minor, d.amount_minor - p.refunded_minor - p.charged_back_minor as net_minor, d.anonymous,
+    p.reversed_minor, p.charged_back_minor, p.loss_minor,
+    d.amount_minor - p.refunded_minor - p.reversed_minor - p.charged_back_minor as net_minor, d.anonymous,
     p.created_at as pledged_at, d.captured_at
 from public.donations d
 join public.pledges p using (pledge_id);
@@ -49,11 +56,13 @@ comment on column analytics.donations.campaign_id is 'The campaign it was given 
 comment on column analytics.donations.currency is 'ISO 4217 code.';
 comment on column analytics.donations.amount_minor is 'How much was captured.';
 comment on column analytics.donations.refunded_minor is 'How much of it was given back by refund.';
+comment on column analytics.donations.reversed_minor is 'How much of it was taken back without a dispute.';
 comment on column analytics.donations.charged_back_minor is 'How much of it was lost in disputes.';
+comment on column analytics.donations.loss_minor is 'How much went back beyond what was captured.';
 comment on column analytics.donations.net_minor is 'How much of it is still there.';
 comment on column analytics.donations.anonymous is 'Whether the donor stays nameless in public.';
 comment on column analytics.donations.pledged_at is 'When it was pledged.';
-comment on column analytics.donations.captured_at is 'When the money was taken.';
+comment on column analytics.donations.captured_at is 'When money of it was first taken.';
 
 create view analytics.refunds as
 select h.position as refund_number, p.campaign_id, p.currency, h.amount_minor,
@@ -141,28 +150,37 @@ comment on column analytics.funnel.median_seconds_captured
     is 'The median of the time from capture to settlement.';
 
 create view analytics.daily_totals as
-with happened as (
-    select p.campaign_id, p.currency, (h.recorded_at at time zone 'UTC')::date as day, h.event_type,
-        h.amount_minor, p.donor_id
-    from public.pledge_history h
-    join public.pledges p using (pledge_id)
+with first_captures as (
+    select g.campaign_id, (g.captured_at at time zone 'UTC')::date as day,
+        count(distinct g.donor_id) as donors
+    from public.donations g
+    group by 1, 2
 )
-select h.campaign_id, h.day, h.currency,
-    count(*) filter (where h.event_type = 'PledgeCreated') as pledges,
-    count(*) filter (where h.event_type = 'PledgeCaptured') as donations,
-    count(distinct h.donor_id) filter (where h.event_type = 'PledgeCaptured') as donors,
-    coalesce(sum(h.amount_minor) filter (where h.event_type = 'PledgeCaptured'), 0)::bigint as captured_minor
-from happened h
-group by h.campaign_id, h.day, h.currency;
+select d.campaign_id, d.day, d.currency, d.created as pledges, d.captured as donations,
+    coalesce(f.donors, 0) as donors, d.captured_minor, d.refunded_minor, d.reversed_minor,
+    d.charged_back_minor, d.net_minor, d.unapplied_minor, d.revised_at
+from public.campaign_days d
+left join first_captures f using (campaign_id, day);
 comment on view analytics.daily_totals
-    is 'What happened to each campaign on each day (UTC) on which something did.';
+    is 'What happened to each campaign on each day (UTC) on which something did. Money counts on the day on which it moved, whenever that was heard.';
 comment on column analytics.daily_totals.campaign_id is 'The campaign.';
 comment on column analytics.daily_totals.day is 'The day, in UTC, of the event, not of the pledge.';
 comment on column analytics.daily_totals.currency is 'ISO 4217 code.';
 comment on column analytics.daily_totals.pledges is 'Pledges made.';
-comment on column analytics.daily_totals.donations is 'Gifts whose money was taken.';
+comment on column analytics.daily_totals.donations is 'Gifts whose money was first taken.';
 comment on column analytics.daily_totals.donors is 'Distinct donors of these.';
 comment on column analytics.daily_totals.captured_minor is 'How much was taken.';
+comment on column analytics.daily_totals.refunded_minor
+    is 'How much was given back by refund, whenever it was taken.';
+comment on column analytics.daily_totals.reversed_minor
+    is 'How much was taken back without a dispute; likewise.';
+comment on column analytics.daily_totals.charged_back_minor is 'How much was lost in disputes; likewise.';
+comment on column analytics.daily_totals.net_minor
+    is 'What the day added to the money raised; may be negative.';
+comment on column analytics.daily_totals.unapplied_minor
+    is 'The day''s change of the money that is held apart; may be negative.';
+comment on column analytics.daily_totals.revised_at
+    is 'When the last change was recorded that came after the day had ended; null if none did.';
 
 create view analytics.top_campaigns as
 select rank() over (partition by c.currency order by c.raised_minor desc) as place, c.campaign_id, c.title,

@@ -52,13 +52,14 @@ grant select on payment_sessions, refund_requests to careforall_auditor;
 -- Read tables.
 grant select, insert, update, delete
     on projector_checkpoints, campaigns, campaign_totals, campaign_totals_history, campaign_first_gifts,
-        campaign_donors, pledges, pledge_history, donations, unapplied_payments, campaign_days, overall_days,
-        journal, campaign_accounts
+        campaign_donors, campaign_captures, pledges, pledge_history, donations, pledge_captures,
+        unapplied_payments, campaign_days, overall_days, journal, campaign_accounts
     to careforall_projector;
 grant select
     on projector_checkpoints, campaigns, campaign_totals, campaign_totals_history, campaign_first_gifts,
-        campaign_donors, pledges, pledge_history, donations, unapplied_payments, campaign_days, overall_days,
-        journal, campaign_accounts, account_entries, account_balances
+        campaign_donors, campaign_captures, pledges, pledge_history, donations, pledge_captures,
+        unapplied_payments, campaign_days, overall_days, journal, campaign_accounts, account_entries,
+        account_balances
     to careforall_reader, careforall_auditor;
 grant select on projection_rebuilds to careforall_auditor;
 -- Who lets pledges expire finds those that are overdue.

@@ -1,8 +1,8 @@
 -- Hourly series, for campaigns that are followed closely. All hours are kept, and all of them can be rebuilt
 -- from position 1: the projection is new, and fills its table by itself.
 
--- What happened in each hour (UTC) to a campaign and its pledges: the hour of the event, not that of the
--- pledge. Hours are asked for newest first, by the primary key.
+-- What happened in each hour (UTC) to a campaign and its pledges, by the rules of campaign_days: captures
+-- count in the hour in which the money moved. Hours are asked for newest first, by the primary key.
 create table campaign_hours (
     campaign_id uuid not null,
     -- The beginning of the hour.

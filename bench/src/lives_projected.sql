@@ -34,6 +34,9 @@ insert into donations (position, pledge_id, campaign_id, donor_id, amount_minor,
 select position, pledge_id, campaign_id, donor_id, 2500, 'EUR', false, at
 from happened where stage = 2;
 
+insert into pledge_captures (pledge_id, captured_at, captured_minor)
+select pledge_id, at, 2500 from happened where stage = 2;
+
 insert into campaign_totals (campaign_id, published, currency, goal_minor, raised_minor, donors, completed,
     position, as_of)
 select campaign_id, true, 'EUR', 100000000, 2500 * count(*), count(distinct donor_id), count(*),
@@ -45,15 +48,18 @@ insert into campaign_donors (campaign_id, donor_id, captured_pledges, captured_m
 select campaign_id, donor_id, count(*), 2500 * count(*), min(at), max(at)
 from happened where stage = 2 group by campaign_id, donor_id;
 
+insert into campaign_captures (campaign_id, donor_id, captured_at, captured_minor)
+select campaign_id, donor_id, at, sum(2500) from happened where stage = 2 group by campaign_id, donor_id, at;
+
 -- Each captured pledge is a donor's first to its campaign: four pledges of a donor go to four campaigns.
 insert into campaign_totals_history (campaign_id, position, as_of, published, currency, goal_minor,
-    raised_minor, refunded_minor, charged_back_minor, unapplied_minor, donors, pending, authorized, captured,
-    completed, failed, expired, cancelled)
+    raised_minor, refunded_minor, reversed_minor, charged_back_minor, loss_minor, in_dispute_minor,
+    unapplied_minor, donors, pending, authorized, captured, completed, failed, expired, cancelled)
 select md5('campaign' || n)::uuid, 1 + 2 * n + k, '2026-01-01 00:00:00Z', k = 1, 'EUR', 100000000, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 from generate_series(0, 99) n, generate_series(0, 1) k
 union all
-select campaign_id, position, at, true, 'EUR', 100000000, 2500 * reached[3], 0, 0, 0, reached[3],
+select campaign_id, position, at, true, 'EUR', 100000000, 2500 * reached[3], 0, 0, 0, 0, 0, 0, reached[3],
     reached[1] - reached[2], reached[2] - reached[3], reached[3] - reached[4], reached[4], 0, 0, 0
 from (
     select *, array[count(*) filter (where stage = 0) over upto, count(*) filter (where stage = 1) over upto,
@@ -62,14 +68,14 @@ from (
     window upto as (partition by campaign_id order by position)
 ) counted;
 
-insert into campaign_first_gifts (campaign_id, donor_id, position)
-select campaign_id, donor_id, position from happened where stage = 2;
+insert into campaign_first_gifts (campaign_id, donor_id, gifts, position)
+select campaign_id, donor_id, 1, position from happened where stage = 2;
 
 -- Captures, and settlements of the same amounts; so nothing is left with the provider.
 insert into journal (position, line, debit_account, credit_account, campaign_id, pledge_id, amount_minor,
-    currency, recorded_at)
+    currency, occurred_at, recorded_at)
 select position, 1, (array['provider_clearing', 'bank'])[stage - 1],
-    (array['campaign', 'provider_clearing'])[stage - 1], campaign_id, pledge_id, 2500, 'EUR', at
+    (array['campaign', 'provider_clearing'])[stage - 1], campaign_id, pledge_id, 2500, 'EUR', at, at
 from happened where stage >= 2;
 
 insert into campaign_accounts (campaign_id, currency, bank_minor, campaign_minor, position)

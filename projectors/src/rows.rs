@@ -17,6 +17,7 @@ pub(crate) struct Rows {
     columns: Vec<&'static str>,
     arrays: PgArguments,
     sums: String,
+    is_zero: String,
 }
 
 impl Rows {
@@ -27,15 +28,18 @@ impl Rows {
         let (mut columns, mut arrays) = (Vec::new(), PgArguments::default());
         R::columns(&mut columns);
         R::bind(rows.into_iter(), &mut arrays).map_err(sqlx::Error::Encode)?;
-        Ok(Self { columns, arrays, sums: String::new() })
+        Ok(Self { columns, arrays, sums: String::new(), is_zero: String::new() })
     }
 
     /// Gives a meaning to `{sums}`: each column of `F` in the table `t` grows by that of `source`.
     pub(crate) fn with_sums<F: Row>(mut self, source: &str) -> Self {
-        let mut columns = Vec::new();
-        F::columns(&mut columns);
-        let sums = columns.into_iter().map(|column| format!("{column} = t.{column} + {source}.{column}"));
-        self.sums = sums.collect::<Vec<_>>().join(", ");
+        self.sums = each::<F>(", ", |column| format!("{column} = t.{column} + {source}.{column}"));
+        self
+    }
+
+    /// Gives a meaning to `{is_zero}`: no column of `F` in the table `t` has anything left.
+    fn with_zero<F: Row>(mut self) -> Self {
+        self.is_zero = each::<F>(" and ", |column| format!("t.{column} = 0"));
         self
     }
 
@@ -64,8 +68,39 @@ impl Rows {
         let columns = self.columns.join(", ");
         let arrays: Vec<String> = (1..=self.columns.len()).map(|number| format!("${number}")).collect();
         let rows = format!("unnest({}) as r ({columns})", arrays.join(", "));
-        sql.replace("{columns}", &columns).replace("{rows}", &rows).replace("{sums}", &self.sums)
+        let sql = sql.replace("{columns}", &columns).replace("{rows}", &rows);
+        sql.replace("{sums}", &self.sums).replace("{is_zero}", &self.is_zero)
     }
+}
+
+/// Adds rows to those that are there by `insert`, which calls the table `t` and the columns of `F` `{sums}`. Rows
+/// of which nothing is left then go by `delete`, where such a row is `{is_zero}`: so the table is the same
+/// whatever was added first. It is executed only if there is one.
+pub(crate) async fn add_up<F: Row, R: Row>(
+    connection: &mut PgConnection,
+    rows: &[R],
+    insert: &str,
+    delete: &str,
+) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let insert = format!(
+        "with added as ({insert} returning {{is_zero}} as is_empty) select bool_or(is_empty) from added"
+    );
+    let adding = Rows::of(rows)?.with_sums::<F>("excluded").with_zero::<F>();
+    let found: Vec<(bool,)> = adding.fetch(connection, &insert).await?;
+    if found == [(true,)] {
+        Rows::of(rows)?.with_zero::<F>().execute(connection, delete).await?;
+    }
+    Ok(())
+}
+
+/// Says something of each column of `F`.
+fn each<F: Row>(separator: &str, say: impl Fn(&str) -> String) -> String {
+    let mut columns = Vec::new();
+    F::columns(&mut columns);
+    columns.into_iter().map(say).collect::<Vec<_>>().join(separator)
 }
 
 /// A struct that [`row!`] has declared, or a pair of such.
@@ -221,7 +256,10 @@ row!(for Totals {
     goal_minor: i64,
     raised_minor: i64,
     refunded_minor: i64,
+    reversed_minor: i64,
     charged_back_minor: i64,
+    loss_minor: i64,
+    in_dispute_minor: i64,
     unapplied_minor: i64,
     donors: i64,
     pledges: PledgeCounts,
@@ -254,7 +292,7 @@ mod tests {
     fn statements_name_every_column_once_and_in_one_order() {
         let rows =
             [(Key { campaign_id: Uuid::nil() }, Figures { created: 1, pledges: PledgeCounts::default() })];
-        let rows = Rows::of(&rows).unwrap().with_sums::<Figures>("excluded");
+        let rows = Rows::of(&rows).unwrap().with_sums::<Figures>("excluded").with_zero::<Figures>();
         assert_eq!(rows.arrays.len(), 9);
         let names =
             "campaign_id, created, pending, authorized, captured, completed, failed, expired, cancelled";
@@ -264,5 +302,7 @@ mod tests {
         let sums = rows.statement("{sums}");
         assert!(sums.starts_with("created = t.created + excluded.created, pending = t.pending +"), "{sums}");
         assert!(!sums.contains("campaign_id"), "{sums}");
+        let is_zero = rows.statement("{is_zero}");
+        assert!(is_zero.starts_with("t.created = 0 and t.pending = 0 and t.authorized = 0"), "{is_zero}");
     }
 }

@@ -44,7 +44,8 @@ struct AccountsReply {
 /// An account and its balance.
 #[derive(Debug, Serialize, ToSchema)]
 struct AccountReply {
-    /// `provider_clearing`, `bank`, `campaign`, `unapplied`, `refunds`, `chargebacks` or `fees`.
+    /// `provider_clearing`, `bank`, `disputed`, `campaign`, `unapplied`, `refunds`, `reversals`, `chargebacks`,
+    /// `losses` or `fees`.
     account: String,
     /// ISO 4217 code.
     currency: String,
@@ -121,6 +122,9 @@ struct JournalReply {
     /// The pledge that it is about.
     pledge_id: Uuid,
     amount: MoneyReply,
+    /// When the money moved.
+    occurred_at: DateTime<Utc>,
+    /// When the event was recorded.
     recorded_at: DateTime<Utc>,
 }
 
@@ -133,6 +137,7 @@ impl From<JournalLine> for JournalReply {
             credit_account: row.credit_account,
             pledge_id: row.pledge_id,
             amount: MoneyReply { amount_minor: row.amount_minor, currency: row.currency },
+            occurred_at: row.occurred_at,
             recorded_at: row.recorded_at,
         }
     }
@@ -157,7 +162,7 @@ async fn list_journal(
     progress.reach(Projection::Accounts, wanted).await?;
     let rows: Vec<JournalLine> = sqlx::query_as(
         "select position, line, debit_account, credit_account, campaign_id, pledge_id, amount_minor, currency,
-             recorded_at
+             occurred_at, recorded_at
          from journal
          where campaign_id = $1 and ($2::bigint is null or (position, line) < ($2, $3::smallint))
          order by position desc, line desc

@@ -47,7 +47,9 @@ struct CurrencyQuery {
     currency: String,
 }
 
-/// The figures of a day (UTC). Days on which nothing happened are left out.
+/// The figures of a day (UTC). What becomes of pledges counts on the day on which it was recorded, and money on
+/// the day on which it moved: news that comes late may change a day that has ended. Days of which nothing is
+/// left are left out. Changes of money may be negative.
 #[derive(Debug, Serialize, ToSchema)]
 struct DayReply {
     #[schema(value_type = String, format = Date)]
@@ -57,20 +59,23 @@ struct DayReply {
     /// Pledges made, and how much they promised then.
     created: i64,
     created_minor: i64,
-    /// Pledges whose money was taken, and how much.
+    /// Pledges whose money was first taken on this day, and how much was taken.
     captured: i64,
     captured_minor: i64,
     completed: i64,
     failed: i64,
     expired: i64,
     cancelled: i64,
-    /// Given back on this day by refund, and lost in disputes, whenever it was captured.
+    /// Gone on this day by refunds, by reversals and by lost disputes, whenever it was captured.
     refunded_minor: i64,
+    reversed_minor: i64,
     charged_back_minor: i64,
-    /// Taken on this day and held apart.
+    /// The day's change of the money that is held apart.
     unapplied_minor: i64,
     /// The day's change of the raised money.
     net_minor: i64,
+    /// When the last change was recorded that came after the day had ended; null if none did.
+    revised_at: Option<DateTime<Utc>>,
 }
 
 impl From<Day> for DayReply {
@@ -87,9 +92,11 @@ impl From<Day> for DayReply {
             expired: row.expired,
             cancelled: row.cancelled,
             refunded_minor: row.refunded_minor,
+            reversed_minor: row.reversed_minor,
             charged_back_minor: row.charged_back_minor,
             unapplied_minor: row.unapplied_minor,
             net_minor: row.net_minor,
+            revised_at: row.revised_at,
         }
     }
 }
@@ -172,7 +179,7 @@ struct HourReply {
     currency: String,
     /// Pledges made.
     created: i64,
-    /// Pledges whose money was taken, and how much.
+    /// Pledges whose money was first taken in this hour, and how much was taken.
     captured: i64,
     captured_minor: i64,
 }

@@ -33,6 +33,7 @@ struct DonationReply {
     donor_name: Option<String>,
     anonymous: bool,
     message: Option<String>,
+    /// When money of it was first captured.
     captured_at: DateTime<Utc>,
 }
 
@@ -67,14 +68,15 @@ async fn list_donations(
 ) -> Result<Json<Page<DonationReply>>, Problem> {
     progress.reach(Projection::Pledges, wanted).await?;
     let rows: Vec<Donation> = sqlx::query_as(
-        "select d.position, d.amount_minor - p.refunded_minor - p.charged_back_minor as amount_minor,
+        "select d.position,
+             d.amount_minor - p.refunded_minor - p.reversed_minor - p.charged_back_minor as amount_minor,
              d.currency, d.anonymous, d.captured_at, g.message,
              case when not d.anonymous then g.name end as donor_name
          from donations d
          join pledges p using (pledge_id)
          left join pledge_donors g on g.position = p.created_position
          where d.campaign_id = $1 and ($2::bigint is null or d.position < $2)
-             and p.refunded_minor + p.charged_back_minor < d.amount_minor
+             and p.refunded_minor + p.reversed_minor + p.charged_back_minor < d.amount_minor
          order by d.position desc
          limit $3",
     )

@@ -104,6 +104,7 @@ struct DonationRow {
     anonymous: bool,
     donor_name: Option<String>,
     message: Option<String>,
+    reversed_minor: i64,
 }
 
 /// Export gifts
@@ -138,8 +139,8 @@ macro_rules! donations {
             "
     select d.position, d.captured_at, d.campaign_id, d.pledge_id, d.donor_id, d.currency, d.amount_minor,
         p.refunded_minor, p.charged_back_minor,
-        d.amount_minor - p.refunded_minor - p.charged_back_minor as net_minor,
-        d.anonymous, case when not d.anonymous then g.name end as donor_name, g.message
+        d.amount_minor - p.refunded_minor - p.reversed_minor - p.charged_back_minor as net_minor,
+        d.anonymous, case when not d.anonymous then g.name end as donor_name, g.message, p.reversed_minor
     from donations d
     join pledges p using (pledge_id)
     left join pledge_donors g on g.position = p.created_position
@@ -170,6 +171,8 @@ struct PledgeRow {
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     position: i64,
+    reversed_minor: i64,
+    loss_minor: i64,
 }
 
 /// Export pledges
@@ -206,7 +209,7 @@ macro_rules! pledges {
     select p.pledge_id, p.campaign_id, p.donor_id, p.status, p.currency, p.amount_minor, p.captured_minor,
         p.refunded_minor, p.charged_back_minor, p.anonymous,
         case when not p.anonymous then g.name end as donor_name, g.message,
-        p.created_at, p.updated_at, p.position
+        p.created_at, p.updated_at, p.position, p.reversed_minor, p.loss_minor
     from pledges p
     left join pledge_donors g on g.position = p.created_position
     ",
@@ -243,6 +246,9 @@ struct CampaignRow {
     ends_at: Option<DateTime<Utc>>,
     closed_at: Option<DateTime<Utc>>,
     position: i64,
+    reversed_minor: i64,
+    loss_minor: i64,
+    in_dispute_minor: i64,
 }
 
 /// Export campaigns with their totals
@@ -276,7 +282,8 @@ macro_rules! campaigns {
             "
     select c.campaign_id, c.title, c.status, c.currency, c.goal_minor, t.raised_minor, t.refunded_minor,
         t.charged_back_minor, t.unapplied_minor, t.donors, t.pending, t.authorized, t.captured, t.completed,
-        t.failed, t.expired, t.cancelled, c.created_at, c.published_at, c.ends_at, c.closed_at, t.position
+        t.failed, t.expired, t.cancelled, c.created_at, c.published_at, c.ends_at, c.closed_at, t.position,
+        t.reversed_minor, t.loss_minor, t.in_dispute_minor
     from campaigns c
     join campaign_totals t using (campaign_id)
     ",
@@ -412,7 +419,7 @@ mod tests {
         let query = ExportQuery { campaign_id: None, format: Format::Csv, bom: true };
         let written = String::from_utf8(heading::<DonationRow>(&query).unwrap()).unwrap();
         assert!(written.starts_with("\u{feff}\"position\",\"captured_at\",\"campaign_id\","), "{written}");
-        assert!(written.ends_with(",\"message\"\r\n"), "{written}");
+        assert!(written.ends_with(",\"reversed_minor\"\r\n"), "{written}");
     }
 
     #[test]

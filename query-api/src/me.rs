@@ -68,9 +68,12 @@ struct MyDonation {
     amount: MoneyReply,
     /// The part that was refunded, in minor units.
     refunded_minor: i64,
+    /// The part that was taken back without a dispute, in minor units.
+    reversed_minor: i64,
     /// The part that was lost in disputes, in minor units.
     charged_back_minor: i64,
     anonymous: bool,
+    /// When money of it was first captured.
     captured_at: DateTime<Utc>,
 }
 
@@ -84,6 +87,7 @@ struct Row {
     captured_minor: i64,
     currency: String,
     refunded_minor: i64,
+    reversed_minor: i64,
     charged_back_minor: i64,
     anonymous: bool,
     captured_at: DateTime<Utc>,
@@ -99,6 +103,7 @@ impl From<Row> for MyDonation {
             status: row.status,
             amount: MoneyReply { amount_minor: row.captured_minor, currency: row.currency },
             refunded_minor: row.refunded_minor,
+            reversed_minor: row.reversed_minor,
             charged_back_minor: row.charged_back_minor,
             anonymous: row.anonymous,
             captured_at: row.captured_at,
@@ -127,14 +132,15 @@ async fn list_my_donations(
 ) -> Result<Json<Page<MyDonation>>, Problem> {
     progress.reach(Projection::Pledges, wanted).await?;
     let rows: Vec<Row> = sqlx::query_as(
-        "select h.position, p.pledge_id, p.campaign_id, c.title, p.status, p.captured_minor, p.currency,
-             p.refunded_minor, p.charged_back_minor, p.anonymous, h.recorded_at as captured_at
+        // A gift stands at the position of one of its pledge's events: so it is found by indexes.
+        "select d.position, d.pledge_id, d.campaign_id, c.title, p.status, d.amount_minor as captured_minor,
+             d.currency, p.refunded_minor, p.reversed_minor, p.charged_back_minor, d.anonymous, d.captured_at
          from pledges p
          join pledge_history h using (pledge_id)
-         join campaigns c using (campaign_id)
-         where p.pledge_id = any($1) and h.event_type = 'PledgeCaptured'
-             and ($2::bigint is null or h.position < $2)
-         order by h.position desc
+         join donations d on d.position = h.position
+         join campaigns c on c.campaign_id = d.campaign_id
+         where p.pledge_id = any($1) and ($2::bigint is null or d.position < $2)
+         order by d.position desc
          limit $3",
     )
     .bind(tickets)

@@ -30,10 +30,12 @@ struct PledgeReply {
     status: String,
     /// The amount that is promised.
     amount: MoneyReply,
-    /// The amount that was captured, in minor units, once it was.
+    /// The amount that was captured, in minor units; null where none was.
     captured_minor: Option<i64>,
     /// The part that was refunded, in minor units.
     refunded_minor: i64,
+    /// The part that was taken back without a dispute, in minor units.
+    reversed_minor: i64,
     /// The part that was lost in disputes, in minor units.
     charged_back_minor: i64,
     anonymous: bool,
@@ -52,6 +54,7 @@ impl From<PledgeView> for PledgeReply {
             amount: MoneyReply { amount_minor: row.amount_minor, currency: row.currency },
             captured_minor: row.captured_minor,
             refunded_minor: row.refunded_minor,
+            reversed_minor: row.reversed_minor,
             charged_back_minor: row.charged_back_minor,
             anonymous: row.anonymous,
             created_at: row.created_at,

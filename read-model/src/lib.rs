@@ -18,7 +18,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! assert_eq!(Projection::named("campaign_totals"), Some(Projection::CampaignTotals));
-//! assert_eq!(Projection::CampaignTotals.tables(), ["campaign_totals", "campaign_donors"]);
+//! assert_eq!(Projection::Days.tables(), ["campaign_days", "overall_days"]);
 //!
 //! // Several ledgers may share one Redis: their keys differ.
 //! let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));

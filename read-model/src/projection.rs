@@ -42,13 +42,13 @@ projections! {
     /// Hourly series.
     CampaignHours = "campaign_hours" ["campaign_hours"];
     /// Amounts and donors of each campaign as they are now. Mirrored to Redis.
-    CampaignTotals = "campaign_totals" ["campaign_totals", "campaign_donors"];
+    CampaignTotals = "campaign_totals" ["campaign_totals", "campaign_donors", "campaign_captures"];
     /// Campaigns, for lists and the search.
     Campaigns = "campaigns" ["campaigns"];
     /// Daily series.
     Days = "days" ["campaign_days", "overall_days"];
     /// Pledges with their histories, the donation wall, and money held apart.
-    Pledges = "pledges" ["pledges", "pledge_history", "donations", "unapplied_payments"];
+    Pledges = "pledges" ["pledges", "pledge_history", "donations", "pledge_captures", "unapplied_payments"];
     /// The totals of each campaign after each of its events.
     TotalsHistory = "totals_history" ["campaign_totals_history", "campaign_first_gifts"];
 }

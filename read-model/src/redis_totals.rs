@@ -317,7 +317,7 @@ fn slot(tag: &str) -> u16 {
 }
 
 /// The hash's fields other than the position.
-fn to_fields(totals: &Totals) -> [(&'static str, String); 16] {
+fn to_fields(totals: &Totals) -> [(&'static str, String); 19] {
     let counts = &totals.pledges;
     [
         ("published", totals.published.to_string()),
@@ -325,7 +325,10 @@ fn to_fields(totals: &Totals) -> [(&'static str, String); 16] {
         ("goal_minor", totals.goal_minor.to_string()),
         ("raised_minor", totals.raised_minor.to_string()),
         ("refunded_minor", totals.refunded_minor.to_string()),
+        ("reversed_minor", totals.reversed_minor.to_string()),
         ("charged_back_minor", totals.charged_back_minor.to_string()),
+        ("loss_minor", totals.loss_minor.to_string()),
+        ("in_dispute_minor", totals.in_dispute_minor.to_string()),
         ("unapplied_minor", totals.unapplied_minor.to_string()),
         ("donors", totals.donors.to_string()),
         ("pending", counts.pending.to_string()),
@@ -342,17 +345,20 @@ fn to_fields(totals: &Totals) -> [(&'static str, String); 16] {
 fn from_fields(campaign_id: Uuid, fields: &HashMap<String, String>) -> Result<Totals, RedisTotalsError> {
     let text = |field| fields.get(field).ok_or(RedisTotalsError::Malformed(field));
     let number = |field| text(field)?.parse().map_err(|_| RedisTotalsError::Malformed(field));
-    // A hash that was written before money could go back lacks the figure, and stays as it is until
-    // its campaign's next event: none means that nothing went back.
-    let given_back = |field| if fields.contains_key(field) { number(field) } else { Ok(0) };
+    // A hash that was written before a figure was kept lacks it, and stays as it is until its campaign's
+    // next event: none means that nothing is gone.
+    let gone = |field| if fields.contains_key(field) { number(field) } else { Ok(0) };
     Ok(Totals {
         campaign_id,
         published: text("published")?.parse().map_err(|_| RedisTotalsError::Malformed("published"))?,
         currency: text("currency")?.clone(),
         goal_minor: number("goal_minor")?,
         raised_minor: number("raised_minor")?,
-        refunded_minor: given_back("refunded_minor")?,
-        charged_back_minor: given_back("charged_back_minor")?,
+        refunded_minor: gone("refunded_minor")?,
+        reversed_minor: gone("reversed_minor")?,
+        charged_back_minor: gone("charged_back_minor")?,
+        loss_minor: gone("loss_minor")?,
+        in_dispute_minor: gone("in_dispute_minor")?,
         unapplied_minor: number("unapplied_minor")?,
         donors: number("donors")?,
         pledges: PledgeCounts {

@@ -44,12 +44,16 @@ pub struct PledgeView {
     pub status: String,
     /// How much is promised, in minor units.
     pub amount_minor: i64,
-    /// How much was taken, in minor units, once it was.
+    /// How much was taken, in minor units; none where nothing was.
     pub captured_minor: Option<i64>,
     /// How much of that was refunded, in minor units.
     pub refunded_minor: i64,
+    /// How much of that was taken back without a dispute, in minor units.
+    pub reversed_minor: i64,
     /// How much of that was lost in disputes, in minor units.
     pub charged_back_minor: i64,
+    /// How much went back beyond what its payments took, in minor units.
+    pub loss_minor: i64,
     /// ISO 4217 code.
     pub currency: String,
     /// Whether the donor wishes to stay nameless in public.
@@ -121,7 +125,7 @@ pub struct Donation {
     pub donor_name: Option<String>,
     /// The donor's message.
     pub message: Option<String>,
-    /// When the money was taken.
+    /// When money of it was first taken.
     pub captured_at: DateTime<Utc>,
 }
 
@@ -141,16 +145,18 @@ pub struct CampaignDonor {
     pub captured_minor: i64,
     /// How much of that was refunded, in minor units.
     pub refunded_minor: i64,
+    /// How much of that was taken back without a dispute, in minor units.
+    pub reversed_minor: i64,
     /// How much of that was lost in disputes, in minor units.
     pub charged_back_minor: i64,
-    /// When the first of them was captured.
+    /// When money of them was first captured.
     pub first_captured_at: DateTime<Utc>,
-    /// When the last of them was captured.
+    /// When money of them was last captured.
     pub last_captured_at: DateTime<Utc>,
 }
 
-/// One day (UTC): of a campaign in `campaign_days`, over all campaigns of a currency in `overall_days`. The
-/// day is that of the event, not that of the pledge.
+/// One day (UTC): of a campaign in `campaign_days`, over all campaigns of a currency in `overall_days`. What
+/// becomes of pledges counts on the day on which it was recorded, and money on the day on which it moved.
 #[derive(Clone, Debug, PartialEq, FromRow)]
 pub struct Day {
     /// The day, in UTC.
@@ -161,7 +167,7 @@ pub struct Day {
     pub created: i64,
     /// How much they promised when they were made, in minor units.
     pub created_minor: i64,
-    /// Pledges whose money was taken.
+    /// Pledges whose money was first taken.
     pub captured: i64,
     /// How much was taken, in minor units.
     pub captured_minor: i64,
@@ -175,13 +181,17 @@ pub struct Day {
     pub cancelled: i64,
     /// How much of captured money was refunded, whenever it was captured, in minor units.
     pub refunded_minor: i64,
+    /// How much of captured money was taken back without a dispute, in minor units.
+    pub reversed_minor: i64,
     /// How much of captured money was lost in disputes, in minor units.
     pub charged_back_minor: i64,
-    /// How much was taken and held apart, in minor units.
+    /// Change in money held apart on that day, in minor units.
     pub unapplied_minor: i64,
-    /// Change in raised money on that day, in minor units: captured less refunded less charged back. The
-    /// sum over all days is the money raised.
+    /// Change in raised money on that day, in minor units: captured less what went back. The sum over all
+    /// days is the money raised.
     pub net_minor: i64,
+    /// When the last change was recorded that came after the day had ended; none if none did.
+    pub revised_at: Option<DateTime<Utc>>,
 }
 
 /// A row of `journal`: an amount moved from one account to another.
@@ -203,13 +213,25 @@ pub struct JournalLine {
     pub amount_minor: i64,
     /// ISO 4217 code.
     pub currency: String,
+    /// When the money moved.
+    pub occurred_at: DateTime<Utc>,
     /// When the event was recorded.
     pub recorded_at: DateTime<Utc>,
 }
 
 /// Every account of a campaign, as the journal names them and in the order of [`CampaignAccounts`].
-pub const ACCOUNTS: [&str; 7] =
-    ["provider_clearing", "bank", "campaign", "unapplied", "refunds", "chargebacks", "fees"];
+pub const ACCOUNTS: [&str; 10] = [
+    "provider_clearing",
+    "bank",
+    "disputed",
+    "campaign",
+    "unapplied",
+    "refunds",
+    "reversals",
+    "chargebacks",
+    "losses",
+    "fees",
+];
 
 /// A row of `campaign_accounts`: balances in minor units, debits less credits. They add up to zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromRow)]
@@ -222,14 +244,20 @@ pub struct CampaignAccounts {
     pub provider_clearing_minor: i64,
     /// Settled.
     pub bank_minor: i64,
+    /// Withdrawn by disputes that are open.
+    pub disputed_minor: i64,
     /// Given, before anything went back; negative.
     pub campaign_minor: i64,
     /// Held apart; negative.
     pub unapplied_minor: i64,
     /// Given back by refund.
     pub refunds_minor: i64,
+    /// Taken back without a dispute.
+    pub reversals_minor: i64,
     /// Lost in disputes.
     pub chargebacks_minor: i64,
+    /// Gone beyond what was captured.
+    pub losses_minor: i64,
     /// The provider's fees.
     pub fees_minor: i64,
     /// The position of the last event that was posted.

@@ -38,12 +38,22 @@ pub struct Totals {
     /// How much was captured and is still there, in minor units.
     pub raised_minor: i64,
     /// How much of captured money was refunded, in minor units. A message of an older version lacks
-    /// it: nothing went back.
+    /// it: nothing is gone.
     #[serde(default)]
     pub refunded_minor: i64,
+    /// How much of captured money was taken back without a dispute, in minor units; as above.
+    #[serde(default)]
+    pub reversed_minor: i64,
     /// How much of captured money was lost in disputes, in minor units; as above.
     #[serde(default)]
     pub charged_back_minor: i64,
+    /// How much went back beyond what was captured, in minor units; as above.
+    #[serde(default)]
+    pub loss_minor: i64,
+    /// How much open disputes have withdrawn, in minor units; as above. It is still part of what was raised
+    /// or is held apart.
+    #[serde(default)]
+    pub in_dispute_minor: i64,
     /// How much is held apart and still there, in minor units; not part of what was raised.
     pub unapplied_minor: i64,
     /// Distinct donors whose money was captured, also where it went back.

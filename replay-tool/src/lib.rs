@@ -27,6 +27,7 @@ mod connection;
 mod diff;
 mod events;
 mod export;
+mod figures;
 mod fold;
 mod grouping;
 mod ledger;

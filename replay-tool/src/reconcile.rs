@@ -140,6 +140,8 @@ struct Sums {
     captured_minor: i64,
     refunded_minor: i64,
     charged_back_minor: i64,
+    /// Withdrawn by disputes that are open.
+    in_dispute_minor: i64,
     settled_minor: i64,
 }
 
@@ -167,8 +169,13 @@ impl Outcome {
         for Summary { provider, payments, currencies } in &self.providers {
             let sums = currencies.iter().map(|s| {
                 format!(
-                    "; {} minor units of {} taken, {} refunded, {} charged back, {} settled",
-                    s.captured_minor, s.currency, s.refunded_minor, s.charged_back_minor, s.settled_minor
+                    "; {} minor units of {} taken, {} refunded, {} charged back, {} in dispute, {} settled",
+                    s.captured_minor,
+                    s.currency,
+                    s.refunded_minor,
+                    s.charged_back_minor,
+                    s.in_dispute_minor,
+                    s.settled_minor
                 )
             });
             writeln!(out, "{provider}: {payments} payments{}", sums.collect::<String>())?;
@@ -310,8 +317,13 @@ impl List {
             sums.captured_minor += captured.amount_minor();
             sums.settled_minor += if told.is_settled { captured.amount_minor() } else { 0 };
             sums.refunded_minor += told.refunds.values().map(|amount| amount.amount_minor()).sum::<i64>();
-            let lost = told.disputes.values().filter(|dispute| dispute.status == DisputeStatus::Lost);
-            sums.charged_back_minor += lost.map(|dispute| dispute.amount.amount_minor()).sum::<i64>();
+            for dispute in told.disputes.values() {
+                match dispute.status {
+                    DisputeStatus::Open => sums.in_dispute_minor += dispute.amount.amount_minor(),
+                    DisputeStatus::Won => {}
+                    DisputeStatus::Lost => sums.charged_back_minor += dispute.amount.amount_minor(),
+                }
+            }
         }
         Summary { provider, payments: self.payments.len(), currencies: sums.into_values().collect() }
     }

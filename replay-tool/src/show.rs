@@ -12,6 +12,7 @@ use sqlx::PgPool;
 
 use crate::connection::Connection;
 use crate::events;
+use crate::figures::Figures;
 use crate::output::{self, money, number, text};
 use crate::tuple::instant;
 
@@ -113,7 +114,12 @@ struct DonorsPledge {
 struct Moneys {
     captured_minor: i64,
     refunded_minor: i64,
+    reversed_minor: i64,
     charged_back_minor: i64,
+    /// Gone beyond what was captured.
+    loss_minor: i64,
+    /// Withdrawn by disputes that are open.
+    in_dispute_minor: i64,
     /// Held apart, and still there.
     unapplied_minor: i64,
 }
@@ -157,13 +163,17 @@ fn donors_pledge(events: &[RecordedEvent]) -> Option<DonorsPledge> {
     let record = pledge.record()?;
     let mut money = Moneys::default();
     for taken in record.taken.values() {
+        let figures = Figures::of(taken);
+        money.loss_minor += figures.loss;
+        money.in_dispute_minor += figures.in_dispute;
         match taken.usage {
             Usage::Applied => {
-                money.captured_minor += taken.amount.amount_minor();
-                money.refunded_minor += taken.refunded_minor();
-                money.charged_back_minor += taken.charged_back_minor();
+                money.captured_minor += figures.captured;
+                money.refunded_minor += figures.refunded;
+                money.reversed_minor += figures.reversed;
+                money.charged_back_minor += figures.charged_back;
             }
-            Usage::Unapplied => money.unapplied_minor += taken.left_minor(),
+            Usage::Unapplied => money.unapplied_minor += figures.left,
             Usage::Accepted(_) => {}
         }
     }
@@ -186,7 +196,10 @@ fn sums(pledges: &[DonorsPledge]) -> BTreeMap<&'static str, Moneys> {
         let sum = sums.entry(pledge.currency).or_default();
         sum.captured_minor += pledge.money.captured_minor;
         sum.refunded_minor += pledge.money.refunded_minor;
+        sum.reversed_minor += pledge.money.reversed_minor;
         sum.charged_back_minor += pledge.money.charged_back_minor;
+        sum.loss_minor += pledge.money.loss_minor;
+        sum.in_dispute_minor += pledge.money.in_dispute_minor;
         sum.unapplied_minor += pledge.money.unapplied_minor;
     }
     sums
@@ -202,16 +215,26 @@ fn print_donor(id: DonorId, pledges: &[DonorsPledge], sums: &BTreeMap<&'static s
         "promised",
         "captured",
         "refunded",
+        "reversed",
         "charged back",
+        "loss",
+        "in dispute",
         "held apart",
         "",
         "position",
     ]);
     let cells = |currency: &str, money_of: Moneys| {
         let of: Option<Currency> = currency.parse().ok();
-        let Moneys { captured_minor, refunded_minor, charged_back_minor, unapplied_minor } = money_of;
-        [captured_minor, refunded_minor, charged_back_minor, unapplied_minor]
-            .map(|minor| output::right(&money(minor, of)))
+        [
+            money_of.captured_minor,
+            money_of.refunded_minor,
+            money_of.reversed_minor,
+            money_of.charged_back_minor,
+            money_of.loss_minor,
+            money_of.in_dispute_minor,
+            money_of.unapplied_minor,
+        ]
+        .map(|minor| output::right(&money(minor, of)))
     };
     for pledge in pledges {
         let promised = money(pledge.promised_minor, pledge.currency.parse().ok());

@@ -17,8 +17,9 @@ use crate::rows::Table;
 /// Folds the ledger up to a position or a time and shows what each campaign had raised then: the same
 /// figures that the API answered at that time. No read table is looked at.
 ///
-/// raised is what was captured and still there, net of refunds and lost disputes; held apart is money
-/// that no pledge could use.
+/// raised is what was captured and still there, net of refunds, reversals and lost disputes; loss is what
+/// went back beyond that; in dispute is what open disputes have withdrawn; held apart is money that no
+/// pledge could use.
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
@@ -94,7 +95,7 @@ fn print(past: &PastRows, table: &Table, wanted: Option<&str>, json: bool) -> an
 }
 
 const HEADINGS: &str = "campaign                                         \
-     raised        refunded    charged back      held apart  donors  \
+     raised        refunded        reversed    charged back            loss      in dispute      held apart  donors  \
      pending  authorized  captured  completed  failed  expired  cancelled    position";
 
 fn line(totals: &Map<String, Value>) -> String {
@@ -103,12 +104,15 @@ fn line(totals: &Map<String, Value>) -> String {
     let currency: Option<Currency> = text("currency").parse().ok();
     let amount = |name: &str| money(int(name), currency);
     format!(
-        "{}  {:>12} {:3} {:>15} {:>15} {:>15} {:>7} {:>8} {:>11} {:>9} {:>10} {:>7} {:>8} {:>10} {:>11}",
+        "{}  {:>12} {:3} {:>15} {:>15} {:>15} {:>15} {:>15} {:>15} {:>7} {:>8} {:>11} {:>9} {:>10} {:>7} {:>8} {:>10} {:>11}",
         text("campaign_id"),
         amount("raised_minor"),
         text("currency"),
         amount("refunded_minor"),
+        amount("reversed_minor"),
         amount("charged_back_minor"),
+        amount("loss_minor"),
+        amount("in_dispute_minor"),
         amount("unapplied_minor"),
         int("donors"),
         int("pending"),

@@ -13,13 +13,16 @@ use crate::past::{Past, PastRows, print_faults};
 use crate::projections::accounts;
 
 /// The accounts, with what each is, in the order of a balance.
-const ACCOUNTS: [(&str, &str, &str); 7] = [
+const ACCOUNTS: [(&str, &str, &str); 10] = [
     ("provider_clearing", "provider_clearing_minor", "with the provider: taken, not paid out"),
     ("bank", "bank_minor", "settled to the charity"),
+    ("disputed", "disputed_minor", "withdrawn by disputes that are open"),
     ("campaign", "campaign_minor", "given to campaigns, before what went back"),
     ("unapplied", "unapplied_minor", "held apart, and owed"),
     ("refunds", "refunds_minor", "given back by refund"),
+    ("reversals", "reversals_minor", "taken back without a dispute"),
     ("chargebacks", "chargebacks_minor", "lost in disputes"),
+    ("losses", "losses_minor", "gone beyond what was captured"),
     ("fees", "fees_minor", "the provider's fees"),
 ];
 

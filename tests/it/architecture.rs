@@ -125,7 +125,7 @@ fn the_auditor_does_not_add_up_what_the_projectors_add_up() {
     let mut files = 0;
     for path in sources(&root().join("replay-tool/src")) {
         let source = std::fs::read_to_string(&path).unwrap();
-        for name in ["MoneyMove", "money_move"] {
+        for name in ["MoneyMove", "money_moves"] {
             assert!(!source.contains(name), "{} names {name}", path.display());
         }
         files += 1;

@@ -356,15 +356,30 @@ async fn the_auditor_finds_changed_figures_of_money_that_went_back() {
     let (campaign, pledge) = captured(&app).await;
     returned(&app, "payment.refunded", pledge, "pay_1", "re_1", 1000).await;
     returned(&app, "dispute.lost", pledge, "pay_1", "dp_1", 500).await;
+    returned(&app, "dispute.opened", pledge, "pay_1", "dp_2", 700).await;
     app.totals_with(campaign, "/raised_minor", 3500).await;
     held_apart(&app, campaign, "pay_2").await;
     app.assert_verified().await;
     app.stop().await;
     for (table, change, back, expected) in [
         ("campaign_totals", "refunded_minor = 1001", "refunded_minor = 1000", "refunded_minor"),
+        ("campaign_totals", "reversed_minor = 1", "reversed_minor = 0", "reversed_minor"),
         ("campaign_totals", "charged_back_minor = 0", "charged_back_minor = 500", "charged_back_minor"),
+        ("campaign_totals", "loss_minor = 1", "loss_minor = 0", "loss_minor"),
+        ("campaign_totals", "in_dispute_minor = 0", "in_dispute_minor = 700", "in_dispute_minor"),
         ("pledges", "refunded_minor = 999", "refunded_minor = 1000", "refunded_minor"),
+        ("pledges", "reversed_minor = 1", "reversed_minor = 0", "reversed_minor"),
         ("pledges", "charged_back_minor = 0", "charged_back_minor = 500", "charged_back_minor"),
+        ("pledges", "loss_minor = 1", "loss_minor = 0", "loss_minor"),
+        (
+            "campaign_captures",
+            "captured_at = captured_at - interval '1 h'",
+            "captured_at = captured_at + interval '1 h'",
+            "captured_at",
+        ),
+        ("pledge_captures", "captured_minor = 1", "captured_minor = 5000", "captured_minor"),
+        ("campaign_days", "unapplied_minor = 1", "unapplied_minor = 5000", "unapplied_minor"),
+        ("campaign_days", "revised_at = now()", "revised_at = null", "revised_at"),
         ("unapplied_payments", "given_back_minor = 1", "given_back_minor = 0", "given_back_minor"),
         (
             "unapplied_payments",
@@ -401,11 +416,13 @@ async fn totals_in_redis_from_before_money_could_go_back_are_understood() {
         .await
         .unwrap();
     let mut remove = redis::cmd("HDEL");
-    remove.arg(&keys[0]).arg("refunded_minor").arg("charged_back_minor");
+    let figures =
+        ["refunded_minor", "reversed_minor", "charged_back_minor", "loss_minor", "in_dispute_minor"];
+    remove.arg(&keys[0]).arg(&figures);
     let removed: i64 = remove.query_async(&mut connection).await.unwrap();
-    assert_eq!(removed, 2);
+    assert_eq!(removed, 5);
     let totals = from_redis(&app, campaign).await;
     assert_eq!(totals["raised_minor"], 5000);
-    assert_eq!(totals["refunded_minor"], 0);
+    assert_eq!((&totals["refunded_minor"], &totals["reversed_minor"]), (&json!(0), &json!(0)));
     app.assert_verified().await;
 }

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use crate::eventually;
 
 /// Each statement returns what is wrong, one row each.
-const CHECKS: [(&str, &str); 8] = [
+const CHECKS: [(&str, &str); 10] = [
     (
         "the accounts of a currency add up to zero",
         "select currency, sum(balance_minor)::text from account_balances group by 1 having sum(balance_minor) <> 0",
@@ -24,9 +24,12 @@ const CHECKS: [(&str, &str); 8] = [
         "accounts agree with the totals",
         "select t.campaign_id::text, row(a.*)::text || row(t.*)::text
          from campaign_totals t left join campaign_accounts a using (campaign_id)
-         where (t.raised_minor, t.refunded_minor, t.charged_back_minor, t.unapplied_minor) is distinct from (
-             coalesce(-a.campaign_minor - a.refunds_minor - a.chargebacks_minor, 0), coalesce(a.refunds_minor, 0),
-             coalesce(a.chargebacks_minor, 0), coalesce(-a.unapplied_minor, 0))",
+         where (t.raised_minor, t.refunded_minor, t.reversed_minor, t.charged_back_minor, t.loss_minor,
+             t.in_dispute_minor, t.unapplied_minor)
+             is distinct from (
+                 coalesce(-a.campaign_minor - a.refunds_minor - a.reversals_minor - a.chargebacks_minor, 0),
+                 coalesce(a.refunds_minor, 0), coalesce(a.reversals_minor, 0), coalesce(a.chargebacks_minor, 0),
+                 coalesce(a.losses_minor, 0), coalesce(a.disputed_minor, 0), coalesce(-a.unapplied_minor, 0))",
     ),
     (
         "what the bank has is what was completed",
@@ -38,15 +41,18 @@ const CHECKS: [(&str, &str); 8] = [
         "days agree with the totals",
         "select t.campaign_id::text, row(d.*)::text || row(t.*)::text
          from campaign_totals t left join (
-             select campaign_id, sum(net_minor) as net, sum(refunded_minor) as refunded, sum(created) as created,
-                 sum(failed) as failed, sum(expired) as expired, sum(cancelled) as cancelled,
+             select campaign_id, sum(net_minor) as net, sum(refunded_minor) as refunded,
+                 sum(reversed_minor) as reversed, sum(charged_back_minor) as charged_back,
+                 sum(unapplied_minor) as unapplied, sum(created) as created, sum(failed) as failed, sum(expired) as expired, sum(cancelled) as cancelled,
                  sum(completed) as completed, sum(captured) as captured
              from campaign_days group by 1
          ) d using (campaign_id)
-         where (t.raised_minor, t.refunded_minor, t.failed, t.expired, t.cancelled, t.completed,
+         where (t.raised_minor, t.refunded_minor, t.reversed_minor, t.charged_back_minor, t.unapplied_minor,
+             t.failed, t.expired, t.cancelled, t.completed,
              t.captured + t.completed,
              t.pending + t.authorized + t.captured + t.completed + t.failed + t.expired + t.cancelled)
-             is distinct from (coalesce(d.net, 0), coalesce(d.refunded, 0), coalesce(d.failed, 0),
+             is distinct from (coalesce(d.net, 0), coalesce(d.refunded, 0), coalesce(d.reversed, 0),
+                 coalesce(d.charged_back, 0), coalesce(d.unapplied, 0), coalesce(d.failed, 0),
                  coalesce(d.expired, 0), coalesce(d.cancelled, 0), coalesce(d.completed, 0),
                  coalesce(d.captured, 0), coalesce(d.created, 0))",
     ),
@@ -79,12 +85,37 @@ const CHECKS: [(&str, &str); 8] = [
         "select t.campaign_id::text, row(d.*)::text || row(t.*)::text
          from campaign_totals t left join (
              select campaign_id, count(*) as donors, sum(captured_minor) as captured,
-                 sum(refunded_minor) as refunded, sum(charged_back_minor) as charged_back
+                 sum(refunded_minor) as refunded, sum(reversed_minor) as reversed,
+                 sum(charged_back_minor) as charged_back
              from campaign_donors group by 1
          ) d using (campaign_id)
-         where (t.donors, t.raised_minor, t.refunded_minor, t.charged_back_minor) is distinct from (
-             coalesce(d.donors, 0), coalesce(d.captured - d.refunded - d.charged_back, 0),
-             coalesce(d.refunded, 0), coalesce(d.charged_back, 0))",
+         where (t.donors, t.raised_minor, t.refunded_minor, t.reversed_minor, t.charged_back_minor)
+             is distinct from (
+                 coalesce(d.donors, 0), coalesce(d.captured - d.refunded - d.reversed - d.charged_back, 0),
+                 coalesce(d.refunded, 0), coalesce(d.reversed, 0), coalesce(d.charged_back, 0))",
+    ),
+    (
+        "donors have what their captures add up to, from the first to the last",
+        "select coalesce(d.donor_id, c.donor_id)::text, row(d.*)::text || row(c.*)::text
+         from campaign_donors d full join (
+             select campaign_id, donor_id, sum(captured_minor) as captured, min(captured_at) as first,
+                 max(captured_at) as last
+             from campaign_captures group by 1, 2
+         ) c using (campaign_id, donor_id)
+         where (d.captured_minor, d.first_captured_at, d.last_captured_at) is distinct from
+             (c.captured, c.first, c.last)",
+    ),
+    (
+        "gifts are captured pledges, and have what their captures add up to, from the first on",
+        "select coalesce(p.pledge_id, c.pledge_id)::text, row(d.*)::text || row(c.*)::text
+         from (select * from pledges where captured_minor is not null) p
+         full join donations d using (pledge_id)
+         full join (
+             select pledge_id, sum(captured_minor) as captured, min(captured_at) as first
+             from pledge_captures group by 1
+         ) c using (pledge_id)
+         where (p.captured_minor, d.captured_at) is distinct from (c.captured, c.first)
+             or d.amount_minor is distinct from p.captured_minor",
     ),
 ];
 

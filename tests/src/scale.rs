@@ -54,15 +54,15 @@ async fn seed(pool: &PgPool, pledges: i64) {
         select pledge_id, 'pay', campaign_id, donor_id, amount_minor, currency, position, created_at
         from pledges where status = 'expired';
         insert into campaign_totals_history (campaign_id, position, as_of, published, currency, goal_minor, raised_minor,
-            refunded_minor, charged_back_minor, unapplied_minor, donors, pending, authorized, captured, completed,
-            failed, expired, cancelled)
+            refunded_minor, reversed_minor, charged_back_minor, loss_minor, in_dispute_minor, unapplied_minor, donors,
+            pending, authorized, captured, completed, failed, expired, cancelled)
         select campaign_id, position - 4 * PLEDGES, '2020-01-01'::timestamptz + position * interval '1 second', true,
-            'EUR', 100000, position, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0
+            'EUR', 100000, position, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0
         from pledges;
         insert into journal (position, line, debit_account, credit_account, campaign_id, pledge_id, amount_minor,
-            currency, recorded_at)
+            currency, occurred_at, recorded_at)
         select position - 4 * PLEDGES, 1, 'provider_clearing', 'campaign', campaign_id, pledge_id, amount_minor, 'EUR',
-            '2020-01-01'::timestamptz + position * interval '1 second'
+            '2020-01-01'::timestamptz + position * interval '1 second', '2020-01-01'::timestamptz + position * interval '1 second'
         from donations;
         insert into campaign_accounts (campaign_id, currency, provider_clearing_minor, campaign_minor, position)
         select campaign_id, 'EUR', 1, -1, 0 from campaigns;

@@ -3,9 +3,12 @@
 mod accounts;
 mod campaigns;
 mod days;
+mod donations;
 mod history;
 mod hours;
 mod pledges;
+#[cfg(test)]
+mod told;
 mod totals;
 mod unapplied;
 

@@ -1,16 +1,17 @@
-//! The read tables `pledges`, `pledge_history` and `donations`; and `unapplied_payments`, which
-//! [`unapplied`] writes.
+//! The read tables `pledges` and `pledge_history`; `donations` and `pledge_captures`, which [`donations`]
+//! writes; and `unapplied_payments`, which [`unapplied`] writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Campaign, CampaignId, DonorId, Event, PledgeEvent, PledgeId, PledgeStatus, Rules};
+use domain::{Campaign, CampaignId, DonorId, Event, MoneyMove, PledgeEvent, PledgeId, PledgeStatus, Rules};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;
 
+use super::donations;
 use super::unapplied::{self, PledgeEvents};
 use crate::rows::{Rows, row};
 use crate::runner::{ProjectError, Projector};
@@ -21,6 +22,7 @@ pub(crate) struct Pledges;
 #[async_trait]
 impl Projector for Pledges {
     const PROJECTION: Option<Projection> = Some(Projection::Pledges);
+    const VERSION: i32 = 2;
 
     fn needs(aggregate_type: &str, _event_type: &str) -> bool {
         aggregate_type != Campaign::TYPE
@@ -44,7 +46,7 @@ impl Projector for Pledges {
         insert_created(connection, &events).await?;
         update_changed(connection, &events).await?;
         insert_history(connection, &events).await?;
-        insert_donations(connection, &events).await?;
+        donations::write(connection, &events).await?;
         unapplied::write(connection, &events).await?;
         Ok(())
     }
@@ -85,31 +87,55 @@ async fn insert_created(connection: &mut PgConnection, events: &PledgeEvents<'_>
 }
 
 row! {
-    /// Changes of one pledge's row by the later events of a batch.
+    /// Changes of one pledge's row by the later events of a batch. Money held apart is no part of the row.
+    #[derive(Debug, PartialEq)]
     struct Change {
         pledge_id: PledgeId,
         status: Option<PledgeStatus>,
         amount_minor: Option<i64>,
-        captured_minor: Option<i64>,
+        captured_minor: i64,
         refunded_minor: i64,
+        reversed_minor: i64,
         charged_back_minor: i64,
+        loss_minor: i64,
         updated_at: DateTime<Utc>,
         position: i64,
     }
 }
 
 impl Change {
-    /// Adds money that pays the pledge; money held apart is no part of its row.
-    fn add_money(&mut self, event: &PledgeEvent) {
+    fn new(pledge_id: PledgeId) -> Self {
+        Self {
+            pledge_id,
+            status: None,
+            amount_minor: None,
+            captured_minor: 0,
+            refunded_minor: 0,
+            reversed_minor: 0,
+            charged_back_minor: 0,
+            loss_minor: 0,
+            updated_at: DateTime::UNIX_EPOCH,
+            position: 0,
+        }
+    }
+
+    fn add(&mut self, event: &PledgeEvent, recorded: &RecordedEvent) {
+        self.updated_at = recorded.recorded_at;
+        self.position = recorded.position;
+        self.status = event.edge().map(|(_, to)| to).or(self.status);
         if let PledgeEvent::PledgeAmended { amount, .. } = event {
             self.amount_minor = Some(amount.amount_minor());
         }
-        if let Some(moved) = event.money_move() {
-            if moved.captured_minor != 0 {
-                self.captured_minor = Some(moved.captured_minor);
-            }
+        self.add_moves(&event.money_moves(recorded.recorded_at));
+    }
+
+    fn add_moves(&mut self, moves: &[MoneyMove]) {
+        for moved in moves {
+            self.captured_minor += moved.captured_minor;
             self.refunded_minor += moved.refunded_minor;
+            self.reversed_minor += moved.reversed_minor;
             self.charged_back_minor += moved.charged_back_minor;
+            self.loss_minor += moved.loss_minor;
         }
     }
 }
@@ -121,27 +147,15 @@ async fn update_changed(connection: &mut PgConnection, events: &PledgeEvents<'_>
         if matches!(event, PledgeEvent::PledgeCreated { .. }) {
             continue;
         }
-        let change = changes.entry(*id).or_insert(Change {
-            pledge_id: *id,
-            status: None,
-            amount_minor: None,
-            captured_minor: None,
-            refunded_minor: 0,
-            charged_back_minor: 0,
-            updated_at: recorded.recorded_at,
-            position: recorded.position,
-        });
-        change.updated_at = recorded.recorded_at;
-        change.position = recorded.position;
-        change.status = event.edge().map(|(_, to)| to).or(change.status);
-        change.add_money(event);
+        changes.entry(*id).or_insert_with(|| Change::new(*id)).add(event, recorded);
     }
     let sql = "update pledges p
         set status = coalesce(r.status, p.status), amount_minor = coalesce(r.amount_minor, p.amount_minor),
-            captured_minor = coalesce(r.captured_minor, p.captured_minor),
+            captured_minor = nullif(coalesce(p.captured_minor, 0) + r.captured_minor, 0),
             refunded_minor = p.refunded_minor + r.refunded_minor,
-            charged_back_minor = p.charged_back_minor + r.charged_back_minor, updated_at = r.updated_at,
-            position = r.position
+            reversed_minor = p.reversed_minor + r.reversed_minor,
+            charged_back_minor = p.charged_back_minor + r.charged_back_minor,
+            loss_minor = p.loss_minor + r.loss_minor, updated_at = r.updated_at, position = r.position
         from {rows} where p.pledge_id = r.pledge_id";
     Rows::of(changes.values())?.execute(connection, sql).await
 }
@@ -179,33 +193,40 @@ fn history_amount(event: &PledgeEvent) -> Option<i64> {
     }
 }
 
-row! {
-    struct Capture {
-        position: i64,
-        pledge_id: PledgeId,
-        amount_minor: i64,
-        captured_at: DateTime<Utc>,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::super::told::{PLEDGE, Told, captured, in_order, in_reverse, moved_away};
+    use super::*;
 
-/// A captured pledge is a donation. Whether it is anonymous stands in the pledge's row.
-async fn insert_donations(
-    connection: &mut PgConnection,
-    events: &PledgeEvents<'_>,
-) -> Result<(), sqlx::Error> {
-    let mut rows = Vec::new();
-    for (id, event, recorded) in events {
-        if let PledgeEvent::PledgeCaptured { amount, .. } = event {
-            rows.push(Capture {
-                position: recorded.position,
-                pledge_id: *id,
-                amount_minor: amount.amount_minor(),
-                captured_at: recorded.recorded_at,
-            });
-        }
+    fn change(told: &[Told]) -> Change {
+        let mut change = Change::new(PLEDGE);
+        told.iter().for_each(|(_, moves)| change.add_moves(moves));
+        change
     }
-    let sql = "insert into donations ({columns}, campaign_id, donor_id, currency, anonymous)
-        select r.*, p.campaign_id, p.donor_id, p.currency, p.anonymous
-        from {rows} join pledges p using (pledge_id)";
-    Rows::of(&rows)?.execute(connection, sql).await
+
+    #[test]
+    fn a_pledge_has_the_sum_of_all_moves() {
+        for told in [in_order(), in_reverse()] {
+            let expected = Change { captured_minor: 5000, reversed_minor: 4000, ..Change::new(PLEDGE) };
+            assert_eq!(change(&told), expected);
+        }
+        assert_eq!(change(&moved_away()), Change::new(PLEDGE));
+        let moved = MoneyMove {
+            refunded_minor: 1,
+            reversed_minor: 20,
+            charged_back_minor: 300,
+            loss_minor: 4000,
+            unapplied_minor: 600_000,
+            ..captured(0, 1, 1000)
+        };
+        let expected = Change {
+            captured_minor: 2000,
+            refunded_minor: 2,
+            reversed_minor: 40,
+            charged_back_minor: 600,
+            loss_minor: 8000,
+            ..Change::new(PLEDGE)
+        };
+        assert_eq!(change(&[(moved.at, vec![moved, moved])]), expected);
+    }
 }

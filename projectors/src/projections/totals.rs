@@ -1,4 +1,5 @@
-//! The read tables `campaign_totals` and `campaign_donors`, and their mirror in Redis.
+//! The read tables `campaign_totals`, `campaign_donors` and `campaign_captures`, and the mirror of totals in
+//! Redis.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::mirror::Mirror;
-use crate::rows::{Rows, row};
+use crate::rows::{Rows, add_up, row};
 use crate::runner::{Held, ProjectError, Projector};
 
 #[derive(Default)]
@@ -33,6 +34,7 @@ impl CampaignTotals {
 #[async_trait]
 impl Projector for CampaignTotals {
     const PROJECTION: Option<Projection> = Some(Projection::CampaignTotals);
+    const VERSION: i32 = 2;
     /// Donors watch these.
     const GATHER: Duration = Duration::from_millis(8);
 
@@ -55,8 +57,8 @@ impl Projector for CampaignTotals {
     ) -> Result<(), ProjectError> {
         let mut batch = Batch::of(events);
         write_goals(connection, &batch).await?;
-        add_captures(connection, &mut batch).await?;
-        add_returns(connection, &mut batch).await?;
+        add_captures(connection, &batch).await?;
+        add_to_donors(connection, &mut batch).await?;
         self.changed = add_deltas(connection, &batch).await?;
         Ok(())
     }
@@ -69,18 +71,18 @@ impl Projector for CampaignTotals {
 }
 
 /// Changes by a batch of events, summed up per campaign.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Batch {
     goals: BTreeMap<Uuid, Goal>,
     deltas: BTreeMap<Uuid, Delta>,
-    /// Captured money, per campaign and donor.
-    captures: BTreeMap<Donor, Captured>,
-    /// Captured money that went back, per campaign and donor.
-    returns: BTreeMap<Donor, Returned>,
+    /// Captured money and what went back of it, per campaign and donor.
+    donors: BTreeMap<Donor, Given>,
+    /// Captured money, per campaign, donor and instant.
+    captures: BTreeMap<Instant, Captured>,
 }
 
 row! {
-    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
     struct Donor {
         campaign_id: Uuid,
         donor_id: DonorId,
@@ -88,23 +90,33 @@ row! {
 }
 
 row! {
-    struct Captured {
-        captured_pledges: i64,
-        captured_minor: i64,
-        first_captured_at: DateTime<Utc>,
-        last_captured_at: DateTime<Utc>,
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    struct Instant {
+        donor: Donor,
+        captured_at: DateTime<Utc>,
     }
 }
 
 row! {
-    #[derive(Default)]
-    struct Returned {
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    struct Captured {
+        captured_minor: i64,
+    }
+}
+
+row! {
+    #[derive(Debug, Default, PartialEq)]
+    struct Given {
+        captured_pledges: i64,
+        captured_minor: i64,
         refunded_minor: i64,
+        reversed_minor: i64,
         charged_back_minor: i64,
     }
 }
 
 row! {
+    #[derive(Debug)]
     struct Goal {
         campaign_id: Uuid,
         currency: &'static str,
@@ -113,6 +125,7 @@ row! {
 }
 
 row! {
+    #[derive(Debug)]
     struct Delta {
         campaign_id: Uuid,
         figures: Figures,
@@ -123,11 +136,14 @@ row! {
 }
 
 row! {
-    #[derive(Default)]
+    #[derive(Debug, Default, PartialEq)]
     struct Figures {
         raised_minor: i64,
         refunded_minor: i64,
+        reversed_minor: i64,
         charged_back_minor: i64,
+        loss_minor: i64,
+        in_dispute_minor: i64,
         unapplied_minor: i64,
         donors: i64,
         pledges: PledgeCounts,
@@ -182,7 +198,7 @@ impl Batch {
         }
     }
 
-    fn add_pledge_event(&mut self, event: &PledgeEvent, at: DateTime<Utc>) {
+    fn add_pledge_event(&mut self, event: &PledgeEvent, recorded_at: DateTime<Utc>) {
         let campaign_id = event.campaign_id().0;
         let figures = &mut self.delta(campaign_id).figures;
         if let Some((from, to)) = event.edge() {
@@ -191,33 +207,62 @@ impl Batch {
             }
             *count(&mut figures.pledges, to) += 1;
         }
-        let Some(moved) = event.money_move() else { return };
-        figures.raised_minor += moved.raised_minor();
-        figures.refunded_minor += moved.refunded_minor;
-        figures.charged_back_minor += moved.charged_back_minor;
-        figures.unapplied_minor += moved.unapplied_minor;
-        if let Some(donor_id) = event.donor_id() {
-            self.add_to_donor(Donor { campaign_id, donor_id }, &moved, at);
+        let moves = event.money_moves(recorded_at);
+        let donor = event.donor_id().map(|donor_id| Donor { campaign_id, donor_id });
+        self.add_moves(campaign_id, donor, &moves);
+    }
+
+    fn add_moves(&mut self, campaign_id: Uuid, donor: Option<Donor>, moves: &[MoneyMove]) {
+        for moved in moves {
+            self.delta(campaign_id).figures.add(moved);
+            if let Some(donor) = donor {
+                self.add_to_donor(donor, moved);
+            }
         }
     }
 
-    fn add_to_donor(&mut self, donor: Donor, moved: &MoneyMove, at: DateTime<Utc>) {
+    fn add_to_donor(&mut self, donor: Donor, moved: &MoneyMove) {
+        let change = Given::by(moved);
+        if change == Given::default() {
+            return;
+        }
+        self.donors.entry(donor).or_default().add(&change);
         if moved.captured_minor != 0 {
-            let captured = self.captures.entry(donor).or_insert(Captured {
-                captured_pledges: 0,
-                captured_minor: 0,
-                first_captured_at: at,
-                last_captured_at: at,
-            });
-            captured.captured_pledges += 1;
-            captured.captured_minor += moved.captured_minor;
-            captured.last_captured_at = at;
+            let instant = Instant { donor, captured_at: moved.at };
+            self.captures.entry(instant).or_default().captured_minor += moved.captured_minor;
         }
-        if moved.refunded_minor != 0 || moved.charged_back_minor != 0 {
-            let returned = self.returns.entry(donor).or_default();
-            returned.refunded_minor += moved.refunded_minor;
-            returned.charged_back_minor += moved.charged_back_minor;
+    }
+}
+
+impl Figures {
+    fn add(&mut self, moved: &MoneyMove) {
+        self.raised_minor += moved.raised_minor();
+        self.refunded_minor += moved.refunded_minor;
+        self.reversed_minor += moved.reversed_minor;
+        self.charged_back_minor += moved.charged_back_minor;
+        self.loss_minor += moved.loss_minor;
+        self.in_dispute_minor += moved.in_dispute_minor;
+        self.unapplied_minor += moved.unapplied_minor;
+    }
+}
+
+impl Given {
+    fn by(moved: &MoneyMove) -> Self {
+        Self {
+            captured_pledges: moved.gifts,
+            captured_minor: moved.captured_minor,
+            refunded_minor: moved.refunded_minor,
+            reversed_minor: moved.reversed_minor,
+            charged_back_minor: moved.charged_back_minor,
         }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.captured_pledges += other.captured_pledges;
+        self.captured_minor += other.captured_minor;
+        self.refunded_minor += other.refunded_minor;
+        self.reversed_minor += other.reversed_minor;
+        self.charged_back_minor += other.charged_back_minor;
     }
 }
 
@@ -245,38 +290,60 @@ async fn write_goals(connection: &mut PgConnection, batch: &Batch) -> Result<(),
     Rows::of(batch.goals.values())?.execute(connection, sql).await
 }
 
-/// Adds up captures per donor, and counts the donors that are new to their campaigns.
-async fn add_captures(connection: &mut PgConnection, batch: &mut Batch) -> Result<(), sqlx::Error> {
-    if batch.captures.is_empty() {
+/// Adds up captures per donor and instant.
+async fn add_captures(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+    let captures = batch.captures.iter().map(|(instant, captured)| (*instant, *captured));
+    let insert = "insert into campaign_captures as t ({columns}) select {columns} from {rows}
+        on conflict (campaign_id, donor_id, captured_at) do update set {sums}";
+    let delete = "delete from campaign_captures t using {rows}
+        where t.campaign_id = r.campaign_id and t.donor_id = r.donor_id and t.captured_at = r.captured_at
+            and {is_zero}";
+    add_up::<Captured, _>(connection, &captures.collect::<Vec<_>>(), insert, delete).await
+}
+
+/// Adds up money per donor, and counts the donors that are new to their campaigns or are none any more.
+async fn add_to_donors(connection: &mut PgConnection, batch: &mut Batch) -> Result<(), sqlx::Error> {
+    let rows: Vec<(Donor, Given)> = std::mem::take(&mut batch.donors).into_iter().collect();
+    if rows.is_empty() {
         return Ok(());
     }
-    let rows: Vec<(Donor, Captured)> = std::mem::take(&mut batch.captures).into_iter().collect();
-    // A row that was not there before has just these captures.
-    let sql = "with counted as (
-            insert into campaign_donors as d ({columns}) select {columns} from {rows}
-            on conflict (campaign_id, donor_id)
-                do update set captured_pledges = d.captured_pledges + excluded.captured_pledges,
-                    captured_minor = d.captured_minor + excluded.captured_minor,
-                    last_captured_at = excluded.last_captured_at
-            returning campaign_id, xmax = 0 as is_new
+    // A row that was not there before has just these sums. It cannot be an insert that becomes an update:
+    // what went back of earlier gifts would not pass the check of rows by itself.
+    let sql = "with given as materialized (
+            select r.*, c.first_captured_at, c.last_captured_at, d.captured_pledges as captured_before
+            from {rows}
+            cross join lateral (
+                select min(c.captured_at) as first_captured_at, max(c.captured_at) as last_captured_at
+                from campaign_captures c
+                where c.campaign_id = r.campaign_id and c.donor_id = r.donor_id and c.captured_minor > 0
+            ) c
+            left join campaign_donors d on d.campaign_id = r.campaign_id and d.donor_id = r.donor_id
+        ), changed as (
+            update campaign_donors t
+            set {sums}, first_captured_at = r.first_captured_at, last_captured_at = r.last_captured_at
+            from given r
+            where t.campaign_id = r.campaign_id and t.donor_id = r.donor_id
+                and r.captured_before + r.captured_pledges > 0
+        ), gone as (
+            delete from campaign_donors t using given r
+            where t.campaign_id = r.campaign_id and t.donor_id = r.donor_id
+                and r.captured_before + r.captured_pledges = 0
+            returning t.campaign_id
+        ), new as (
+            insert into campaign_donors ({columns}, first_captured_at, last_captured_at)
+            select {columns}, first_captured_at, last_captured_at from given
+            where captured_before is null and captured_pledges > 0
+            returning campaign_id
         )
-        select campaign_id, count(*) from counted where is_new group by campaign_id";
-    let new: Vec<(Uuid, i64)> = Rows::of(&rows)?.fetch(connection, sql).await?;
-    for (campaign_id, donors) in new {
+        select campaign_id, sum(change)::bigint from (
+            select campaign_id, 1 as change from new union all select campaign_id, -1 from gone
+        ) counted
+        group by campaign_id";
+    let changes: Vec<(Uuid, i64)> = Rows::of(&rows)?.with_sums::<Given>("r").fetch(connection, sql).await?;
+    for (campaign_id, donors) in changes {
         batch.delta(campaign_id).figures.donors = donors;
     }
     Ok(())
-}
-
-/// Subtracts what went back to donors; it was captured before, so their rows are there.
-async fn add_returns(connection: &mut PgConnection, batch: &mut Batch) -> Result<(), sqlx::Error> {
-    if batch.returns.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<(Donor, Returned)> = std::mem::take(&mut batch.returns).into_iter().collect();
-    let sql = "update campaign_donors t set {sums} from {rows}
-        where t.campaign_id = r.campaign_id and t.donor_id = r.donor_id";
-    Rows::of(&rows)?.with_sums::<Returned>("r").execute(connection, sql).await
 }
 
 /// Adds the sums to the rows and returns the rows as they are now.
@@ -286,4 +353,86 @@ async fn add_deltas(connection: &mut PgConnection, batch: &Batch) -> Result<Vec<
         from {rows} where t.campaign_id = r.campaign_id
         returning t.*";
     Rows::of(batch.deltas.values())?.with_sums::<Figures>("r").fetch(connection, sql).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::{CAMPAIGN, DONOR, Told, captured, in_order, in_reverse, moved_away, noon};
+    use super::*;
+
+    const ADA: Donor = Donor { campaign_id: CAMPAIGN.0, donor_id: DONOR };
+
+    fn batch(told: &[Told]) -> Batch {
+        let mut batch = Batch::default();
+        told.iter().for_each(|(_, moves)| batch.add_moves(CAMPAIGN.0, Some(ADA), moves));
+        batch
+    }
+
+    #[test]
+    fn totals_are_the_same_whatever_was_heard_first() {
+        let figures = Figures {
+            raised_minor: 1000,
+            reversed_minor: 4000,
+            in_dispute_minor: 1000,
+            ..Figures::default()
+        };
+        for told in [in_order(), in_reverse()] {
+            assert_eq!(batch(&told).deltas[&CAMPAIGN.0].figures, figures);
+        }
+        assert_eq!(batch(&moved_away()).deltas[&CAMPAIGN.0].figures, Figures::default());
+    }
+
+    #[test]
+    fn every_figure_is_added_up() {
+        let moved = MoneyMove {
+            refunded_minor: 1,
+            reversed_minor: 20,
+            charged_back_minor: 300,
+            loss_minor: 4000,
+            in_dispute_minor: 50_000,
+            unapplied_minor: 600_000,
+            ..captured(0, 1, 1000)
+        };
+        let expected = Figures {
+            raised_minor: 2 * (1000 - 321),
+            refunded_minor: 2,
+            reversed_minor: 40,
+            charged_back_minor: 600,
+            loss_minor: 8000,
+            in_dispute_minor: 100_000,
+            unapplied_minor: 1_200_000,
+            ..Figures::default()
+        };
+        let batch = batch(&[(noon(0), vec![moved, moved])]);
+        assert_eq!(batch.deltas[&CAMPAIGN.0].figures, expected);
+        let given = Given {
+            captured_pledges: 2,
+            captured_minor: 2000,
+            refunded_minor: 2,
+            reversed_minor: 40,
+            charged_back_minor: 600,
+        };
+        assert_eq!(batch.donors[&ADA], given);
+    }
+
+    #[test]
+    fn a_donor_has_given_the_same_whatever_was_heard_first() {
+        let at = |day| Instant { donor: ADA, captured_at: noon(day) };
+        for told in [in_order(), in_reverse()] {
+            let batch = batch(&told);
+            let given =
+                Given { captured_pledges: 1, captured_minor: 5000, reversed_minor: 4000, ..Given::default() };
+            assert_eq!(batch.donors, BTreeMap::from([(ADA, given)]));
+            let captures = [(at(0), 2000), (at(1), 3000)];
+            let captures = captures.map(|(instant, captured_minor)| (instant, Captured { captured_minor }));
+            assert_eq!(batch.captures, BTreeMap::from(captures));
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_donor_whose_gift_is_anothers() {
+        let batch = batch(&moved_away());
+        assert_eq!(batch.donors[&ADA], Given::default());
+        assert!(batch.captures.values().all(|captured| *captured == Captured::default()), "{batch:?}");
+    }
 }

@@ -84,17 +84,20 @@ async fn insert_taken(connection: &mut PgConnection, events: &PledgeEvents<'_>) 
 /// One update per payment, however many of its events are in the batch.
 async fn update_changed(connection: &mut PgConnection, events: &PledgeEvents<'_>) -> Result<(), sqlx::Error> {
     let mut changes = Changes::new();
-    for (id, event, _) in events {
+    for (id, event, recorded) in events {
         match event {
             PledgeEvent::PledgeCaptured { payment_id, was_unapplied: true, .. } => {
                 change(&mut changes, *id, payment_id.as_str()).accepted_as = Some(*id);
             }
+            // It was taken, and is not given back.
+            PledgeEvent::PaymentUnapplied { .. } => {}
             PledgeEvent::UnappliedAccepted { payment_id, accepted_as, .. } => {
                 change(&mut changes, *id, payment_id.as_str()).accepted_as = Some(*accepted_as);
             }
             event => {
-                let given_back = event.money_move().map_or(0, |moved| -moved.unapplied_minor).max(0);
-                if given_back > 0
+                let moves = event.money_moves(recorded.recorded_at);
+                let given_back = -moves.iter().map(|moved| moved.unapplied_minor).sum::<i64>();
+                if given_back != 0
                     && let Some(payment_id) = event.payment_id()
                 {
                     change(&mut changes, *id, payment_id.as_str()).given_back_minor += given_back;
@@ -109,9 +112,9 @@ async fn update_changed(connection: &mut PgConnection, events: &PledgeEvents<'_>
         set given_back_minor = u.given_back_minor + r.given_back_minor,
             accepted_as = coalesce(r.accepted_as, u.accepted_as),
             status = case
-                when r.accepted_as is not null then 'accepted'
+                when coalesce(r.accepted_as, u.accepted_as) is not null then 'accepted'
                 when u.given_back_minor + r.given_back_minor = u.amount_minor then 'refunded'
-                else u.status
+                else 'held'
             end
         from {rows} where u.pledge_id = r.pledge_id and u.payment_id = r.payment_id";
     Rows::of(changes.values())?.execute(connection, sql).await

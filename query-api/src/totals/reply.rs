@@ -41,6 +41,8 @@ pub(crate) struct TotalsReply {
     raised_minor: i64,
     /// Captured money that was refunded, in minor units.
     refunded_minor: i64,
+    /// Captured money that was taken back without a dispute, in minor units.
+    reversed_minor: i64,
     /// Captured money that was lost in disputes, in minor units.
     charged_back_minor: i64,
     /// Distinct donors whose money was captured, also where it went back.
@@ -82,6 +84,7 @@ impl TotalsReply {
             currency: totals.currency,
             raised_minor: totals.raised_minor,
             refunded_minor: totals.refunded_minor,
+            reversed_minor: totals.reversed_minor,
             charged_back_minor: totals.charged_back_minor,
             donors: totals.donors,
             pledges: totals.pledges.into(),
@@ -124,7 +127,10 @@ pub(super) mod tests {
             goal_minor: 100,
             raised_minor: position * 10,
             refunded_minor: 0,
+            reversed_minor: 0,
             charged_back_minor: 0,
+            loss_minor: 0,
+            in_dispute_minor: 0,
             unapplied_minor: 0,
             donors: 1,
             pledges: PledgeCounts::default(),

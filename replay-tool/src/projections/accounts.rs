@@ -8,6 +8,7 @@ use domain::{Currency, Money, MoneyHeld, Pledge, PledgeEvent, PledgeStatus};
 use uuid::Uuid;
 
 use super::{Audit, Projection};
+use crate::figures::Figures;
 use crate::grouping::Grouping;
 use crate::occurrence::{FinalState, Occurrence};
 use crate::rows::{Rows, Table};
@@ -34,6 +35,7 @@ pub(crate) const AUDIT: Audit = Audit {
                 ("pledge_id", ColumnType::Uuid),
                 ("amount_minor", ColumnType::Int),
                 ("currency", ColumnType::Text),
+                ("occurred_at", ColumnType::Time),
                 ("recorded_at", ColumnType::Time),
             ],
         },
@@ -45,10 +47,13 @@ pub(crate) const AUDIT: Audit = Audit {
                 ("currency", ColumnType::Text),
                 ("provider_clearing_minor", ColumnType::Int),
                 ("bank_minor", ColumnType::Int),
+                ("disputed_minor", ColumnType::Int),
                 ("campaign_minor", ColumnType::Int),
                 ("unapplied_minor", ColumnType::Int),
                 ("refunds_minor", ColumnType::Int),
+                ("reversals_minor", ColumnType::Int),
                 ("chargebacks_minor", ColumnType::Int),
+                ("losses_minor", ColumnType::Int),
                 ("fees_minor", ColumnType::Int),
                 ("position", ColumnType::Int),
             ],
@@ -60,24 +65,29 @@ pub(crate) const AUDIT: Audit = Audit {
 /// The balances of a campaign's accounts, debits less credits, in the order of the table.
 const CLEARING: usize = 0;
 const BANK: usize = 1;
-const CAMPAIGN: usize = 2;
-const HELD_APART: usize = 3;
-const REFUNDS: usize = 4;
-const CHARGEBACKS: usize = 5;
-const FEES: usize = 6;
+const DISPUTED: usize = 2;
+const CAMPAIGN: usize = 3;
+const HELD_APART: usize = 4;
+const REFUNDS: usize = 5;
+const REVERSALS: usize = 6;
+const CHARGEBACKS: usize = 7;
+const LOSSES: usize = 8;
+const FEES: usize = 9;
 /// The last event that was posted: the latest, where the others are sums.
-const POSITION: usize = 7;
+const POSITION: usize = 10;
+/// How many there are.
+const NUMBERS: usize = 11;
 
 struct Accounts {
     /// By campaign and currency.
-    balances: Option<Grouping<19, 8>>,
+    balances: Option<Grouping<19, NUMBERS>>,
     /// The last event of the present pledge that was posted.
     posted: i64,
 }
 
 impl Accounts {
     fn new(room: &Room) -> Self {
-        let balances = Grouping::new(room.clone(), |sum: &mut [i64; 8], more| {
+        let balances = Grouping::new(room.clone(), |sum: &mut [i64; NUMBERS], more| {
             for n in 0..POSITION {
                 sum[n] += more[n];
             }
@@ -104,6 +114,8 @@ impl Projection for Accounts {
                     .push(occurrence.id)
                     .push(amount.amount_minor())
                     .push(amount.currency().code())
+                    // Money moves when it is recorded.
+                    .push(at.recorded_at)
                     .push(at.recorded_at)
             })?;
         }
@@ -115,17 +127,21 @@ impl Projection for Accounts {
             return Ok(());
         };
         for taken in record.taken.values() {
-            let mut of = [0; 8];
+            let figures = Figures::of(taken);
+            let mut of = [0; NUMBERS];
+            of[LOSSES] = figures.loss;
+            of[DISPUTED] = figures.in_dispute;
             match taken.usage {
                 Usage::Applied => {
-                    of[CAMPAIGN] = -taken.amount.amount_minor();
-                    of[REFUNDS] = taken.refunded_minor();
-                    of[CHARGEBACKS] = taken.charged_back_minor();
+                    of[CAMPAIGN] = -figures.captured;
+                    of[REFUNDS] = figures.refunded;
+                    of[REVERSALS] = figures.reversed;
+                    of[CHARGEBACKS] = figures.charged_back;
                     if record.state.status() == PledgeStatus::Completed {
-                        of[BANK] = taken.amount.amount_minor();
+                        of[BANK] = figures.captured;
                     }
                 }
-                Usage::Unapplied => of[HELD_APART] = -taken.left_minor(),
+                Usage::Unapplied => of[HELD_APART] = -figures.left,
                 // All of it is in the pledge that it became.
                 Usage::Accepted(_) => {}
             }
@@ -170,8 +186,17 @@ fn lines(event: &PledgeEvent) -> impl Iterator<Item = Line> {
         PledgeEvent::PaymentRefunded { amount, held, .. } => {
             [Some((given_back("refunds", *held), "provider_clearing", *amount)), None]
         }
+        PledgeEvent::PaymentDisputed { amount, .. } => {
+            [Some(("disputed", "provider_clearing", *amount)), None]
+        }
+        PledgeEvent::DisputeWon { amount, .. } => [Some(("provider_clearing", "disputed", *amount)), None],
         PledgeEvent::DisputeLost { amount, held, .. } => {
-            [Some((given_back("chargebacks", *held), "provider_clearing", *amount)), None]
+            let gone = Some((given_back("chargebacks", *held), "provider_clearing", *amount));
+            let ended = Some(("provider_clearing", "disputed", *amount));
+            match held {
+                MoneyHeld::Raised => [gone, ended],
+                MoneyHeld::Unapplied => [ended, gone],
+            }
         }
         // It comes back with the capture of the pledge that it became.
         PledgeEvent::UnappliedAccepted { amount, .. } => {
@@ -182,9 +207,7 @@ fn lines(event: &PledgeEvent) -> impl Iterator<Item = Line> {
         | PledgeEvent::PledgeAuthorized { .. }
         | PledgeEvent::PledgeFailed { .. }
         | PledgeEvent::PledgeExpired { .. }
-        | PledgeEvent::PledgeCancelled { .. }
-        | PledgeEvent::PaymentDisputed { .. }
-        | PledgeEvent::DisputeWon { .. } => [None, None],
+        | PledgeEvent::PledgeCancelled { .. } => [None, None],
     };
     first.into_iter().chain(second)
 }

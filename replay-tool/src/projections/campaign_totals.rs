@@ -1,5 +1,5 @@
-//! `campaign_totals` and `campaign_donors`: from the final state of every pledge, where the projector
-//! adds up events.
+//! `campaign_totals`, `campaign_donors` and `campaign_captures`: from the final state of every pledge, where
+//! the projector adds up events.
 
 use std::io;
 
@@ -9,6 +9,7 @@ use domain::{Campaign, CampaignId, CampaignStatus, Currency, DonorId, Pledge, Pl
 use uuid::Uuid;
 
 use super::{Audit, Projection};
+use crate::figures::Figures;
 use crate::grouping::Grouping;
 use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
@@ -17,6 +18,7 @@ use crate::tuple::{ColumnType, Tuple};
 
 const TOTAL_ROWS: usize = 0;
 const DONOR_ROWS: usize = 1;
+const CAPTURE_ROWS: usize = 2;
 
 pub(crate) const AUDIT: Audit = Audit {
     projection: read_model::Projection::CampaignTotals,
@@ -31,7 +33,10 @@ pub(crate) const AUDIT: Audit = Audit {
                 ("goal_minor", ColumnType::Int),
                 ("raised_minor", ColumnType::Int),
                 ("refunded_minor", ColumnType::Int),
+                ("reversed_minor", ColumnType::Int),
                 ("charged_back_minor", ColumnType::Int),
+                ("loss_minor", ColumnType::Int),
+                ("in_dispute_minor", ColumnType::Int),
                 ("unapplied_minor", ColumnType::Int),
                 ("donors", ColumnType::Int),
                 ("pending", ColumnType::Int),
@@ -54,9 +59,20 @@ pub(crate) const AUDIT: Audit = Audit {
                 ("captured_pledges", ColumnType::Int),
                 ("captured_minor", ColumnType::Int),
                 ("refunded_minor", ColumnType::Int),
+                ("reversed_minor", ColumnType::Int),
                 ("charged_back_minor", ColumnType::Int),
                 ("first_captured_at", ColumnType::Time),
                 ("last_captured_at", ColumnType::Time),
+            ],
+        },
+        Table {
+            name: "campaign_captures",
+            key: 3,
+            columns: &[
+                ("campaign_id", ColumnType::Uuid),
+                ("donor_id", ColumnType::Uuid),
+                ("captured_at", ColumnType::Time),
+                ("captured_minor", ColumnType::Int),
             ],
         },
     ],
@@ -70,17 +86,20 @@ const CURRENCY: usize = 1;
 const GOAL: usize = 2;
 const RAISED: usize = 3;
 const REFUNDED: usize = 4;
-const CHARGED_BACK: usize = 5;
-const HELD_APART: usize = 6;
+const REVERSED: usize = 5;
+const CHARGED_BACK: usize = 6;
+const LOSS: usize = 7;
+const IN_DISPUTE: usize = 8;
+const HELD_APART: usize = 9;
 /// How many donors.
-pub(super) const DONORS: usize = 7;
+pub(super) const DONORS: usize = 10;
 /// One for each state, in the order of `PledgeStatus::ALL`.
-const STATES: usize = 8;
-const POSITION: usize = 15;
+const STATES: usize = 11;
+const POSITION: usize = 18;
 /// When the last event was recorded, in microseconds.
-pub(super) const AS_OF: usize = 16;
+pub(super) const AS_OF: usize = 19;
 /// How many there are.
-pub(super) const NUMBERS: usize = 17;
+pub(super) const NUMBERS: usize = 20;
 
 /// Figures of a campaign or a pledge by itself, or of a whole campaign with its pledges.
 pub(super) type Numbers = [i64; NUMBERS];
@@ -102,13 +121,17 @@ pub(super) fn of_pledge(pledge: &Pledge) -> Option<Numbers> {
     let mut numbers = [0; NUMBERS];
     numbers[STATES + record.state.status() as usize] = 1;
     for taken in record.taken.values() {
+        let figures = Figures::of(taken);
+        numbers[LOSS] += figures.loss;
+        numbers[IN_DISPUTE] += figures.in_dispute;
         match taken.usage {
             Usage::Applied => {
-                numbers[RAISED] += taken.left_minor();
-                numbers[REFUNDED] += taken.refunded_minor();
-                numbers[CHARGED_BACK] += taken.charged_back_minor();
+                numbers[RAISED] += figures.left;
+                numbers[REFUNDED] += figures.refunded;
+                numbers[REVERSED] += figures.reversed;
+                numbers[CHARGED_BACK] += figures.charged_back;
             }
-            Usage::Unapplied => numbers[HELD_APART] += taken.left_minor(),
+            Usage::Unapplied => numbers[HELD_APART] += figures.left,
             Usage::Accepted(_) => {}
         }
     }
@@ -127,16 +150,18 @@ pub(super) fn push_figures<'t>(row: &'t mut Tuple, numbers: &Numbers) -> &'t mut
 
 struct CampaignTotals {
     totals: Option<Grouping<16, NUMBERS>>,
-    /// By campaign and donor: pledges, captured, refunded, charged back, and the first and the last
+    /// By campaign and donor: pledges, captured, refunded, reversed, charged back, and the first and the last
     /// capture.
-    donors: Option<Grouping<32, 6>>,
+    donors: Option<Grouping<32, 7>>,
+    /// By campaign, donor and instant: captured.
+    captures: Option<Grouping<40, 1>>,
     /// When the present pledge was captured, in microseconds.
     captured_at: i64,
 }
 
 impl CampaignTotals {
     fn new(room: &Room) -> Self {
-        let totals = Grouping::new(room.share(2), |sum: &mut Numbers, more| {
+        let totals = Grouping::new(room.share(3), |sum: &mut Numbers, more| {
             for n in PUBLISHED..POSITION {
                 sum[n] += more[n];
             }
@@ -144,14 +169,15 @@ impl CampaignTotals {
                 sum[n] = sum[n].max(more[n]);
             }
         });
-        let donors = Grouping::new(room.share(2), |sum: &mut [i64; 6], more| {
-            for n in 0..4 {
+        let donors = Grouping::new(room.share(3), |sum: &mut [i64; 7], more| {
+            for n in 0..5 {
                 sum[n] += more[n];
             }
-            sum[4] = sum[4].min(more[4]);
-            sum[5] = sum[5].max(more[5]);
+            sum[5] = sum[5].min(more[5]);
+            sum[6] = sum[6].max(more[6]);
         });
-        Self { totals: Some(totals), donors: Some(donors), captured_at: 0 }
+        let captures = Grouping::new(room.share(3), |[sum], [more]| *sum += more);
+        Self { totals: Some(totals), donors: Some(donors), captures: Some(captures), captured_at: 0 }
     }
 
     fn add(&mut self, campaign_id: Uuid, last: Moment, mut numbers: Numbers) -> io::Result<()> {
@@ -178,25 +204,37 @@ impl Projection for CampaignTotals {
         let (Some(record), Some(numbers)) = (end.state.record(), of_pledge(end.state)) else {
             return Ok(());
         };
-        if let (Some(donors), Some(taken)) = (&mut self.donors, record.applied()) {
-            let of = [
-                1,
-                taken.amount.amount_minor(),
-                taken.refunded_minor(),
-                taken.charged_back_minor(),
-                self.captured_at,
-                self.captured_at,
-            ];
-            donors.add(campaign_and_donor(record.campaign_id, record.donor_id), of)?;
+        if let (Some(donors), Some(captures), Some(taken)) =
+            (&mut self.donors, &mut self.captures, record.applied())
+        {
+            let donor = campaign_and_donor(record.campaign_id, record.donor_id);
+            let Figures { captured, refunded, reversed, charged_back, .. } = Figures::of(taken);
+            let at = self.captured_at;
+            donors.add(donor, [1, captured, refunded, reversed, charged_back, at, at])?;
+            let mut instant = [0; 40];
+            instant[..32].copy_from_slice(&donor);
+            instant[32..].copy_from_slice(&at.to_be_bytes());
+            captures.add(instant, [captured])?;
         }
         self.add(record.campaign_id.0, end.last, numbers)
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
-        let (Some(mut totals), Some(donors)) = (self.totals.take(), self.donors.take()) else {
+        let (Some(mut totals), Some(donors), Some(captures)) =
+            (self.totals.take(), self.donors.take(), self.captures.take())
+        else {
             return Ok(());
         };
-        donors.finish(|key, [pledges, captured, refunded, charged_back, first, last]| {
+        captures.finish(|key, [captured]| {
+            let at = key.last_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
+            rows.put(CAPTURE_ROWS, |row| {
+                row.push(uuid(&key[..16]))
+                    .push(uuid(&key[16..32]))
+                    .push(DateTime::from_timestamp_micros(at))
+                    .push(captured)
+            })
+        })?;
+        donors.finish(|key, [pledges, captured, refunded, reversed, charged_back, first, last]| {
             let (campaign_id, donor_id) = (uuid(&key[..16]), uuid(&key[16..]));
             let mut numbers = [0; NUMBERS];
             numbers[DONORS] = 1;
@@ -207,6 +245,7 @@ impl Projection for CampaignTotals {
                     .push(pledges)
                     .push(captured)
                     .push(refunded)
+                    .push(reversed)
                     .push(charged_back)
                     .push(DateTime::from_timestamp_micros(first))
                     .push(DateTime::from_timestamp_micros(last))
@@ -223,7 +262,7 @@ impl Projection for CampaignTotals {
 }
 
 /// The key of a donor of a campaign.
-pub(super) fn campaign_and_donor(campaign_id: CampaignId, donor_id: DonorId) -> [u8; 32] {
+fn campaign_and_donor(campaign_id: CampaignId, donor_id: DonorId) -> [u8; 32] {
     let mut key = [0; 32];
     key[..16].copy_from_slice(campaign_id.0.as_bytes());
     key[16..].copy_from_slice(donor_id.0.as_bytes());

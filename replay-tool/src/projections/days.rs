@@ -2,13 +2,14 @@
 
 use std::io;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate};
 use domain::pledge::{PledgeState, Usage};
 use domain::{Currency, Pledge, PledgeEvent};
 use uuid::Uuid;
 
 use super::steps::Steps;
 use super::{Audit, Projection};
+use crate::figures::Figures;
 use crate::grouping::Grouping;
 use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
@@ -37,9 +38,11 @@ pub(super) const AUDIT: Audit = Audit {
                 ("expired", ColumnType::Int),
                 ("cancelled", ColumnType::Int),
                 ("refunded_minor", ColumnType::Int),
+                ("reversed_minor", ColumnType::Int),
                 ("charged_back_minor", ColumnType::Int),
                 ("unapplied_minor", ColumnType::Int),
                 ("net_minor", ColumnType::Int),
+                ("revised_at", ColumnType::Time),
             ],
         },
         Table {
@@ -57,16 +60,18 @@ pub(super) const AUDIT: Audit = Audit {
                 ("expired", ColumnType::Int),
                 ("cancelled", ColumnType::Int),
                 ("refunded_minor", ColumnType::Int),
+                ("reversed_minor", ColumnType::Int),
                 ("charged_back_minor", ColumnType::Int),
                 ("unapplied_minor", ColumnType::Int),
                 ("net_minor", ColumnType::Int),
+                ("revised_at", ColumnType::Time),
             ],
         },
     ],
     make: |room| Box::new(Days::new(room)),
 };
 
-/// The numbers of a day, in the order of the tables.
+/// The numbers of a day, in the order of the tables. The last is the latest, the others are sums.
 const CREATED: usize = 0;
 const CREATED_MINOR: usize = 1;
 const CAPTURED: usize = 2;
@@ -76,10 +81,13 @@ const FAILED: usize = 5;
 const EXPIRED: usize = 6;
 const CANCELLED: usize = 7;
 const REFUNDED: usize = 8;
-const CHARGED_BACK: usize = 9;
-const HELD_APART: usize = 10;
-const NET: usize = 11;
-const NUMBERS: usize = 12;
+const REVERSED: usize = 9;
+const CHARGED_BACK: usize = 10;
+const HELD_APART: usize = 11;
+const NET: usize = 12;
+/// When the last change was recorded that came after the day had ended, in microseconds; 0 if none did.
+const REVISED_AT: usize = 13;
+const NUMBERS: usize = 14;
 
 type Numbers = [i64; NUMBERS];
 
@@ -97,9 +105,10 @@ struct Days {
 impl Days {
     fn new(room: &Room) -> Self {
         let days = Grouping::new(room.clone(), |sum: &mut Numbers, more| {
-            for (sum, more) in sum.iter_mut().zip(more) {
-                *sum += more;
+            for n in CREATED..REVISED_AT {
+                sum[n] += more[n];
             }
+            sum[REVISED_AT] = sum[REVISED_AT].max(more[REVISED_AT]);
         });
         Self { days: Some(days), steps: Steps::new(), created_minor: 0 }
     }
@@ -107,6 +116,7 @@ impl Days {
     fn add(&mut self, pledge: &Pledge, step: Option<(Moment, Numbers)>) -> io::Result<()> {
         let (Some(days), Some(record)) = (&mut self.days, pledge.record()) else { return Ok(()) };
         let Some((at, change)) = step.filter(|(_, change)| *change != [0; NUMBERS]) else { return Ok(()) };
+        // Money moves when it is recorded, so no day changes after its end.
         let day = at.recorded_at.date_naive();
         for campaign_id in [record.campaign_id.0, Uuid::nil()] {
             days.add(key(campaign_id, record.amount.currency(), day), change)?;
@@ -128,21 +138,20 @@ impl Days {
             PledgeState::Cancelled => numbers[CANCELLED] = 1,
         }
         for taken in record.taken.values() {
-            // A day shows what was newly held apart, whatever becomes of it.
-            if taken.was_unapplied {
-                numbers[HELD_APART] += taken.amount.amount_minor();
-            }
+            let figures = Figures::of(taken);
             match taken.usage {
                 Usage::Applied => {
                     numbers[CAPTURED] += 1;
-                    numbers[CAPTURED_MINOR] += taken.amount.amount_minor();
-                    numbers[REFUNDED] += taken.refunded_minor();
-                    numbers[CHARGED_BACK] += taken.charged_back_minor();
+                    numbers[CAPTURED_MINOR] += figures.captured;
+                    numbers[REFUNDED] += figures.refunded;
+                    numbers[REVERSED] += figures.reversed;
+                    numbers[CHARGED_BACK] += figures.charged_back;
+                    numbers[NET] += figures.left;
                 }
-                Usage::Unapplied | Usage::Accepted(_) => {}
+                Usage::Unapplied => numbers[HELD_APART] += figures.left,
+                Usage::Accepted(_) => {}
             }
         }
-        numbers[NET] = numbers[CAPTURED_MINOR] - numbers[REFUNDED] - numbers[CHARGED_BACK];
         Some(numbers)
     }
 }
@@ -163,7 +172,10 @@ impl Projection for Days {
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
         let Some(days) = self.days.take() else { return Ok(()) };
-        days.finish(|key, numbers| {
+        days.finish(|key, [numbers @ .., revised_at]| {
+            if numbers == [0; REVISED_AT] {
+                return Ok(());
+            }
             let campaign_id = Uuid::from_slice(&key[..16]).unwrap_or_default();
             let currency = std::str::from_utf8(&key[16..19]).unwrap_or_default();
             let day = NaiveDate::default() + chrono::Duration::days(i64::from(day_number(&key)));
@@ -176,7 +188,7 @@ impl Projection for Days {
                 for number in numbers {
                     row.push(number);
                 }
-                row
+                row.push((revised_at > 0).then(|| DateTime::from_timestamp_micros(revised_at)).flatten())
             })
         })
     }

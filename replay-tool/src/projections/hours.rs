@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::steps::Steps;
 use super::{Audit, Projection};
+use crate::figures::Figures;
 use crate::grouping::Grouping;
 use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
@@ -81,7 +82,11 @@ impl Projection for Hours {
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
         let Some(hours) = self.hours.take() else { return Ok(()) };
-        hours.finish(|key, [created, captured, captured_minor]| {
+        hours.finish(|key, numbers| {
+            let [created, captured, captured_minor] = numbers;
+            if numbers == [0; 3] {
+                return Ok(());
+            }
             let [hour @ .., _, _, _] = key.last_chunk::<11>().copied().unwrap_or_default();
             rows.put(0, |row| {
                 row.push(Uuid::from_slice(&key[..16]).unwrap_or_default())
@@ -98,5 +103,5 @@ impl Projection for Hours {
 /// The numbers of a pledge; none before it was made.
 fn numbers(pledge: &Pledge) -> Option<Numbers> {
     let applied = pledge.record()?.applied();
-    Some([1, applied.map_or(0, |_| 1), applied.map_or(0, |taken| taken.amount.amount_minor())])
+    Some([1, applied.map_or(0, |_| 1), applied.map_or(0, |taken| Figures::of(taken).captured)])
 }

@@ -1,11 +1,12 @@
-//! `pledges`, `pledge_history`, `donations` and `unapplied_payments`.
+//! `pledges`, `pledge_history`, `donations`, `pledge_captures` and `unapplied_payments`.
 
 use std::io;
 
-use domain::pledge::{TakenPayment, UnappliedReason, Usage};
+use domain::pledge::{UnappliedReason, Usage};
 use domain::{PaymentId, Pledge, PledgeEvent};
 
 use super::{Audit, Projection};
+use crate::figures::Figures;
 use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::tuple::ColumnType;
@@ -13,7 +14,8 @@ use crate::tuple::ColumnType;
 const PLEDGES: usize = 0;
 const HISTORY: usize = 1;
 const DONATIONS: usize = 2;
-const UNAPPLIED: usize = 3;
+const CAPTURES: usize = 3;
+const UNAPPLIED: usize = 4;
 
 pub(super) const AUDIT: Audit = Audit {
     projection: read_model::Projection::Pledges,
@@ -29,7 +31,9 @@ pub(super) const AUDIT: Audit = Audit {
                 ("amount_minor", ColumnType::Int),
                 ("captured_minor", ColumnType::Int),
                 ("refunded_minor", ColumnType::Int),
+                ("reversed_minor", ColumnType::Int),
                 ("charged_back_minor", ColumnType::Int),
+                ("loss_minor", ColumnType::Int),
                 ("currency", ColumnType::Text),
                 ("anonymous", ColumnType::Bool),
                 ("created_at", ColumnType::Time),
@@ -62,6 +66,15 @@ pub(super) const AUDIT: Audit = Audit {
                 ("currency", ColumnType::Text),
                 ("anonymous", ColumnType::Bool),
                 ("captured_at", ColumnType::Time),
+            ],
+        },
+        Table {
+            name: "pledge_captures",
+            key: 2,
+            columns: &[
+                ("pledge_id", ColumnType::Uuid),
+                ("captured_at", ColumnType::Time),
+                ("captured_minor", ColumnType::Int),
             ],
         },
         Table {
@@ -122,22 +135,29 @@ impl Projection for Pledges {
                     .push(record.anonymous)
                     .push(at.recorded_at)
             })?;
+            rows.put(CAPTURES, |row| {
+                row.push(occurrence.id).push(at.recorded_at).push(amount.amount_minor())
+            })?;
         }
         Ok(())
     }
 
     fn pledge(&mut self, end: &FinalState<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
         let Some(record) = end.state.record() else { return Ok(()) };
-        let applied = record.applied();
+        let applied = record.applied().map(Figures::of);
+        let Figures { refunded, reversed, charged_back, .. } = applied.unwrap_or_default();
+        let loss: i64 = record.taken.values().map(|taken| Figures::of(taken).loss).sum();
         rows.put(PLEDGES, |row| {
             row.push(end.id)
                 .push(record.campaign_id.0)
                 .push(record.donor_id.0)
                 .push(record.state.status().as_str())
                 .push(record.amount.amount_minor())
-                .push(applied.map(|taken| taken.amount.amount_minor()))
-                .push(applied.map_or(0, TakenPayment::refunded_minor))
-                .push(applied.map_or(0, TakenPayment::charged_back_minor))
+                .push(applied.map(|figures| figures.captured))
+                .push(refunded)
+                .push(reversed)
+                .push(charged_back)
+                .push(loss)
                 .push(record.amount.currency().code())
                 .push(record.anonymous)
                 .push(end.first.recorded_at)

@@ -8,15 +8,12 @@ use std::collections::BTreeMap;
 use std::io;
 
 use chrono::DateTime;
-use domain::{Campaign, Pledge, PledgeEvent};
+use domain::{Campaign, Pledge};
 use uuid::Uuid;
 
-use super::campaign_totals::{
-    AS_OF, DONORS, NUMBERS, Numbers, campaign_and_donor, of_campaign, of_pledge, push_figures, uuid,
-};
+use super::campaign_totals::{AS_OF, DONORS, NUMBERS, Numbers, of_campaign, of_pledge, push_figures, uuid};
 use super::steps::Steps;
 use super::{Audit, Projection};
-use crate::grouping::Grouping;
 use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::sorter::{Room, Sorter};
@@ -39,7 +36,10 @@ pub(super) const AUDIT: Audit = Audit {
                 ("goal_minor", ColumnType::Int),
                 ("raised_minor", ColumnType::Int),
                 ("refunded_minor", ColumnType::Int),
+                ("reversed_minor", ColumnType::Int),
                 ("charged_back_minor", ColumnType::Int),
+                ("loss_minor", ColumnType::Int),
+                ("in_dispute_minor", ColumnType::Int),
                 ("unapplied_minor", ColumnType::Int),
                 ("donors", ColumnType::Int),
                 ("pending", ColumnType::Int),
@@ -58,6 +58,7 @@ pub(super) const AUDIT: Audit = Audit {
             columns: &[
                 ("campaign_id", ColumnType::Uuid),
                 ("donor_id", ColumnType::Uuid),
+                ("gifts", ColumnType::Int),
                 ("position", ColumnType::Int),
             ],
         },
@@ -67,19 +68,28 @@ pub(super) const AUDIT: Audit = Audit {
 
 struct TotalsHistory {
     changes: Option<Changes>,
-    /// The position of the first capture, by campaign and donor.
-    first_gifts: Option<Grouping<32, 1>>,
+    gifts: Option<Gifts>,
     /// Those of the present campaign or pledge.
     steps: Steps<NUMBERS>,
+    /// Whether the present pledge is a gift.
+    gift: Steps<1>,
 }
 
 impl TotalsHistory {
     fn new(room: &Room) -> Self {
-        let first_gifts = Grouping::new(room.share(2), |[first], [other]| *first = (*first).min(*other));
         Self {
             changes: Some(Changes(Sorter::new(room.share(2)))),
-            first_gifts: Some(first_gifts),
+            gifts: Some(Gifts(Sorter::new(room.share(2)))),
             steps: Steps::new(),
+            gift: Steps::new(),
+        }
+    }
+
+    fn add_gift(&mut self, pledge: &Pledge, step: Option<(Moment, [i64; 1])>) -> io::Result<()> {
+        let (Some(gifts), Some(record)) = (&mut self.gifts, pledge.record()) else { return Ok(()) };
+        match step {
+            None | Some((_, [0])) => Ok(()),
+            Some((at, [change])) => gifts.add(record.campaign_id.0, record.donor_id.0, at.position, change),
         }
     }
 
@@ -103,28 +113,27 @@ impl Projection for TotalsHistory {
     fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
         let step = self.steps.event(of_pledge(occurrence.before), occurrence.at);
         self.add(occurrence.event.campaign_id().0, step)?;
-        match (occurrence.event, &mut self.first_gifts) {
-            (PledgeEvent::PledgeCaptured { campaign_id, donor_id, .. }, Some(first_gifts)) => {
-                first_gifts.add(campaign_and_donor(*campaign_id, *donor_id), [occurrence.at.position])
-            }
-            _ => Ok(()),
-        }
+        let step = self.gift.event(of_gift(occurrence.before), occurrence.at);
+        self.add_gift(occurrence.before, step)
     }
 
     fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
         let Some(record) = end.state.record() else { return Ok(()) };
         let step = self.steps.end(of_pledge(end.state));
-        self.add(record.campaign_id.0, step)
+        self.add(record.campaign_id.0, step)?;
+        let step = self.gift.end(of_gift(end.state));
+        self.add_gift(end.state, step)
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
-        let (Some(mut changes), Some(first_gifts)) = (self.changes.take(), self.first_gifts.take()) else {
+        let (Some(mut changes), Some(gifts)) = (self.changes.take(), self.gifts.take()) else {
             return Ok(());
         };
-        first_gifts.finish(|key, [position]| {
-            let (campaign_id, donor_id) = (uuid(&key[..16]), uuid(&key[16..]));
-            changes.new_donor(campaign_id, position)?;
-            rows.put(FIRST_GIFTS, |row| row.push(campaign_id).push(donor_id).push(position))
+        gifts.add_up(|news| match news {
+            News::Donors { campaign_id, position, change } => changes.donors(campaign_id, position, change),
+            News::Donor { campaign_id, donor_id, gifts, position } => {
+                rows.put(FIRST_GIFTS, |row| row.push(campaign_id).push(donor_id).push(gifts).push(position))
+            }
         })?;
         changes.add_up(|campaign_id, position, totals| {
             rows.put(HISTORY, |row| {
@@ -135,17 +144,76 @@ impl Projection for TotalsHistory {
     }
 }
 
+/// One if money of the pledge's own payment was captured; none before it was made.
+fn of_gift(pledge: &Pledge) -> Option<[i64; 1]> {
+    Some([i64::from(pledge.record()?.applied().is_some())])
+}
+
+/// Pledges that became gifts or are none any more, by donor, campaign and position. A donor's id, unlike a
+/// campaign's, differs in its first bytes.
+struct Gifts(Sorter);
+
+/// What follows from the gifts of a donor.
+enum News {
+    /// At this position a campaign has a donor more, or less.
+    Donors { campaign_id: Uuid, position: i64, change: i64 },
+    /// A donor in the end, with the position since which they are one.
+    Donor { campaign_id: Uuid, donor_id: Uuid, gifts: i64, position: i64 },
+}
+
+impl Gifts {
+    fn add(&mut self, campaign_id: Uuid, donor_id: Uuid, position: i64, change: i64) -> io::Result<()> {
+        let mut key = [0; 40];
+        key[..16].copy_from_slice(donor_id.as_bytes());
+        key[16..32].copy_from_slice(campaign_id.as_bytes());
+        key[32..].copy_from_slice(&position.to_be_bytes());
+        self.0.push(&key, &[&change.to_le_bytes()])
+    }
+
+    /// Goes through the gifts of one donor after the other.
+    fn add_up(self, mut tell: impl FnMut(News) -> io::Result<()>) -> io::Result<()> {
+        let sorted = self.0.finish()?;
+        let mut records = sorted.records()?;
+        let (mut of, mut gifts, mut since) = ([0; 32], 0, 0);
+        let end = |of: &[u8; 32], gifts, position| match gifts {
+            0 => None,
+            _ => {
+                Some(News::Donor { campaign_id: uuid(&of[16..]), donor_id: uuid(&of[..16]), gifts, position })
+            }
+        };
+        while let Some((key, change)) = records.next()? {
+            let (donor, position) = key.split_at(32);
+            if donor != of {
+                end(&of, gifts, since).map_or(Ok(()), &mut tell)?;
+                of.copy_from_slice(donor);
+                gifts = 0;
+            }
+            let position = i64::from_be_bytes(position.try_into().map_err(io::Error::other)?);
+            let before = gifts;
+            gifts += i64::from_le_bytes(change.try_into().map_err(io::Error::other)?);
+            if before == 0 {
+                since = position;
+            }
+            let change = i64::from(gifts > 0) - i64::from(before > 0);
+            if change != 0 {
+                tell(News::Donors { campaign_id: uuid(&of[16..]), position, change })?;
+            }
+        }
+        end(&of, gifts, since).map_or(Ok(()), tell)
+    }
+}
+
 /// Changes by events, by campaign and position.
 ///
 /// Sorting is fast as long as keys differ in their first eight bytes. So a key begins with as much of the
 /// campaign's id as tells most of them apart, and the position, of which a trillion fit. The rest of the
-/// id follows, and what tells a new donor from the event that brought one.
+/// id follows, and what tells a change of donors from the event that brought it.
 struct Changes(Sorter);
 
 type Key = [u8; 25];
 const CAMPAIGN_BYTES: usize = 3;
 const POSITION_BYTES: usize = 5;
-const NEW_DONOR: u8 = 0;
+const OF_DONORS: u8 = 0;
 /// Sorted behind: with the event itself the row is whole.
 const EVENT: u8 = 1;
 
@@ -155,10 +223,11 @@ impl Changes {
         self.add(key(campaign_id, at.position, EVENT), &change)
     }
 
-    fn new_donor(&mut self, campaign_id: Uuid, position: i64) -> io::Result<()> {
+    /// So many donors more.
+    fn donors(&mut self, campaign_id: Uuid, position: i64, donors: i64) -> io::Result<()> {
         let mut change = [0; NUMBERS];
-        change[DONORS] = 1;
-        self.add(key(campaign_id, position, NEW_DONOR), &change)
+        change[DONORS] = donors;
+        self.add(key(campaign_id, position, OF_DONORS), &change)
     }
 
     /// An event changes three or four numbers, so only those are kept, each behind its place.
@@ -240,7 +309,7 @@ mod tests {
                     let mut change = [0; NUMBERS];
                     change[DONORS + 1] = -k;
                     changes.event(campaign_id, at, change).unwrap();
-                    changes.new_donor(campaign_id, at.position).unwrap();
+                    changes.donors(campaign_id, at.position, 1).unwrap();
                     expected.push((campaign_id, at.position, k, -k * (k + 1) / 2));
                 }
             }
@@ -254,5 +323,34 @@ mod tests {
             expected.sort_unstable();
             assert_eq!(found, expected, "with {bytes} bytes");
         }
+    }
+    /// A second gift makes no second donor; who has no gift left is none, and may become one again.
+    #[test]
+    fn donors_have_gifts() {
+        let mut gifts = Gifts(Sorter::new(Room { bytes: 10_000, folder: std::env::temp_dir() }));
+        let [campaign, ada, bob, carol] = [1, 2, 3, 4].map(Uuid::from_u128);
+        for (donor, position, change) in [
+            (ada, 9, 1),
+            (ada, 5, 1),
+            (bob, 6, 1),
+            (carol, 2, 1),
+            (bob, 7, -1),
+            (carol, 3, -1),
+            (carol, 8, 1),
+        ] {
+            gifts.add(campaign, donor, position, change).unwrap();
+        }
+        let (mut donors, mut changes) = (Vec::new(), Vec::new());
+        let tell = |news| {
+            match news {
+                News::Donors { position, change, .. } => changes.push((position, change)),
+                News::Donor { donor_id, gifts, position, .. } => donors.push((donor_id, gifts, position)),
+            }
+            Ok(())
+        };
+        gifts.add_up(tell).unwrap();
+        changes.sort_unstable();
+        assert_eq!(donors, [(ada, 2, 5), (carol, 1, 8)]);
+        assert_eq!(changes, [(2, 1), (3, -1), (5, 1), (6, 1), (7, -1), (8, 1)]);
     }
 }

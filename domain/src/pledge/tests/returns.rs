@@ -312,6 +312,9 @@ struct Figures {
     unapplied: i64,
     refunded: i64,
     charged_back: i64,
+    /// Withdrawn by disputes that are open, of raised money and of money held apart.
+    in_dispute: i64,
+    gifts: i64,
     /// Given back, in any way, of money held apart.
     back_of_unapplied: i64,
 }
@@ -321,8 +324,11 @@ impl Figures {
     fn of(pledge: &Pledge) -> Self {
         let mut figures = Self::default();
         for taken in pledge.record().into_iter().flat_map(|record| record.taken.values()) {
+            let open = taken.disputes.values().filter(|dispute| dispute.status == DisputeStatus::Open);
+            figures.in_dispute += open.map(|dispute| dispute.amount.amount_minor()).sum::<i64>();
             match taken.usage {
                 Usage::Applied => {
+                    figures.gifts += 1;
                     figures.captured += taken.amount.amount_minor();
                     if pledge.status() == Some(Completed) {
                         figures.settled += taken.amount.amount_minor();
@@ -343,7 +349,12 @@ impl Figures {
 
     /// By what the event moves, as projectors do. No figure is negative at any moment.
     fn add(&mut self, event: &PledgeEvent) {
-        if let Some(moved) = event.money_move() {
+        let recorded_at = DateTime::UNIX_EPOCH + TimeDelta::seconds(7);
+        for moved in event.money_moves(recorded_at) {
+            assert_eq!((moved.at, moved.currency), (recorded_at, event.amount().currency()));
+            assert_eq!((moved.reversed_minor, moved.loss_minor), (0, 0), "nothing tells of these yet");
+            self.gifts += moved.gifts;
+            self.in_dispute += moved.in_dispute_minor;
             self.captured += moved.captured_minor;
             self.settled += moved.settled_minor;
             self.raised += moved.raised_minor();
@@ -354,7 +365,7 @@ impl Figures {
                 self.back_of_unapplied += (-moved.unapplied_minor).max(0);
             }
         }
-        assert!(self.raised >= 0 && self.unapplied >= 0, "{self:?} after {event:?}");
+        assert!(self.raised >= 0 && self.unapplied >= 0 && self.in_dispute >= 0, "{self:?} after {event:?}");
     }
 
     /// Every cent that was taken.
