@@ -95,7 +95,8 @@ fn print(past: &PastRows, table: &Table, wanted: Option<&str>, json: bool) -> an
 }
 
 const HEADINGS: &str = "campaign                                         \
-     raised        refunded        reversed    charged back            loss      in dispute      held apart  donors  \
+     raised        refunded        reversed    charged back            loss      in dispute      held apart  \
+     donors  \
      pending  authorized  captured  completed  failed  expired  cancelled    position";
 
 fn line(totals: &Map<String, Value>) -> String {
@@ -104,7 +105,8 @@ fn line(totals: &Map<String, Value>) -> String {
     let currency: Option<Currency> = text("currency").parse().ok();
     let amount = |name: &str| money(int(name), currency);
     format!(
-        "{}  {:>12} {:3} {:>15} {:>15} {:>15} {:>15} {:>15} {:>15} {:>7} {:>8} {:>11} {:>9} {:>10} {:>7} {:>8} {:>10} {:>11}",
+        "{}  {:>12} {:3} {:>15} {:>15} {:>15} {:>15} {:>15} {:>15} \
+         {:>7} {:>8} {:>11} {:>9} {:>10} {:>7} {:>8} {:>10} {:>11}",
         text("campaign_id"),
         amount("raised_minor"),
         text("currency"),

@@ -170,6 +170,86 @@ async fn a_dispute_costs_money_only_when_it_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn organisers_see_what_open_disputes_have_withdrawn() {
+    let app = TestApp::start().await;
+    let (campaign, pledge) = captured(&app).await;
+    let held = held_apart(&app, campaign, "pay_2").await;
+    let asked = async |path: &str| {
+        app.at_rest().await;
+        let (status, body) = answer(app.as_organiser(Method::GET, path).send().await.unwrap()).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    };
+    let balances = async || {
+        let body = asked(&format!("/api/campaigns/{campaign}/accounts")).await;
+        let accounts = body["accounts"].as_array().unwrap().clone();
+        ["provider_clearing", "disputed", "campaign", "unapplied", "chargebacks"].map(|name| {
+            accounts.iter().find(|account| account["account"] == name).unwrap()["balance_minor"].as_i64()
+        })
+    };
+    let export = async || asked("/api/exports/campaigns?format=ndjson").await;
+    assert_eq!(balances().await, [10_000, 0, -5000, -5000, 0].map(Some));
+
+    returned(&app, "dispute.opened", pledge, "pay_1", "dp_1", 1500).await;
+    returned(&app, "dispute.opened", held, "pay_2", "dp_2", 400).await;
+    returned(&app, "dispute.opened", held, "pay_2", "dp_3", 30).await;
+    assert_eq!(balances().await, [8070, 1930, -5000, -5000, 0].map(Some));
+    let row = export().await;
+    assert_eq!((&row["raised_minor"], &row["in_dispute_minor"]), (&json!(5000), &json!(1930)));
+    // The public sees what is raised, and not what is in question.
+    let (_, totals) = app.totals_now(campaign).await;
+    assert_eq!((&totals["raised_minor"], &totals["reversed_minor"]), (&json!(5000), &json!(0)));
+    assert!(totals.get("in_dispute_minor").is_none() && totals.get("loss_minor").is_none(), "{totals}");
+
+    returned(&app, "dispute.lost", pledge, "pay_1", "dp_1", 1500).await;
+    app.totals_with(campaign, "/charged_back_minor", 1500).await;
+    let journal = asked(&format!("/api/campaigns/{campaign}/journal?limit=2")).await;
+    let lines = journal["items"].as_array().unwrap();
+    assert_eq!(lines[0]["position"], lines[1]["position"]);
+    for (line, expected) in lines.iter().zip([
+        json!([2, "provider_clearing", "disputed", 1500]),
+        json!([1, "chargebacks", "provider_clearing", 1500]),
+    ]) {
+        let amount = &line["amount"]["amount_minor"];
+        assert_eq!(json!([line["line"], line["debit_account"], line["credit_account"], amount]), expected);
+        assert_eq!(line["occurred_at"], line["recorded_at"]);
+    }
+    returned(&app, "dispute.lost", held, "pay_2", "dp_2", 400).await;
+    returned(&app, "dispute.won", held, "pay_2", "dp_3", 30).await;
+    assert_eq!(balances().await, [8100, 0, -5000, -4600, 1500].map(Some));
+    assert_eq!(export().await["in_dispute_minor"], 0);
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_shows_the_change_of_what_is_held_apart() {
+    let app = TestApp::start().await;
+    let campaign = app.campaign().await;
+    let pledge = held_apart(&app, campaign, "pay_1").await;
+    returned(&app, "payment.refunded", pledge, "pay_1", "re_1", 2000).await;
+    app.at_rest().await;
+    let days = async || {
+        let path = format!("/api/campaigns/{campaign}/days");
+        let (status, body) = answer(app.as_organiser(Method::GET, &path).send().await.unwrap()).await;
+        assert_eq!(status, 200, "{body}");
+        body["items"].as_array().unwrap().clone()
+    };
+    // Another day may begin meanwhile.
+    let sum =
+        |days: &[Value], figure: &str| days.iter().map(|day| day[figure].as_i64().unwrap()).sum::<i64>();
+    let shown = days().await;
+    let figures = ["created", "failed", "unapplied_minor", "refunded_minor", "reversed_minor", "net_minor"];
+    assert_eq!(figures.map(|figure| sum(&shown, figure)), [1, 1, 3000, 0, 0, 0], "{shown:?}");
+    assert!(shown.iter().all(|day| day["revised_at"].is_null()), "{shown:?}");
+    // The route says what the table says.
+    let revised = "update campaign_days set revised_at = '2026-01-02T00:00:00Z'";
+    app.pool.execute(revised).await.unwrap();
+    assert!(days().await.iter().all(|day| day["revised_at"] == "2026-01-02T00:00:00Z"));
+    app.pool.execute("update campaign_days set revised_at = null").await.unwrap();
+    app.assert_verified().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn money_held_apart_is_listed_until_it_went_back() {
     let app = TestApp::start().await;
     let campaign = app.campaign().await;

@@ -37,24 +37,12 @@ impl Projector for Days {
         let mut batch = Batch::default();
         for recorded in events {
             let Event::Pledge(_, event) = &recorded.event else { continue };
-            let at = recorded.recorded_at;
-            batch.add(event.campaign_id(), at, event.amount().currency(), &Figures::of_pledge(event), at);
-            batch.add_moves(event.campaign_id(), &event.money_moves(at), at);
+            let (campaign_id, at) = (event.campaign_id(), recorded.recorded_at);
+            let of_pledge = [(at.date_naive(), Figures::of_pledge(event))];
+            batch.add(campaign_id, event.amount().currency(), of_pledge, at);
+            batch.add_moves(campaign_id, &event.money_moves(at), at);
         }
-        let campaigns: Vec<(CampaignDay, Change)> = batch.campaigns.into_iter().collect();
-        let insert = "insert into campaign_days as t ({columns}) select {columns} from {rows}
-            on conflict (campaign_id, day)
-                do update set {sums}, revised_at = greatest(t.revised_at, excluded.revised_at)";
-        let delete = "delete from campaign_days t using {rows}
-            where t.campaign_id = r.campaign_id and t.day = r.day and {is_zero}";
-        add_up::<Figures, _>(connection, &campaigns, insert, delete).await?;
-        let overall: Vec<(OverallDay, Change)> = batch.overall.into_iter().collect();
-        let insert = "insert into overall_days as t ({columns}) select {columns} from {rows}
-            on conflict (currency, day)
-                do update set {sums}, revised_at = greatest(t.revised_at, excluded.revised_at)";
-        let delete = "delete from overall_days t using {rows}
-            where t.currency = r.currency and t.day = r.day and {is_zero}";
-        add_up::<Figures, _>(connection, &overall, insert, delete).await?;
+        batch.write(connection).await?;
         Ok(())
     }
 }
@@ -67,33 +55,51 @@ struct Batch {
 }
 
 impl Batch {
-    /// Money counts on the day on which it moved.
+    /// Adds them to the rows. Days of which nothing is left go.
+    async fn write(self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let campaigns: Vec<(CampaignDay, Change)> = self.campaigns.into_iter().collect();
+        let insert = "insert into campaign_days as t ({columns}) select {columns} from {rows}
+            on conflict (campaign_id, day)
+                do update set {sums}, revised_at = greatest(t.revised_at, excluded.revised_at)";
+        let delete = "delete from campaign_days t using {rows}
+            where t.campaign_id = r.campaign_id and t.day = r.day and {is_zero}";
+        add_up::<Figures, _>(connection, &campaigns, insert, delete).await?;
+        let overall: Vec<(OverallDay, Change)> = self.overall.into_iter().collect();
+        let insert = "insert into overall_days as t ({columns}) select {columns} from {rows}
+            on conflict (currency, day)
+                do update set {sums}, revised_at = greatest(t.revised_at, excluded.revised_at)";
+        let delete = "delete from overall_days t using {rows}
+            where t.currency = r.currency and t.day = r.day and {is_zero}";
+        add_up::<Figures, _>(connection, &overall, insert, delete).await
+    }
+
+    /// Money counts on the day on which it moved. What an event moves within a day changes nothing.
     fn add_moves(&mut self, campaign_id: CampaignId, moves: &[MoneyMove], recorded_at: DateTime<Utc>) {
+        let Some(MoneyMove { currency, .. }) = moves.first() else { return };
+        let mut days: BTreeMap<NaiveDate, Figures> = BTreeMap::new();
         for moved in moves {
-            let figures = Figures::of_money(moved);
-            self.add(campaign_id, moved.at, moved.currency, &figures, recorded_at);
+            days.entry(moved.at.date_naive()).or_default().add(&Figures::of_money(moved));
         }
+        self.add(campaign_id, *currency, days, recorded_at);
     }
 
     fn add(
         &mut self,
         campaign_id: CampaignId,
-        at: DateTime<Utc>,
         currency: Currency,
-        figures: &Figures,
+        days: impl IntoIterator<Item = (NaiveDate, Figures)>,
         recorded_at: DateTime<Utc>,
     ) {
-        if *figures == Figures::default() {
-            return;
-        }
-        let (day, currency) = (at.date_naive(), currency.code());
-        let revised_at = (recorded_at.date_naive() > day).then_some(recorded_at);
-        let of_campaign = self.campaigns.entry(CampaignDay { campaign_id, day, currency }).or_default();
-        let overall = self.overall.entry(OverallDay { currency, day }).or_default();
-        for change in [of_campaign, overall] {
-            change.figures.add(figures);
-            // Events come in the order in which they were recorded.
-            change.revised_at = revised_at.or(change.revised_at);
+        let currency = currency.code();
+        for (day, figures) in days.into_iter().filter(|(_, figures)| *figures != Figures::default()) {
+            let revised_at = (recorded_at.date_naive() > day).then_some(recorded_at);
+            let of_campaign = self.campaigns.entry(CampaignDay { campaign_id, day, currency }).or_default();
+            let overall = self.overall.entry(OverallDay { currency, day }).or_default();
+            for change in [of_campaign, overall] {
+                change.figures.add(&figures);
+                // Events come in the order in which they were recorded.
+                change.revised_at = revised_at.or(change.revised_at);
+            }
         }
     }
 }
@@ -266,6 +272,9 @@ mod tests {
         for (recorded_at, expected) in [(before, None), (midnight, Some(midnight))] {
             assert_eq!(revised(&[(recorded_at, vec![captured(0, 1, 2000)])]), [expected]);
         }
+        // What only moves within the day is no change of it.
+        let within = vec![captured(0, -1, -2000), captured(0, 1, 2000)];
+        assert_eq!(revised(&[(noon(0), vec![captured(0, 1, 2000)]), (noon(1), within)]), [None]);
         // The last change counts.
         let told = [(noon(1), vec![captured(0, 1, 2000)]), (noon(2), vec![captured(0, 0, 1)])];
         assert_eq!(revised(&told), [Some(noon(2))]);
