@@ -44,8 +44,8 @@ struct AccountsReply {
 /// An account and its balance.
 #[derive(Debug, Serialize, ToSchema)]
 struct AccountReply {
-    /// `provider_clearing`, `bank`, `disputed`, `campaign`, `unapplied`, `refunds`, `reversals`, `chargebacks`,
-    /// `losses` or `fees`.
+    /// `provider_clearing`, `bank`, `disputed`, `campaign`, `unapplied`, `refunds`, `reversals`,
+    /// `chargebacks`, `losses` or `fees`.
     account: String,
     /// ISO 4217 code.
     currency: String,

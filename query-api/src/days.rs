@@ -47,9 +47,9 @@ struct CurrencyQuery {
     currency: String,
 }
 
-/// The figures of a day (UTC). What becomes of pledges counts on the day on which it was recorded, and money on
-/// the day on which it moved: news that comes late may change a day that has ended. Days of which nothing is
-/// left are left out. Changes of money may be negative.
+/// The figures of a day (UTC). What becomes of pledges counts on the day on which it was recorded, and money
+/// on the day on which it moved: news that comes late may change a day that has ended. Days of which nothing
+/// is left are left out. Changes of money may be negative.
 #[derive(Debug, Serialize, ToSchema)]
 struct DayReply {
     #[schema(value_type = String, format = Date)]

@@ -577,6 +577,27 @@ mod tests {
     }
 
     #[test]
+    fn sums_are_what_the_provider_says() {
+        let dispute_id = |id: &str| id.parse().unwrap();
+        let facts = vec![
+            captured(5000),
+            refunded(100),
+            PaymentFact::DisputeOpened {
+                payment_id: pay(),
+                dispute_id: dispute_id("dp_1"),
+                amount: usd(700),
+            },
+            PaymentFact::DisputeWon { payment_id: pay(), dispute_id: dispute_id("dp_2"), amount: usd(90) },
+            PaymentFact::DisputeLost { payment_id: pay(), dispute_id: dispute_id("dp_3"), amount: usd(8) },
+        ];
+        let mut list = List::default();
+        list.add(&PaymentReport { facts, ..PaymentReport::nothing(PLEDGE) });
+        let sums = &list.summary("sandbox").currencies[0];
+        let gone = (sums.refunded_minor, sums.charged_back_minor, sums.in_dispute_minor);
+        assert_eq!((sums.captured_minor, gone, sums.settled_minor), (5000, (100, 8, 700), 0));
+    }
+
+    #[test]
     fn each_difference_is_named() {
         let plain = ledger(vec![]);
         assert_eq!(said(&[captured(5000)], PLEDGE, &plain), [""; 0]);

@@ -1,6 +1,6 @@
 //! Money after its capture: refunds, disputes, and money that is held apart.
 
-use careforall_tests::{Client, TestApp, answer, eventually};
+use careforall_tests::{Client, TestApp, answer, eventually, replay};
 use domain::{PaymentId, Pledge, PledgeCommand, PledgeId};
 use event_store::{Ledger, Metadata};
 use reqwest::Method;
@@ -196,6 +196,27 @@ async fn organisers_see_what_open_disputes_have_withdrawn() {
     assert_eq!(balances().await, [8070, 1930, -5000, -5000, 0].map(Some));
     let row = export().await;
     assert_eq!((&row["raised_minor"], &row["in_dispute_minor"]), (&json!(5000), &json!(1930)));
+    let replay = async |command: &[&str]| {
+        let (code, said) = replay(&[&["--database-url", &app.database_url], command].concat()).await;
+        assert_eq!(code, Some(0), "{said}");
+        said
+    };
+    let json = async |command: &[&str]| -> Value {
+        serde_json::from_str(&replay(&[&["--json"], command].concat()).await).unwrap()
+    };
+    let balance = json(&["trial-balance"]).await;
+    let accounts = balance["currencies"][0]["accounts"].as_array().unwrap();
+    assert_eq!((&accounts[2]["account"], &accounts[2]["balance_minor"]), (&json!("disputed"), &json!(1930)));
+    assert_eq!(json(&["totals"]).await["campaigns"][0]["in_dispute_minor"], 1930);
+    let donor: Uuid =
+        sqlx::query_scalar("select donor_id from pledges limit 1").fetch_one(&app.pool).await.unwrap();
+    let donor = donor.to_string();
+    let donor = ["show", "donor", &donor];
+    assert_eq!(json(&donor).await["sums"]["USD"]["in_dispute_minor"], 1930);
+    for command in [&["totals"][..], &donor] {
+        let said = replay(command).await;
+        assert!(said.contains("in dispute") && said.contains("19.30"), "{said}");
+    }
     // The public sees what is raised, and not what is in question.
     let (_, totals) = app.totals_now(campaign).await;
     assert_eq!((&totals["raised_minor"], &totals["reversed_minor"]), (&json!(5000), &json!(0)));
@@ -218,6 +239,43 @@ async fn organisers_see_what_open_disputes_have_withdrawn() {
     returned(&app, "dispute.won", held, "pay_2", "dp_3", 30).await;
     assert_eq!(balances().await, [8100, 0, -5000, -4600, 1500].map(Some));
     assert_eq!(export().await["in_dispute_minor"], 0);
+    app.assert_verified().await;
+}
+
+/// No message tells of a reversal yet, so the read table is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_reversed_is_taken_off_wherever_a_gift_is_shown() {
+    let app = TestApp::start().await;
+    let (campaign, pledge) = captured(&app).await;
+    app.at_rest().await;
+    let reverse = "update pledges set reversed_minor = 1200, loss_minor = 7 where captured_minor > 0";
+    app.pool.execute(reverse).await.unwrap();
+    let wall = async || app.get(&format!("/api/campaigns/{campaign}/donations")).await.1["items"].clone();
+    assert_eq!(wall().await[0]["amount"]["amount_minor"], 3800);
+    let (_, shown) = app.get(&format!("/api/pledges/{pledge}")).await;
+    assert_eq!((&shown["captured_minor"], &shown["reversed_minor"]), (&json!(5000), &json!(1200)));
+    assert!(shown.get("loss_minor").is_none(), "{shown}");
+    let mine = app.request(Method::GET, "/api/me/donations");
+    let (_, mine) = answer(mine.bearer_auth(pledge).send().await.unwrap()).await;
+    let gift = &mine["items"][0];
+    assert_eq!((&gift["amount"]["amount_minor"], &gift["reversed_minor"]), (&json!(5000), &json!(1200)));
+    for (path, expected) in
+        [("donations", json!([5000, 1200, 3800, null])), ("pledges", json!([5000, 1200, null, 7]))]
+    {
+        let path = format!("/api/exports/{path}?format=ndjson");
+        let (_, row) = answer(app.as_organiser(Method::GET, &path).send().await.unwrap()).await;
+        let figures = ["amount_minor", "reversed_minor", "net_minor", "loss_minor"].map(|field| &row[field]);
+        assert_eq!(json!(figures), expected, "{row}");
+    }
+    let row: (i64, i64, i64) =
+        sqlx::query_as("select reversed_minor, loss_minor, net_minor from analytics.donations")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+    assert_eq!(row, (1200, 7, 3800));
+    app.pool.execute("update pledges set reversed_minor = 5000").await.unwrap();
+    assert_eq!(wall().await, json!([]), "nothing is left of it");
+    app.pool.execute("update pledges set reversed_minor = 0, loss_minor = 0").await.unwrap();
     app.assert_verified().await;
 }
 

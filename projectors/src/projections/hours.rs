@@ -1,5 +1,5 @@
-//! Hourly series: the table `campaign_hours`. An hour is an hour in UTC: of captures the one in which the money
-//! moved, of pledges made the one in which that was recorded.
+//! Hourly series: the table `campaign_hours`. An hour is an hour in UTC: of captures the one in which the
+//! money moved, of pledges made the one in which that was recorded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
