@@ -74,8 +74,8 @@ impl Rows {
 }
 
 /// Adds rows to those that are there by `insert`, which calls the table `t` and adds the columns of `F` as
-/// `{sums}`. Rows of which nothing is left then go by `delete`, where such a row is `{is_zero}`: so the table is
-/// the same whatever was added first. It is executed only if there is one.
+/// `{sums}`. Rows of which nothing is left then go by `delete`, where such a row is `{is_zero}`: so the table
+/// is the same whatever was added first. It is executed only if there is one.
 pub(crate) async fn add_up<F: Row, R: Row>(
     connection: &mut PgConnection,
     rows: &[R],
