@@ -25,9 +25,11 @@ row! {
 }
 
 row! {
+    #[derive(Debug, PartialEq)]
     struct Begun {
         pledge_id: PledgeId,
         position: i64,
+        captured_at: DateTime<Utc>,
     }
 }
 
@@ -79,6 +81,25 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// The gifts that begin, at the first of their instants. Of a pledge that had none, all are in the batch.
+    fn begun(&self) -> Vec<Begun> {
+        let first = |pledge_id: PledgeId| {
+            let of_it = |captured_at| Instant { pledge_id, captured_at };
+            let instants = self.captures.range(of_it(DateTime::<Utc>::MIN_UTC)..);
+            let instants = instants.take_while(|(instant, _)| instant.pledge_id == pledge_id);
+            instants.filter(|(_, captured)| captured.captured_minor > 0).map(|(at, _)| at.captured_at).next()
+        };
+        let begun = self.gifts.iter().filter_map(|(id, gift)| Some((*id, gift.begun?)));
+        let row = |(pledge_id, position)| Begun {
+            pledge_id,
+            position,
+            captured_at: first(pledge_id).unwrap_or_default(),
+        };
+        begun.map(row).collect()
+    }
+}
+
 /// Writes the gifts of a batch. The pledges and their histories must be written before.
 pub(crate) async fn write(
     connection: &mut PgConnection,
@@ -113,25 +134,19 @@ async fn delete_over(connection: &mut PgConnection, batch: &Batch) -> Result<(),
 
 /// A captured pledge is a donation. Its amount, and whether it is anonymous, stand in the pledge's row.
 async fn insert_begun(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
-    let begun = batch.gifts.iter().filter_map(|(id, gift)| Some((id, gift.begun?)));
-    let rows: Vec<Begun> = begun.map(|(id, position)| Begun { pledge_id: *id, position }).collect();
+    let rows = batch.begun();
     if rows.is_empty() {
         return Ok(());
     }
-    let sql = "insert into donations ({columns}, campaign_id, donor_id, amount_minor, currency, anonymous,
-            captured_at)
-        select r.*, p.campaign_id, p.donor_id, p.captured_minor, p.currency, p.anonymous, c.captured_at
-        from {rows} join pledges p using (pledge_id)
-        cross join lateral (
-            select min(c.captured_at) as captured_at from pledge_captures c
-            where c.pledge_id = r.pledge_id and c.captured_minor > 0
-        ) c";
+    let sql = "insert into donations ({columns}, campaign_id, donor_id, amount_minor, currency, anonymous)
+        select r.*, p.campaign_id, p.donor_id, p.captured_minor, p.currency, p.anonymous
+        from {rows} join pledges p using (pledge_id)";
     Rows::of(&rows)?.execute(connection, sql).await
 }
 
-/// Gifts that were there before, and of which more or less was captured, or at another instant.
+/// Gifts of pledges that had one before, and of which more or less was captured, or at another instant.
 async fn update_changed(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
-    let changed = batch.gifts.iter().filter(|(_, gift)| **gift == Gift::default());
+    let changed = batch.gifts.iter().filter(|(_, gift)| gift.is_over == gift.begun.is_some());
     let rows: Vec<Changed> = changed.map(|(pledge_id, _)| Changed { pledge_id: *pledge_id }).collect();
     if rows.is_empty() {
         return Ok(());
@@ -171,6 +186,8 @@ mod tests {
             let batch = batch(&told);
             assert_eq!(batch.gifts, BTreeMap::from([(PLEDGE, Gift { is_over: false, begun: Some(1) })]));
             assert_eq!(captures(&batch), [(noon(0), 2000), (noon(1), 3000)]);
+            let begun = Begun { pledge_id: PLEDGE, position: 1, captured_at: noon(0) };
+            assert_eq!(batch.begun(), [begun]);
         }
     }
 

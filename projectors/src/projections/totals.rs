@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::mirror::Mirror;
-use crate::rows::{Rows, add_up, row};
+use crate::rows::{Rows, row};
 use crate::runner::{Held, ProjectError, Projector};
 
 #[derive(Default)]
@@ -57,8 +57,12 @@ impl Projector for CampaignTotals {
     ) -> Result<(), ProjectError> {
         let mut batch = Batch::of(events);
         write_goals(connection, &batch).await?;
-        add_captures(connection, &batch).await?;
-        add_to_donors(connection, &mut batch).await?;
+        if add_captures(connection, &batch).await? || batch.takes_from_donors() {
+            add_to_donors(connection, &mut batch).await?;
+        } else {
+            add_gifts(connection, &mut batch).await?;
+            add_returns(connection, &batch).await?;
+        }
         self.changed = add_deltas(connection, &batch).await?;
         Ok(())
     }
@@ -109,9 +113,27 @@ row! {
     struct Given {
         captured_pledges: i64,
         captured_minor: i64,
+        returned: Returned,
+    }
+}
+
+row! {
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    struct Returned {
         refunded_minor: i64,
         reversed_minor: i64,
         charged_back_minor: i64,
+    }
+}
+
+row! {
+    /// What a donor's captures add, from the first to the last of them.
+    #[derive(Debug, PartialEq)]
+    struct Gifts {
+        captured_pledges: i64,
+        captured_minor: i64,
+        first_captured_at: DateTime<Utc>,
+        last_captured_at: DateTime<Utc>,
     }
 }
 
@@ -234,6 +256,30 @@ impl Batch {
     }
 }
 
+impl Batch {
+    /// Whether a donor has captured less than before, or fewer pledges.
+    fn takes_from_donors(&self) -> bool {
+        self.donors.values().any(|given| given.captured_pledges < 0 || given.captured_minor < 0)
+    }
+
+    /// Per donor, if nothing is taken from any.
+    fn gifts(&self) -> BTreeMap<Donor, Gifts> {
+        let mut gifts: BTreeMap<Donor, Gifts> = BTreeMap::new();
+        for (Instant { donor, captured_at }, captured) in &self.captures {
+            let (Some(given), 1..) = (self.donors.get(donor), captured.captured_minor) else { continue };
+            let new = Gifts {
+                captured_pledges: given.captured_pledges,
+                captured_minor: given.captured_minor,
+                first_captured_at: *captured_at,
+                last_captured_at: *captured_at,
+            };
+            // Instants come in their order.
+            gifts.entry(*donor).or_insert(new).last_captured_at = *captured_at;
+        }
+        gifts
+    }
+}
+
 impl Figures {
     fn add(&mut self, moved: &MoneyMove) {
         self.raised_minor += moved.raised_minor();
@@ -251,18 +297,20 @@ impl Given {
         Self {
             captured_pledges: moved.gifts,
             captured_minor: moved.captured_minor,
-            refunded_minor: moved.refunded_minor,
-            reversed_minor: moved.reversed_minor,
-            charged_back_minor: moved.charged_back_minor,
+            returned: Returned {
+                refunded_minor: moved.refunded_minor,
+                reversed_minor: moved.reversed_minor,
+                charged_back_minor: moved.charged_back_minor,
+            },
         }
     }
 
     fn add(&mut self, other: &Self) {
         self.captured_pledges += other.captured_pledges;
         self.captured_minor += other.captured_minor;
-        self.refunded_minor += other.refunded_minor;
-        self.reversed_minor += other.reversed_minor;
-        self.charged_back_minor += other.charged_back_minor;
+        self.returned.refunded_minor += other.returned.refunded_minor;
+        self.returned.reversed_minor += other.returned.reversed_minor;
+        self.returned.charged_back_minor += other.returned.charged_back_minor;
     }
 }
 
@@ -290,18 +338,72 @@ async fn write_goals(connection: &mut PgConnection, batch: &Batch) -> Result<(),
     Rows::of(batch.goals.values())?.execute(connection, sql).await
 }
 
-/// Adds up captures per donor and instant.
-async fn add_captures(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+/// Adds up captures per donor and instant. Returns whether nothing, or less than that, is captured now at any of
+/// these instants.
+async fn add_captures(connection: &mut PgConnection, batch: &Batch) -> Result<bool, sqlx::Error> {
+    if batch.captures.is_empty() {
+        return Ok(false);
+    }
     let captures = batch.captures.iter().map(|(instant, captured)| (*instant, *captured));
-    let insert = "insert into campaign_captures as t ({columns}) select {columns} from {rows}
-        on conflict (campaign_id, donor_id, captured_at) do update set {sums}";
-    let delete = "delete from campaign_captures t using {rows}
-        where t.campaign_id = r.campaign_id and t.donor_id = r.donor_id and t.captured_at = r.captured_at
-            and {is_zero}";
-    add_up::<Captured, _>(connection, &captures.collect::<Vec<_>>(), insert, delete).await
+    let rows: Vec<(Instant, Captured)> = captures.collect();
+    let sql = "with added as (
+            insert into campaign_captures as t ({columns}) select {columns} from {rows}
+            on conflict (campaign_id, donor_id, captured_at) do update set {sums}
+            returning captured_minor
+        )
+        select bool_or(captured_minor <= 0) from added";
+    let adding = Rows::of(&rows)?.with_sums::<Captured>("excluded");
+    let found: Vec<(bool,)> = adding.fetch(connection, sql).await?;
+    let lessened = found == [(true,)];
+    if lessened {
+        let sql = "delete from campaign_captures t using {rows}
+            where t.campaign_id = r.campaign_id and t.donor_id = r.donor_id and t.captured_at = r.captured_at
+                and t.captured_minor = 0";
+        Rows::of(&rows)?.execute(connection, sql).await?;
+    }
+    Ok(lessened)
 }
 
-/// Adds up money per donor, and counts the donors that are new to their campaigns or are none any more.
+/// Adds gifts, and counts the donors that are new to their campaigns. Only in a batch that takes nothing away:
+/// then no first and no last instant is lost.
+async fn add_gifts(connection: &mut PgConnection, batch: &mut Batch) -> Result<(), sqlx::Error> {
+    let rows: Vec<(Donor, Gifts)> = batch.gifts().into_iter().collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    // A row that was not there before has just these gifts.
+    let sql = "with counted as (
+            insert into campaign_donors as d ({columns}) select {columns} from {rows}
+            on conflict (campaign_id, donor_id)
+                do update set captured_pledges = d.captured_pledges + excluded.captured_pledges,
+                    captured_minor = d.captured_minor + excluded.captured_minor,
+                    first_captured_at = least(d.first_captured_at, excluded.first_captured_at),
+                    last_captured_at = greatest(d.last_captured_at, excluded.last_captured_at)
+            returning campaign_id, xmax = 0 as is_new
+        )
+        select campaign_id, count(*) from counted where is_new group by campaign_id";
+    let new: Vec<(Uuid, i64)> = Rows::of(&rows)?.fetch(connection, sql).await?;
+    for (campaign_id, donors) in new {
+        batch.delta(campaign_id).figures.donors = donors;
+    }
+    Ok(())
+}
+
+/// Adds what went back to donors; it was captured before, so their rows are there.
+async fn add_returns(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+    let returns = batch.donors.iter().map(|(donor, given)| (*donor, given.returned));
+    let rows: Vec<(Donor, Returned)> =
+        returns.filter(|(_, returned)| *returned != Returned::default()).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = "update campaign_donors t set {sums} from {rows}
+        where t.campaign_id = r.campaign_id and t.donor_id = r.donor_id";
+    Rows::of(&rows)?.with_sums::<Returned>("r").execute(connection, sql).await
+}
+
+/// Adds up money per donor, whatever is taken away, and counts the donors that are new to their campaigns or
+/// are none any more.
 async fn add_to_donors(connection: &mut PgConnection, batch: &mut Batch) -> Result<(), sqlx::Error> {
     let rows: Vec<(Donor, Given)> = std::mem::take(&mut batch.donors).into_iter().collect();
     if rows.is_empty() {
@@ -408,9 +510,7 @@ mod tests {
         let given = Given {
             captured_pledges: 2,
             captured_minor: 2000,
-            refunded_minor: 2,
-            reversed_minor: 40,
-            charged_back_minor: 600,
+            returned: Returned { refunded_minor: 2, reversed_minor: 40, charged_back_minor: 600 },
         };
         assert_eq!(batch.donors[&ADA], given);
     }
@@ -420,13 +520,23 @@ mod tests {
         let at = |day| Instant { donor: ADA, captured_at: noon(day) };
         for told in [in_order(), in_reverse()] {
             let batch = batch(&told);
-            let given =
-                Given { captured_pledges: 1, captured_minor: 5000, reversed_minor: 4000, ..Given::default() };
+            let returned = Returned { reversed_minor: 4000, ..Returned::default() };
+            let given = Given { captured_pledges: 1, captured_minor: 5000, returned };
             assert_eq!(batch.donors, BTreeMap::from([(ADA, given)]));
             let captures = [(at(0), 2000), (at(1), 3000)];
             let captures = captures.map(|(instant, captured_minor)| (instant, Captured { captured_minor }));
             assert_eq!(batch.captures, BTreeMap::from(captures));
+            let gifts = Gifts {
+                captured_pledges: 1,
+                captured_minor: 5000,
+                first_captured_at: noon(0),
+                last_captured_at: noon(1),
+            };
+            assert_eq!(batch.gifts(), BTreeMap::from([(ADA, gifts)]));
+            assert!(!batch.takes_from_donors());
         }
+        assert!(batch(&moved_away()[4..]).takes_from_donors());
+        assert!(batch(&[(noon(0), vec![captured(0, 0, -1)])]).takes_from_donors());
     }
 
     #[test]
