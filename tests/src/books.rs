@@ -98,8 +98,9 @@ const CHECKS: [(&str, &str); 10] = [
         "donors have what their captures add up to, from the first to the last",
         "select coalesce(d.donor_id, c.donor_id)::text, row(d.*)::text || row(c.*)::text
          from campaign_donors d full join (
-             select campaign_id, donor_id, sum(captured_minor) as captured, min(captured_at) as first,
-                 max(captured_at) as last
+             select campaign_id, donor_id, sum(captured_minor) as captured,
+                 min(captured_at) filter (where captured_minor > 0) as first,
+                 max(captured_at) filter (where captured_minor > 0) as last
              from campaign_captures group by 1, 2
          ) c using (campaign_id, donor_id)
          where (d.captured_minor, d.first_captured_at, d.last_captured_at) is distinct from
@@ -111,7 +112,8 @@ const CHECKS: [(&str, &str); 10] = [
          from (select * from pledges where captured_minor is not null) p
          full join donations d using (pledge_id)
          full join (
-             select pledge_id, sum(captured_minor) as captured, min(captured_at) as first
+             select pledge_id, sum(captured_minor) as captured,
+                 min(captured_at) filter (where captured_minor > 0) as first
              from pledge_captures group by 1
          ) c using (pledge_id)
          where (p.captured_minor, d.captured_at) is distinct from (c.captured, c.first)

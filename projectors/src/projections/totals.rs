@@ -338,8 +338,8 @@ async fn write_goals(connection: &mut PgConnection, batch: &Batch) -> Result<(),
     Rows::of(batch.goals.values())?.execute(connection, sql).await
 }
 
-/// Adds up captures per donor and instant. Returns whether nothing, or less than that, is captured now at any of
-/// these instants.
+/// Adds up captures per donor and instant. Returns whether nothing, or less than that, is captured now at any
+/// of these instants.
 async fn add_captures(connection: &mut PgConnection, batch: &Batch) -> Result<bool, sqlx::Error> {
     if batch.captures.is_empty() {
         return Ok(false);
@@ -364,8 +364,8 @@ async fn add_captures(connection: &mut PgConnection, batch: &Batch) -> Result<bo
     Ok(lessened)
 }
 
-/// Adds gifts, and counts the donors that are new to their campaigns. Only in a batch that takes nothing away:
-/// then no first and no last instant is lost.
+/// Adds gifts, and counts the donors that are new to their campaigns. Only in a batch that takes nothing
+/// away: then no first and no last instant is lost.
 async fn add_gifts(connection: &mut PgConnection, batch: &mut Batch) -> Result<(), sqlx::Error> {
     let rows: Vec<(Donor, Gifts)> = batch.gifts().into_iter().collect();
     if rows.is_empty() {
