@@ -69,6 +69,7 @@ mod tests {
         TakenPayment {
             amount: usd(5000),
             usage: Usage::Applied,
+            was_unapplied: false,
             refunds: refunds.collect(),
             disputes: disputes.collect(),
         }

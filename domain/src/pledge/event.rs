@@ -122,7 +122,7 @@ pub enum PledgeEvent {
         /// Which figure the money is in.
         held: MoneyHeld,
     },
-    /// No change of state: the donor's bank questions the payment. No figure moves yet.
+    /// No change of state: the donor's bank questions the payment. What is raised stays, and is in dispute.
     PaymentDisputed {
         /// The campaign the pledge is for.
         campaign_id: CampaignId,
@@ -137,7 +137,7 @@ pub enum PledgeEvent {
         /// Which figure the money is in.
         held: MoneyHeld,
     },
-    /// No change of state: the dispute ended for the charity, and no figure has moved.
+    /// No change of state: the dispute ended for the charity. The money is in dispute no longer.
     DisputeWon {
         /// The campaign the pledge is for.
         campaign_id: CampaignId,

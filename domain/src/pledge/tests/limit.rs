@@ -122,7 +122,8 @@ fn accepted_money_pays_the_pledge_once() {
         let pledge = in_question(status);
         let events = apply(&pledge, "a").unwrap();
         assert_eq!(names(&events), expected);
-        let moved: Vec<_> = events.iter().filter_map(PledgeEvent::money_move).collect();
+        let moved: Vec<_> =
+            events.iter().flat_map(|event| event.money_moves(chrono::DateTime::UNIX_EPOCH)).collect();
         let sum = |of: fn(&MoneyMove) -> i64| moved.iter().map(of).sum::<i64>();
         assert_eq!((sum(|m| m.unapplied_minor), sum(|m| m.captured_minor)), (-TOO_MUCH, TOO_MUCH));
         let paid = after(&pledge, events);
