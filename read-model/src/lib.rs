@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod above_limit;
 mod ledger_id;
 mod overdue;
 mod projection;
@@ -37,6 +38,7 @@ mod redis_totals;
 mod rows;
 mod totals;
 
+pub use above_limit::payments_above_limit;
 pub use ledger_id::ledger_id;
 pub use overdue::{OverduePledge, overdue_among, overdue_pledges};
 pub use projection::{Projection, load_position, load_positions};

@@ -50,8 +50,9 @@ async fn seed(pool: &PgPool, pledges: i64) {
         select position, pledge_id, campaign_id, donor_id, captured_minor, currency, anonymous, updated_at
         from pledges where captured_minor is not null;
         insert into unapplied_payments (pledge_id, payment_id, campaign_id, donor_id, amount_minor, currency,
-            position, received_at)
-        select pledge_id, 'pay', campaign_id, donor_id, amount_minor, currency, position, created_at
+            reason, position, received_at)
+        select pledge_id, 'pay', campaign_id, donor_id, amount_minor, currency, 'not_needed', position,
+            created_at
         from pledges where status = 'expired';
         insert into campaign_totals_history (campaign_id, position, as_of, published, currency, goal_minor, raised_minor,
             refunded_minor, reversed_minor, charged_back_minor, loss_minor, in_dispute_minor, unapplied_minor, donors,

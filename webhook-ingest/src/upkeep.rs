@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use read_model::payments_above_limit;
 use service::Shutdown;
 use sqlx::PgPool;
 
@@ -25,21 +26,19 @@ pub(crate) async fn record_depth(pool: &PgPool, shutdown: &Shutdown) {
 
 /// Each figure by an index that has nothing but its rows.
 async fn record_depth_once(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let (pending, oldest_age_seconds, dead, review, in_question): (i64, Option<f64>, i64, i64, i64) =
-        sqlx::query_as(
-            "select p.count, extract(epoch from now() - p.oldest)::float8,
+    let (pending, oldest_age_seconds, dead, review): (i64, Option<f64>, i64, i64) = sqlx::query_as(
+        "select p.count, extract(epoch from now() - p.oldest)::float8,
              (select count(*) from webhook_inbox where status = 'dead'),
-             (select count(*) from webhook_inbox where status = 'review'),
-             (select count(*) from unapplied_payments where reason = 'above_limit' and status = 'held')
+             (select count(*) from webhook_inbox where status = 'review')
          from (select count(*), min(received_at) as oldest from webhook_inbox where status = 'pending') p",
-        )
-        .fetch_one(pool)
-        .await?;
+    )
+    .fetch_one(pool)
+    .await?;
     metrics::gauge!("webhook_inbox_depth").set(pending as f64);
     metrics::gauge!("webhook_inbox_oldest_age_seconds").set(oldest_age_seconds.unwrap_or(0.0));
     metrics::gauge!("dead_letters").set(dead as f64);
     metrics::gauge!("webhooks_in_review").set(review as f64);
-    metrics::gauge!("payments_above_limit").set(in_question as f64);
+    metrics::gauge!("payments_above_limit").set(payments_above_limit(pool).await? as f64);
     Ok(())
 }
 
