@@ -96,10 +96,6 @@ impl Content {
         (self.number(), self.amount().map(Money::amount_minor))
     }
 
-    fn is_outcome(self) -> bool {
-        self.rank_within_a_second() == 2
-    }
-
     fn is_ordered_by_time_alone(self) -> bool {
         match self {
             Self::Dispute(_) | Self::Reversal(_) => true,
@@ -232,25 +228,13 @@ impl Object {
             return false;
         }
         if content.is_ordered_by_time_alone() {
-            // A dispute begins with its opening. Of one that was known before, only the provider knows which
-            // came first, an outcome or an opening.
-            let is_reopened = content.is_outcome()
-                && rival.rank_within_a_second() == 1
-                && self.was_known_before(latest.second());
+            // A dispute begins with its opening, if it does not begin as an inquiry. But it may be opened
+            // again, and only the provider knows which came first, an outcome or an opening.
+            let is_open = rival.rank_within_a_second() == 1;
             return latest.second() == other.second()
-                && (content.rank_within_a_second() == rival.rank_within_a_second() || is_reopened);
+                && (is_open || content.rank_within_a_second() == rival.rank_within_a_second());
         }
         latest.origin() != Origin::Answered || latest.second() == other.second()
-    }
-
-    /// Whether anything was said of it before this second, or an inquiry in it.
-    fn was_known_before(&self, second: i64) -> bool {
-        let said = self.statements.iter().map(|statement| (statement.second(), statement.content()));
-        let corrected = self.corrections.iter().map(|correction| (correction.second(), correction.content()));
-        let mut known = said.chain(corrected);
-        known.any(|(stood, content)| {
-            stood < second || (stood == second && content.rank_within_a_second() == 0)
-        })
     }
 
     /// Whether `answer` stood after what counts now, and ranks lower.
