@@ -35,7 +35,7 @@ comment on column analytics.campaigns.loss_minor is 'How much went back beyond w
 comment on column analytics.campaigns.in_dispute_minor
     is 'How much open disputes have withdrawn; still part of what was raised or is held apart.';
 comment on column analytics.campaigns.unapplied_minor
-    is 'Money held apart because no pledge could use it; not part of what was raised.';
+    is 'Money held apart: no pledge could use it, or it waits for a person; not part of what was raised.';
 comment on column analytics.campaigns.donors is 'Distinct donors whose money was captured.';
 comment on column analytics.campaigns.created_at is 'When the draft was written.';
 comment on column analytics.campaigns.published_at is 'When it opened.';
@@ -231,10 +231,10 @@ select u.campaign_id, u.currency, u.status, count(*) as payments, sum(u.amount_m
     sum(u.given_back_minor)::bigint as given_back_minor
 from public.unapplied_payments u
 group by u.campaign_id, u.currency, u.status;
-comment on view analytics.unapplied is 'Money that was taken although no pledge could use it.';
+comment on view analytics.unapplied is 'Money that was taken and held apart: no pledge could use it, or not without asking a person.';
 comment on column analytics.unapplied.campaign_id is 'The campaign.';
 comment on column analytics.unapplied.currency is 'ISO 4217 code.';
-comment on column analytics.unapplied.status is 'held, refunded, or accepted as another pledge.';
+comment on column analytics.unapplied.status is 'held, refunded, or accepted by its pledge or as another one.';
 comment on column analytics.unapplied.payments is 'How many payments.';
 comment on column analytics.unapplied.taken_minor is 'How much was taken.';
 comment on column analytics.unapplied.given_back_minor is 'How much of it went back.';

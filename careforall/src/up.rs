@@ -81,7 +81,7 @@ impl Up {
         ServicesFile {
             listen: address.to_string(),
             database_url: wiring.database_url,
-            redis_url: redis.0,
+            redis_url: with_user(redis.0),
             pid: std::process::id(),
         }
         .write(data_dir.path())?;
@@ -196,4 +196,10 @@ async fn start_services(
             serve(listener, app, shutdown),
         );
     }))
+}
+
+/// The address with Redis's first user where it has a password alone: `redis-cli -u` takes an empty name for
+/// a name.
+fn with_user(redis_url: String) -> String {
+    redis_url.replacen("://:", "://default:", 1)
 }

@@ -47,7 +47,7 @@ struct AcceptedPledgeReply {
     post, path = "/api/pledges/{id}/unapplied/{payment_id}/accept", tag = "pledges",
     security(("admin_token" = [])),
     params(
-        ("id" = Uuid, Path, description = "The pledge that could not use the money"),
+        ("id" = Uuid, Path, description = "The pledge that holds the money apart"),
         (
             "payment_id" = String, Path,
             description = "The provider's payment, as in the list of money held apart",

@@ -68,8 +68,13 @@ impl LeastPledges {
         if possible.contain(amount) {
             return Ok(());
         }
-        let PayableAmounts { least_minor, most_minor, step_minor } = possible;
         let mut errors = FieldErrors::default();
+        if possible.is_empty() {
+            let provider = providers.for_check_outs().name();
+            errors.add("amount.currency", format!("{} cannot be paid by {provider}", amount.currency()));
+            return Err(errors.problem());
+        }
+        let PayableAmounts { least_minor, most_minor, step_minor } = possible;
         let range = NumberRange { least: least_minor, most: most_minor, step: step_minor };
         errors.add_range(
             "amount.amount_minor",

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::pledge::PledgeState;
+use domain::pledge::{PledgeRecord, PledgeState};
 use domain::{Currency, Money, Pledge, PledgeCommand, PledgeId};
 use event_store::ExecuteError;
 use payments::store::sessions::{self, OngoingSession};
@@ -69,8 +69,8 @@ async fn pay(Shared(state): Shared<State>, Path(pledge_id): Path<Uuid>) -> Respo
              back. There is nothing that you need to do.</p>",
         );
     }
-    if record.state != PledgeState::Pending {
-        return state_page(&record.state);
+    if !can_be_paid(record) {
+        return state_page(record);
     }
     let return_url = payment_url(&state.public_url, pledge_id);
     let check_out = CheckOut { pledge_id, amount: record.amount, return_url };
@@ -83,7 +83,7 @@ async fn pay(Shared(state): Shared<State>, Path(pledge_id): Path<Uuid>) -> Respo
         ),
         Err(OpenError::Provider(ProviderError::Refused(reason))) => {
             tracing::warn!(%pledge_id, reason, "a payment page was refused");
-            refused(&state, pledge_id, record.amount, &format!("The payment provider refuses it: {reason}"))
+            refused(&state, record.amount, &format!("The payment provider refuses it: {reason}"))
         }
         Err(error) => try_again(&error),
     }
@@ -127,12 +127,12 @@ async fn change_amount(
         Err(error) => return try_again(&error),
     };
     let page = || Redirect::to(&payment_url(&state.public_url, pledge_id)).into_response();
-    let Some(record) = pledge.record() else { return page() };
+    let Some(record) = pledge.record().filter(|record| can_be_paid(record)) else { return page() };
     let amount = match Money::from_major(&form.amount, record.amount.currency()) {
         Ok(amount) if possible(&state, amount.currency()).contain(amount) => amount,
-        Ok(amount) => return refused(&state, pledge_id, amount, "This amount cannot be paid"),
+        Ok(amount) => return refused(&state, amount, "This amount cannot be paid"),
         Err(error) => {
-            return refused(&state, pledge_id, record.amount, &format!("The new amount {error}"));
+            return refused(&state, record.amount, &format!("The new amount {error}"));
         }
     };
     let amend = PledgeCommand::Amend { amount };
@@ -141,6 +141,10 @@ async fn change_amount(
         Ok(_) | Err(ExecuteError::Rule(_)) => page(),
         Err(error) => try_again(&error),
     }
+}
+
+fn can_be_paid(record: &PledgeRecord) -> bool {
+    record.state == PledgeState::Pending && record.in_question().is_none()
 }
 
 fn possible(state: &State, currency: Currency) -> PayableAmounts {
@@ -206,7 +210,7 @@ async fn is_paid_when_closed(
 }
 
 /// To load the page again would bring the same, so it lets the donor change the amount.
-fn refused(state: &State, pledge_id: PledgeId, amount: Money, reason: &str) -> Response {
+fn refused(state: &State, amount: Money, reason: &str) -> Response {
     let possible = possible(state, amount.currency());
     let in_words = |amount_minor| Money::new(amount_minor, amount.currency()).map(|money| money.to_string());
     let range = match (in_words(possible.least_minor), in_words(possible.most_minor)) {
@@ -223,7 +227,7 @@ fn refused(state: &State, pledge_id: PledgeId, amount: Money, reason: &str) -> R
         &format!(
             "<p class=\"amount\">{amount}</p><p role=\"alert\">{}.</p>\
              <p>Nothing was charged. You can change the amount of your pledge{range}{step}.</p>\
-             <form method=\"post\" action=\"/pay/{pledge_id}\">\
+             <form method=\"post\">\
              <label>New amount in {} <input name=\"amount\" inputmode=\"decimal\" autocomplete=\"off\" \
              maxlength=\"20\" required></label> <button>Change and pay</button></form>",
             escape(reason.trim_end_matches('.')),
@@ -242,13 +246,17 @@ fn try_again(error: &dyn std::error::Error) -> Response {
     )
 }
 
-fn state_page(state: &PledgeState) -> Response {
-    let (title, text) = match state {
+fn state_page(record: &PledgeRecord) -> Response {
+    let (title, text) = match &record.state {
         PledgeState::Pending => ("Waiting for payment", "This pledge has not been paid yet."),
         PledgeState::Authorized(_) => {
             ("Thank you", "Your payment is authorised. The total moves as soon as it is captured.")
         }
         PledgeState::Captured(_) | PledgeState::Completed(_) => ("Thank you", "Your gift has arrived."),
+        PledgeState::Failed(_) if !record.taken.is_empty() => (
+            "Your payment was given back",
+            "It was more than you had pledged. You are welcome to make a new pledge.",
+        ),
         PledgeState::Failed(_) => {
             ("The payment failed", "Nothing was charged. You are welcome to make a new pledge.")
         }

@@ -8,7 +8,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use idna::AsciiDenyList;
 use idna::uts46::{DnsLength, Hyphens, Uts46};
 
-use crate::text::{TextError, is_visible};
+use crate::text::{TextError, is_stray_format, is_visible};
 
 /// RFC 5321 section 4.5.3.1.3: a path has at most 256 octets with its angle brackets.
 const MAX_BYTES: usize = 254;
@@ -40,9 +40,13 @@ impl FromStr for Email {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, TextError> {
-        let text = text.trim();
+        let text = text.trim_matches(' ');
         if text.is_empty() {
             return Err(TextError::Empty);
+        }
+        // What nobody sees may be dropped by the rules of domain names, and would be mended by that.
+        if !text.chars().all(|character| is_visible(character) && !is_stray_format(character)) {
+            return Err(TextError::NotAnEmail);
         }
         let (local, domain) = text.rsplit_once('@').ok_or(TextError::NotAnEmail)?;
         let domain = Uts46::new()
@@ -53,9 +57,8 @@ impl FromStr for Email {
             return Err(TextError::TooLong { max_chars: MAX_BYTES });
         }
         let options = Options::default().without_display_text().without_domain_literal();
-        let is_bare =
-            local.chars().all(|character| is_visible(character) && !r#""()<>\,;:[]"#.contains(character));
-        if !is_bare || EmailAddress::parse_with_options(&address, options).is_err() {
+        let is_quoted = local.contains(|character| r#""()<>\,;:[]"#.contains(character));
+        if is_quoted || EmailAddress::parse_with_options(&address, options).is_err() {
             return Err(TextError::NotAnEmail);
         }
         Ok(Self(address))
@@ -129,6 +132,13 @@ mod tests {
             "a\0@example.org",
             "a@exam\0ple.org",
             "a\u{200b}@example.org",
+            "a@exam\u{200b}ple.org",
+            "a@exam\u{ad}ple.org",
+            "a\u{fff9}@example.org",
+            "a\u{fffe}@example.org",
+            "a@example.org\r\n",
+            "\ta@example.org",
+            "a@example.org\u{85}",
             "a\u{202e}@example.org",
             "a@-x.example",
             "a@example..org",

@@ -33,6 +33,9 @@ use utoipa::{PartialSchema, ToSchema};
 pub struct Text<const MAX: usize>(String);
 
 impl<const MAX: usize> Text<MAX> {
+    /// The most characters.
+    pub const MAX_CHARS: usize = MAX;
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -134,7 +137,7 @@ fn without_controls(text: &str) -> String {
 /// Whether it is one of the format characters that have no place in what a person types: embeddings and
 /// overrides of writing direction, which isolates have replaced (Unicode Standard Annex 9, section 2),
 /// interlinear annotations, byte order marks, deprecated format characters and noncharacters.
-fn is_stray_format(character: char) -> bool {
+pub(crate) fn is_stray_format(character: char) -> bool {
     let code = u32::from(character);
     matches!(
         character,

@@ -26,8 +26,9 @@ fn parse_knowing_where<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result
 /// A text that names or labels a message: 1 to 200 printable characters. It is refused and never mended,
 /// because by such texts two messages are told apart.
 pub(crate) fn short_text(path: &str, text: &str) -> Result<String, ParseError> {
-    let text = text.trim();
-    if (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+    let is_printable = |character: char| !character.is_control() && !character.is_whitespace();
+    let is_framed = text.starts_with(is_printable) && text.ends_with(is_printable);
+    if is_framed && text.chars().count() <= 200 && !text.chars().any(char::is_control) {
         Ok(text.to_owned())
     } else {
         Err(ParseError::at(path, "must be 1 to 200 printable characters"))

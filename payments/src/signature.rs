@@ -167,7 +167,9 @@ pub fn verify(
     // Once for each secret, not for each signature: a hostile header may hold thousands.
     let expected: Vec<_> =
         secrets.iter().map(|secret| mac(secret, message.id, message.timestamp, message.body)).collect();
-    let given = message.signatures.split(' ').filter_map(|signature| signature.strip_prefix("v1,"));
+    // Whoever joins lines on the way puts commas between them (RFC 9110, section 5.3).
+    let given = message.signatures.split(' ').map(|signature| signature.trim_end_matches(','));
+    let given = given.filter_map(|signature| signature.strip_prefix("v1,"));
     let matches = given
         .flat_map(|signature| STANDARD.decode(signature))
         .any(|signature| expected.iter().any(|mac| mac.as_slice().ct_eq(&signature).into()));
@@ -223,7 +225,13 @@ mod tests {
         ] {
             let [one_id, one_time] = [(id, ID), (timestamp, "1649367553")];
             let [good, bad] = [(signature, SIGNATURE), (signature, "v1,AAAA v2,xyz")];
-            for lines in [vec![one_id, one_time, good], vec![bad, one_id, good, one_time]] {
+            let joined = format!("{SIGNATURE}, v1,AAAA");
+            let joined = (signature, joined.as_str());
+            for lines in [
+                vec![one_id, one_time, good],
+                vec![bad, one_id, good, one_time],
+                vec![one_id, one_time, joined],
+            ] {
                 let lines = headers(&lines);
                 let StandardHeaders { id, timestamp, signatures } = StandardHeaders::of(&lines).unwrap();
                 let message = SignedMessage { id, timestamp, signatures: &signatures, body: BODY };

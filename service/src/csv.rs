@@ -124,7 +124,7 @@ fn armed(text: &str) -> Vec<usize> {
     let mut before = None;
     let is_armed = |&(_, character): &(usize, char)| {
         let before: Option<char> = before.replace(character);
-        begins_formula(character) && !before.is_some_and(|c| c.is_alphanumeric() || begins_formula(c))
+        begins_formula(character) && !before.is_some_and(char::is_alphanumeric)
     };
     text.char_indices().filter(is_armed).map(|(at, _)| at).collect()
 }
@@ -226,6 +226,9 @@ mod tests {
             ("a|+1 b\n-1", "a|'+1 b\n'-1"),
             ("a;\"=1\"", "a;\"'=1\""),
             ("a; =1", "a; '=1"),
+            // A starter may be what separates cells.
+            ("x-=1+1", "x-'=1+1"),
+            ("x=@SUM(1)", "x='@SUM(1)"),
         ] {
             assert_eq!(cell(typed), kept);
         }

@@ -1,7 +1,6 @@
 //! Extractors whose errors are problems that say what is wrong and where.
 
 use axum::body::Body;
-use axum::extract::rejection::FormRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -29,19 +28,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 /// # Errors
 /// [`ProblemKind::UnsupportedMediaType`].
 pub fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    require_type(headers, "application/json")
+}
+
+fn require_type(headers: &HeaderMap, media_type: &str) -> Result<(), Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if content_type.is_some_and(is_json) {
+    if content_type.is_some_and(|content_type| is_of(content_type, media_type)) {
         return Ok(());
     }
-    Err(Problem::new(ProblemKind::UnsupportedMediaType, "send the header content-type: application/json"))
+    let detail = format!("send the header content-type: {media_type}");
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
 }
 
 /// Names of types, parameters and charsets are the same in capital letters (RFC 9110, section 8.3).
-fn is_json(content_type: &str) -> bool {
+fn is_of(content_type: &str, media_type: &str) -> bool {
     let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
-    let is_json = parts.next().is_some_and(|media_type| media_type == "application/json");
-    is_json && parts.all(|parameter| matches!(parameter.as_str(), "charset=utf-8" | "charset=\"utf-8\""))
+    let is_named = parts.next().is_some_and(|named| named == media_type);
+    is_named && parts.all(|parameter| matches!(parameter.as_str(), "charset=utf-8" | "charset=\"utf-8\""))
 }
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The fields of a page's form.
 #[derive(Clone, Copy, Debug)]
@@ -51,19 +57,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
-        let headers = parts.headers.clone();
-        let body = read_body(Request::from_parts(parts, body)).await?;
-        let mut request = Request::post("/").body(Body::from(body)).map_err(Problem::internal)?;
-        *request.headers_mut() = headers;
-        match axum::Form::from_request(request, state).await {
-            Ok(axum::Form(fields)) => Ok(Self(fields)),
-            Err(FormRejection::InvalidFormContentType(_)) => Err(Problem::new(
-                ProblemKind::UnsupportedMediaType,
-                "send the header content-type: application/x-www-form-urlencoded",
-            )),
-            Err(error) => Err(Problem::new(ProblemKind::Malformed, error.body_text())),
-        }
+        require_type(request.headers(), FORM)?;
+        let form = Request::post("/").header(header::CONTENT_TYPE, FORM);
+        let form = form.body(Body::from(read_body(request).await?)).map_err(Problem::internal)?;
+        let fields = axum::Form::from_request(form, state).await;
+        let fields = fields.map_err(|error| Problem::new(ProblemKind::Malformed, error.body_text()))?;
+        Ok(Self(fields.0))
     }
 }
 
@@ -160,7 +159,7 @@ mod tests {
             " application/json ; charset=UTF-8",
             "application/json;charset=\"utf-8\"",
         ] {
-            assert!(is_json(good), "{good}");
+            assert!(is_of(good, "application/json"), "{good}");
         }
         for bad in [
             "",
@@ -175,7 +174,7 @@ mod tests {
             "text/plain; application/json",
             "application/x-www-form-urlencoded",
         ] {
-            assert!(!is_json(bad), "{bad}");
+            assert!(!is_of(bad, "application/json"), "{bad}");
         }
     }
 }

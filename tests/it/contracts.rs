@@ -90,7 +90,7 @@ fn the_api_description_has_every_route() {
         ("/webhooks/inbox/{inbox_id}/retry", &["post"]),
         ("/webhooks/inbox/retry", &["post"]),
         ("/webhooks/inbox/{inbox_id}/discard", &["post"]),
-        ("/pay/{pledge_id}", &["get"]),
+        ("/pay/{pledge_id}", &["get", "post"]),
         ("/sandbox/sessions", &["get", "post"]),
         ("/sandbox/sessions/{session_id}", &["get"]),
         ("/sandbox/sessions/{session_id}/close", &["post"]),

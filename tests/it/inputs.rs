@@ -139,13 +139,24 @@ async fn a_body_is_json_and_where_none_is_due_there_is_none() {
             for body in ["{}", "x"] {
                 let response =
                     request().header(CONTENT_TYPE, "application/json").body(body).send().await.unwrap();
-                // A page's form is no JSON either.
+                // A page's form is no JSON either, and of its own type exactly.
                 let (status, kind) = if operation.described.get("requestBody").is_some() {
                     (415, "unsupported-media-type")
                 } else {
                     (400, "malformed")
                 };
                 assert_problem(response, status, kind, &name).await;
+            }
+            if let Some(form) = operation.described.pointer("/requestBody/content") {
+                let form = form.as_object().unwrap().keys().next().unwrap();
+                for other in
+                    [format!("{form}x"), format!("{form}, text/plain"), format!("{form}; charset=utf-16")]
+                {
+                    let response = request().header(CONTENT_TYPE, &other).body("{").send().await.unwrap();
+                    assert_problem(response, 415, "unsupported-media-type", &format!("{name} {other}")).await;
+                }
+                let in_capitals = request().header(CONTENT_TYPE, form.to_uppercase()).body("x=1");
+                assert_ne!(in_capitals.send().await.unwrap().status(), 415, "{name}");
             }
             continue;
         }

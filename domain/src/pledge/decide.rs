@@ -227,7 +227,7 @@ impl PledgeRecord {
         if self.waits_for_money() && self.taken.contains_key(payment_id) {
             return Err(PledgeError::NeedsReview(Contradiction::FailedAfterCapture(self.state.status())));
         }
-        if self.in_question().is_some() {
+        if self.state == PledgeState::Pending && self.in_question().is_some() {
             return Ok(vec![]);
         }
         match &self.state {
@@ -238,17 +238,48 @@ impl PledgeRecord {
             {
                 Ok(vec![])
             }
-            PledgeState::Pending | PledgeState::Authorized(_) => Ok(vec![PledgeEvent::PledgeFailed {
-                campaign_id: self.campaign_id,
-                from: self.state.status(),
-                payment_id: payment_id.clone(),
-                amount: self.latest_amount(),
-                reason: reason.cloned(),
-            }]),
+            PledgeState::Pending | PledgeState::Authorized(_) => {
+                Ok(vec![self.failed_event(payment_id, reason)])
+            }
             PledgeState::Captured(_) | PledgeState::Completed(_) => {
                 Err(PledgeError::NeedsReview(Contradiction::FailedAfterCapture(self.state.status())))
             }
             PledgeState::Failed(_) | PledgeState::Expired | PledgeState::Cancelled => Ok(vec![]),
+        }
+    }
+
+    /// What ends a pledge that waits for a person, if these events leave nothing of the money in question:
+    /// it was paid, and the money has gone back.
+    pub(super) fn end_if_given_back(
+        &self,
+        payment_id: &PaymentId,
+        events: Vec<PledgeEvent>,
+    ) -> Vec<PledgeEvent> {
+        let is_its_own = match &self.state {
+            PledgeState::Pending => true,
+            PledgeState::Authorized(payment) => payment.payment_id == *payment_id,
+            PledgeState::Captured(_)
+            | PledgeState::Completed(_)
+            | PledgeState::Failed(_)
+            | PledgeState::Expired
+            | PledgeState::Cancelled => false,
+        };
+        if !is_its_own || self.in_question().is_none() {
+            return events;
+        }
+        let mut after = self.clone();
+        events.iter().cloned().for_each(|event| after.apply(event));
+        let failed = after.in_question().is_none().then(|| self.failed_event(payment_id, None));
+        events.into_iter().chain(failed).collect()
+    }
+
+    fn failed_event(&self, payment_id: &PaymentId, reason: Option<&FailureReason>) -> PledgeEvent {
+        PledgeEvent::PledgeFailed {
+            campaign_id: self.campaign_id,
+            from: self.state.status(),
+            payment_id: payment_id.clone(),
+            amount: self.latest_amount(),
+            reason: reason.cloned(),
         }
     }
 

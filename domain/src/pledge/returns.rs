@@ -36,14 +36,15 @@ impl PledgeRecord {
             return Ok(vec![]);
         }
         require_left(taken, amount)?;
-        Ok(vec![PledgeEvent::PaymentRefunded {
+        let refunded = PledgeEvent::PaymentRefunded {
             campaign_id: self.campaign_id,
             donor_id: self.donor_id,
             payment_id: payment_id.clone(),
             refund_id: refund_id.clone(),
             amount,
             held: held(taken)?,
-        }])
+        };
+        Ok(self.end_if_given_back(payment_id, vec![refunded]))
     }
 
     /// A dispute may be about money that was refunded meanwhile, so it is only held against what
@@ -120,7 +121,7 @@ impl PledgeRecord {
             DisputeStatus::Lost => {}
             recorded @ DisputeStatus::Won => return Err(other_outcome(recorded, DisputeStatus::Lost)),
         }
-        Ok(events)
+        Ok(self.end_if_given_back(payment_id, events))
     }
 
     pub(super) fn accept_unapplied(&self, payment_id: &PaymentId, accepted_as: PledgeId) -> Decision {

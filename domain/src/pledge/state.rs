@@ -176,7 +176,7 @@ impl PledgeRecord {
         }
     }
 
-    fn apply(&mut self, event: PledgeEvent) {
+    pub(super) fn apply(&mut self, event: PledgeEvent) {
         match event {
             PledgeEvent::PledgeCreated { .. } => {}
             PledgeEvent::PledgeAmended { amount, .. } => self.amount = amount,

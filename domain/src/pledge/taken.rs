@@ -30,7 +30,7 @@ pub struct TakenPayment {
 pub enum Usage {
     /// It pays the pledge, and is raised.
     Applied,
-    /// The pledge cannot use it: it is held apart.
+    /// It is held apart: the pledge cannot use it, or not without asking a person.
     Unapplied,
     /// It was held apart, and was accepted as another pledge of the donor, where it is raised.
     Accepted(PledgeId),

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use domain::pledge::FailureReason;
 use domain::{DisputeId, Money, PaymentFact, PaymentId, PledgeId, RefundId};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::json::parse_json;
@@ -39,8 +40,15 @@ pub struct FailureData {
     /// The provider's payment.
     pub payment_id: PaymentId,
     /// Why.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "reason")]
     pub reason: Option<FailureReason>,
+}
+
+/// A failure counts whatever is said of its reason: one of which nothing is seen is none, and a long one is cut.
+fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FailureReason>, D::Error> {
+    let said: Option<String> = Option::deserialize(deserializer)?;
+    let cut = said.map(|said| said.chars().take(FailureReason::MAX_CHARS).collect());
+    FailureReason::optional(cut).map_err(D::Error::custom)
 }
 
 /// `data` of `payment.refunded`.
@@ -169,6 +177,18 @@ mod tests {
     fn unknown_types_are_ignored_whatever_they_carry() {
         let (_, notice) = parse(&body("customer.sneezed", r#"{"tissue":true}"#)).unwrap();
         assert_eq!(notice, Notice::Ignored);
+    }
+
+    #[test]
+    fn a_failure_counts_whatever_its_reason() {
+        let long = "x".repeat(501);
+        for (said, kept) in [("", None), (" ", None), ("\u{202e}", None), (&long, Some("x".repeat(500)))] {
+            let (_, notice) = parse(&body("payment.failed", &DATA.replace("card declined", said))).unwrap();
+            let payment_id = "pay_1".parse().unwrap();
+            let reason = kept.map(|kept| kept.parse().unwrap());
+            let facts = vec![PaymentFact::Failed { payment_id, reason }];
+            assert_eq!(notice, Notice::Facts { pledge_id: PledgeId(uuid_of_data()), facts }, "{said}");
+        }
     }
 
     #[test]

@@ -222,11 +222,12 @@ pub(crate) fn descriptor() -> crate::ProviderDescriptor {
         key_variable: settings::API_KEY,
         webhooks: crate::WebhookFormat {
             summary: "Take a message of the sandbox provider",
-            signature: "Signed by the Standard Webhooks specification.",
+            signature: "Signed by the Standard Webhooks specification. The headers may also be called svix-id, \
+                        svix-timestamp and svix-signature.",
             headers: &[
                 ("webhook-id", "The message's id, the same for every delivery"),
                 ("webhook-timestamp", "Seconds since 1970"),
-                ("webhook-signature", "v1, and base64; several separated by spaces"),
+                ("webhook-signature", "v1, and base64; several separated by spaces, or in several lines"),
             ],
             body: "{type, timestamp, data}",
         },

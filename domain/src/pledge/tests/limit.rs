@@ -152,12 +152,32 @@ fn only_whole_money_that_is_needed_is_applied() {
 }
 
 #[test]
-fn money_that_went_back_leaves_the_pledge_free() {
-    let pledge = in_question(Pending);
-    let refunded = record(&pledge, refunded_fact("a", TOO_MUCH)).unwrap();
-    let free = after(&pledge, refunded);
-    assert_eq!(free.record().unwrap().in_question(), None);
-    assert_eq!(names(&free.decide(&PledgeCommand::Expire).unwrap()), ["PledgeExpired"]);
-    let paid = record(&free, captured_fact("b", 5000)).unwrap();
-    assert_eq!(names(&paid), ["PledgeAuthorized", "PledgeCaptured"]);
+fn a_pledge_ends_when_the_money_in_question_has_gone_back() {
+    let lost = PaymentFact::DisputeLost {
+        payment_id: payment("a"),
+        dispute_id: "d".parse().unwrap(),
+        amount: usd(TOO_MUCH),
+    };
+    for status in [Pending, Authorized] {
+        let pledge = in_question(status);
+        let part = record(&pledge, refunded_fact("a", 1)).unwrap();
+        assert_eq!(names(&part), ["PaymentRefunded"], "{status}");
+        for fact in [refunded_fact("a", TOO_MUCH), lost.clone()] {
+            let events = record(&pledge, fact).unwrap();
+            assert_eq!(names(&events).last(), Some(&"PledgeFailed"), "{status}");
+            let over = after(&pledge, events);
+            assert_eq!((over.status(), over.record().unwrap().in_question()), (Some(Failed), None));
+            // The provider may say so too.
+            assert_eq!(record(&over, failed_fact("a")), Ok(vec![]), "{status}");
+        }
+    }
+}
+
+#[test]
+fn a_payment_in_use_is_not_touched_by_what_is_in_question() {
+    let pledge = after(&in_status(Authorized), vec![held("b", TOO_MUCH)]);
+    let refunded = record(&pledge, refunded_fact("b", TOO_MUCH)).unwrap();
+    assert_eq!(names(&refunded), ["PaymentRefunded"]);
+    assert_eq!(names(&record(&pledge, failed_fact("a")).unwrap()), ["PledgeFailed"]);
+    assert_eq!(record(&pledge, failed_fact("c")), Ok(vec![]));
 }
