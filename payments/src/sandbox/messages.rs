@@ -44,7 +44,8 @@ pub struct FailureData {
     pub reason: Option<FailureReason>,
 }
 
-/// A failure counts whatever is said of its reason: one of which nothing is seen is none, and a long one is cut.
+/// A failure counts whatever is said of its reason: one of which nothing is seen is none, and a long one is
+/// cut.
 fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FailureReason>, D::Error> {
     let said: Option<String> = Option::deserialize(deserializer)?;
     let cut = said.map(|said| said.chars().take(FailureReason::MAX_CHARS).collect());
