@@ -1,5 +1,7 @@
 //! Ports for the servers and programs of tests.
 
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// An address that nobody listens on.
@@ -16,6 +18,14 @@ pub(crate) fn free_port() -> u16 {
     let start = std::process::id() as u16;
     (0..PORTS.len())
         .map(|_| start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u16 + PORTS.start)
-        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && reserve(*port))
         .expect("a free port")
+}
+
+/// Keeps the port from other test processes as long as this one lives, also while the server that it is for
+/// is away: whoever has the port of the same number for datagrams, has it.
+fn reserve(port: u16) -> bool {
+    static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    let socket = UdpSocket::bind(("127.0.0.1", port));
+    socket.map(|socket| RESERVED.lock().unwrap().push(socket)).is_ok()
 }
