@@ -381,6 +381,58 @@ async fn every_text_that_a_person_types_is_kept_clean_and_within_its_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operator_has_a_name_that_can_be_read() {
+    let app = TestApp::start().await;
+    let places = Places::make(&app).await;
+    let mut named = 0;
+    for operation in described(&app).await.1 {
+        if !operation.parameters("header").iter().any(|(name, _)| name == "x-operator") {
+            continue;
+        }
+        named += 1;
+        let name = operation.name();
+        for bad in ["x".repeat(101), " ".to_owned(), "\u{200b}".to_owned(), "\u{202e}".to_owned()] {
+            let value = HeaderValue::from_bytes(bad.as_bytes()).unwrap();
+            let response = operation.request(&app, &places).header("x-operator", value).send().await.unwrap();
+            let (status, problem) = answer(response).await;
+            let detail = problem["detail"].as_str().unwrap_or_default();
+            assert!(status == 400 && detail.contains("x-operator"), "{name} {bad:?}: {status} {problem}");
+        }
+    }
+    assert!(named >= 3, "{named}");
+}
+
+/// Money that goes back may be as little as it likes; `refunds` ends the paths of those routes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_amount_that_cannot_be_paid_is_refused_wherever_one_is_pledged() {
+    let app = TestApp::start_with(&["--min-pledge=EUR:200"]).await;
+    let places = Places::make(&app).await;
+    let campaign = campaign_of_the_examples(&app).await;
+    let (api, operations) = described(&app).await;
+    let mut pledged = 0;
+    for operation in operations {
+        let Some(schema) = operation.body().filter(|schema| schema.get("$ref").is_some()) else { continue };
+        let mut body = sample(&api, schema, "", campaign);
+        let is_pledge = operation.path.starts_with("/api/pledges") && !operation.path.ends_with("/refunds");
+        if !is_pledge || body.get("amount").is_none() {
+            continue;
+        }
+        pledged += 1;
+        for (amount_minor, expected) in [(199, vec!["amount.amount_minor"]), (200, vec![])] {
+            body["amount"] = json!({"amount_minor": amount_minor, "currency": "EUR"});
+            let response = operation.request(&app, &places).json(&body).send().await.unwrap();
+            let (_, problem) = answer(response).await;
+            let mut fields = refused(&problem);
+            // The pledge of the path is in another currency.
+            fields.retain(|field| *field != "amount.currency");
+            assert_eq!(fields, expected, "{} {amount_minor}: {problem}", operation.name());
+            assert!(expected.is_empty() || problem["errors"][0]["possible"]["least"] == 200, "{problem}");
+        }
+    }
+    assert_eq!(pledged, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_address_is_bare_and_has_one_form() {
     let app = TestApp::start().await;
     let places = Places::make(&app).await;

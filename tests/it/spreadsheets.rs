@@ -5,7 +5,7 @@ use std::process::Command;
 
 use careforall_tests::{Client, TestApp, answer, replay};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::architecture::root;
@@ -73,10 +73,12 @@ async fn exported(app: &TestApp, folder: &Path) -> Vec<PathBuf> {
     }
     app.at_rest().await;
     let mut files = Vec::new();
-    for what in ["donations", "pledges", "campaigns", "donations?bom=true"] {
-        let response = app.as_organiser(Method::GET, &format!("/api/exports/{what}")).send().await.unwrap();
+    let exports = exports(app).await;
+    let marked = exports.iter().map(|path| format!("{path}?bom=true"));
+    for (n, path) in exports.iter().cloned().chain(marked).enumerate() {
+        let response = app.as_organiser(Method::GET, &path).send().await.unwrap();
         assert_eq!(response.status(), 200);
-        files.push(folder.join(format!("{}.csv", what.replace("?bom=true", "-bom"))));
+        files.push(folder.join(format!("export-{n}.csv")));
         std::fs::write(files.last().unwrap(), response.bytes().await.unwrap()).unwrap();
     }
     let events = folder.join("events.csv");
@@ -138,11 +140,23 @@ fn names(csv: &str) -> Vec<&str> {
     csv.lines().next().unwrap().split(',').map(|name| name.trim_matches('"')).collect()
 }
 
+/// The routes that answer with CSV, by the description of the API.
+async fn exports(app: &TestApp) -> Vec<String> {
+    let (_, api) = app.get("/api/openapi.json").await;
+    let paths = api["paths"].as_object().unwrap().iter();
+    let is_csv = |methods: &Value| methods.pointer("/get/responses/200/content/text~1csv").is_some();
+    let exports: Vec<String> =
+        paths.filter(|(_, methods)| is_csv(methods)).map(|(path, _)| path.clone()).collect();
+    assert!(exports.len() >= 3, "{exports:?}");
+    exports
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_columns_of_exports_are_documented_in_their_order() {
     let app = TestApp::start().await;
-    for what in ["donations", "pledges", "campaigns"] {
-        let response = app.as_organiser(Method::GET, &format!("/api/exports/{what}")).send().await.unwrap();
+    for path in exports(&app).await {
+        let (_, what) = path.rsplit_once('/').unwrap();
+        let response = app.as_organiser(Method::GET, &path).send().await.unwrap();
         let csv = response.text().await.unwrap();
         assert_eq!(documented("docs/api.md", &format!("### Columns of {what}")), names(&csv), "{what}");
     }
