@@ -203,3 +203,19 @@ async fn start_services(
 fn with_user(redis_url: String) -> String {
     redis_url.replacen("://:", "://default:", 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_has_a_user() {
+        for (given, written) in [
+            ("redis://:secret@host:6379", "redis://default:secret@host:6379"),
+            ("redis://ada:secret@host:6379", "redis://ada:secret@host:6379"),
+            ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379"),
+        ] {
+            assert_eq!(with_user(given.to_owned()), written);
+        }
+    }
+}

@@ -34,3 +34,20 @@ pub(crate) fn short_text(path: &str, text: &str) -> Result<String, ParseError> {
         Err(ParseError::at(path, "must be 1 to 200 printable characters"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_texts_are_refused_and_never_mended() {
+        let longest = "x".repeat(200);
+        for text in ["evt_1", "two words", &longest] {
+            assert_eq!(short_text("id", text).as_deref(), Ok(text));
+        }
+        let too_long = "x".repeat(201);
+        for text in ["", " ", " evt_1", "evt_1 ", "evt_1\n", "evt\n1", &too_long] {
+            assert!(short_text("id", text).is_err(), "{text:?}");
+        }
+    }
+}
