@@ -2,9 +2,7 @@
 //! everything as before afterwards.
 
 use careforall::embedded::EmbeddedPostgres;
-use careforall_tests::{
-    Client, Program, TestApp, eventually, free_address, fresh_database, redis_url, settle_port,
-};
+use careforall_tests::{Client, Program, TestApp, eventually, redis_url, settle_port};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Response, StatusCode};
 use sqlx::PgPool;
@@ -16,12 +14,7 @@ const REQUESTS: usize = 2_300;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_can_be_queued_is_refused_at_once_and_memory_stays_flat() {
-    let (database_url, redis_url) = (fresh_database().await, redis_url().await);
-    let folder = tempfile::tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
-    let flags = ["--database-url", &database_url, "--redis-url", &redis_url, "--data-dir", data_dir];
-    let program = Program::start("up", &free_address(), &flags).await;
-    program.ready().await;
+    let (program, database_url) = Program::up_on_shared_servers().await;
     let pool = PgPool::connect(&database_url).await.unwrap();
     let campaign = program.client.campaign().await;
 

@@ -1,6 +1,6 @@
 //! A payment that takes far more than was pledged waits for a person, and its pledge with it.
 
-use careforall_tests::{Program, TestApp, answer, eventually, free_address, fresh_database, redis_url};
+use careforall_tests::{Program, TestApp, answer, eventually};
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
@@ -92,12 +92,7 @@ async fn the_limit_of_captures_is_a_setting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn money_in_question_raises_an_alarm_until_it_is_settled() {
     // In a process of its own, since metrics belong to a process.
-    let (database_url, redis_url) = (fresh_database().await, redis_url().await);
-    let folder = tempfile::tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
-    let flags = ["--database-url", &database_url, "--redis-url", &redis_url, "--data-dir", data_dir];
-    let program = Program::start("up", &free_address(), &flags).await;
-    program.ready().await;
+    let (program, _) = Program::up_on_shared_servers().await;
     let app = &program.client;
     let in_question = async |expected: &str| {
         let ask = async || app.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();

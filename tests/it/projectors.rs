@@ -6,7 +6,7 @@ use std::time::Duration;
 use careforall_tests::projection_faults::Fire;
 use careforall_tests::{
     Client, Lives, PrivateRedis, Program, RedisCluster, TestApp, assert_books_agree, completes, eventually,
-    free_address, fresh_database, projection_faults, redis_url,
+    fresh_database, projection_faults,
 };
 use event_store::{Append, Condition, Ledger, NewEvent, StreamEvents};
 use read_model::Projection;
@@ -52,12 +52,7 @@ async fn every_kind_of_money_agrees_in_totals_accounts_days_and_donors() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_not_understood_stops_those_that_need_it_and_no_other() {
     // In a process of its own, since metrics belong to a process.
-    let (database_url, redis_url) = (fresh_database().await, redis_url().await);
-    let folder = tempfile::tempdir().unwrap();
-    let data_dir = folder.path().to_str().unwrap();
-    let flags = ["--database-url", &database_url, "--redis-url", &redis_url, "--data-dir", data_dir];
-    let program = Program::start("up", &free_address(), &flags).await;
-    program.ready().await;
+    let (program, database_url) = Program::up_on_shared_servers().await;
     let (app, pool) = (&program.client, PgPool::connect(&database_url).await.unwrap());
     let campaign = app.campaign().await;
     from_redis(app, campaign).await;

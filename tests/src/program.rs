@@ -7,13 +7,15 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use service::ServicesFile;
+use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
 
 use crate::client::Client;
 use crate::credentials::{ADMIN_TOKEN, SANDBOX_API_KEY, WEBHOOK_SECRET};
-use crate::servers::build_dir;
+use crate::ports::free_address;
+use crate::servers::{build_dir, fresh_database, redis_url};
 use crate::{completes, eventually};
 
 static BUILT: OnceCell<()> = OnceCell::const_new();
@@ -94,6 +96,8 @@ pub async fn peak_memory_mb(arguments: &[&str]) -> (String, f64) {
 pub struct Program {
     pub child: Child,
     pub client: Client,
+    /// Its folder, if that goes with it.
+    _data_dir: Option<TempDir>,
 }
 
 impl Program {
@@ -112,7 +116,7 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        Self { child, client: Client::new(format!("http://{listen}")) }
+        Self { child, client: Client::new(format!("http://{listen}")), _data_dir: None }
     }
 
     /// Starts `careforall up` with servers of its own below `data_dir`, and waits until it is ready.
@@ -121,6 +125,18 @@ impl Program {
         let up = Self::start("up", listen, &flags).await;
         up.ready().await;
         up
+    }
+
+    /// Starts `careforall up` on the servers of all tests, and waits until it is ready; with the address of
+    /// its database. Metrics and memory belong to a process, and this is one.
+    pub async fn up_on_shared_servers() -> (Self, String) {
+        let (database_url, redis_url) = (fresh_database().await, redis_url().await);
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().to_str().unwrap();
+        let flags = ["--database-url", &database_url, "--redis-url", &redis_url, "--data-dir", data_dir];
+        let up = Self::start("up", &free_address(), &flags).await;
+        up.ready().await;
+        (Self { _data_dir: Some(folder), ..up }, database_url)
     }
 
     /// Waits until `/readyz` answers 200.
