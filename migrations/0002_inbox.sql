@@ -78,14 +78,47 @@ create table webhook_inbox_acts (
     reason text,
     acted_at timestamptz not null default now(),
     acted_by text not null,
-    constraint webhook_inbox_acts_act_is_known check (act in ('retry', 'discard')),
-    constraint webhook_inbox_acts_discard_has_a_reason check (act <> 'discard' or reason is not null),
+    constraint webhook_inbox_acts_act_is_known check (act in ('retry', 'discard', 'correct')),
+    constraint webhook_inbox_acts_discard_has_a_reason check (act = 'retry' or reason is not null),
     constraint webhook_inbox_acts_texts_are_short check (length(reason) <= 500 and length(acted_by) <= 100)
 );
 -- Shows the acts of one message, and lets the pruning find out that there are none.
 create index webhook_inbox_acts_by_row on webhook_inbox_acts (inbox_id, act_id);
 create trigger webhook_inbox_acts_are_append_only before update or delete or truncate on webhook_inbox_acts
     for each statement execute function refuse_change();
+
+-- What people stated about payments. The ledger has the correction and a hash of the texts; the texts are
+-- here, where they can be erased.
+create table corrections (
+    correction_id uuid primary key,
+    pledge_id uuid not null,
+    -- The provider's payment, and the object of it, as the request named them.
+    payment_id text not null,
+    stated jsonb not null,
+    -- The messages in review that it settles.
+    answers bigint[] not null,
+    reason text not null,
+    evidence text,
+    -- Of reason and evidence, as the event names it.
+    text_sha256 text not null,
+    asked_by text not null,
+    asked_at timestamptz not null default now(),
+    -- proposed: a second person has to confirm it; recorded: it is in the ledger; withdrawn: it never will
+    -- be.
+    status text not null default 'proposed',
+    ended_by text,
+    ended_at timestamptz,
+    -- Where the ledger says so.
+    position bigint,
+    constraint corrections_status_is_known check (status in ('proposed', 'recorded', 'withdrawn')),
+    constraint corrections_recorded_have_a_position check ((status = 'recorded') = (position is not null)),
+    constraint corrections_texts_are_short check (
+        length(reason) <= 500 and length(evidence) <= 2000
+        and length(asked_by) <= 100 and length(ended_by) <= 100
+    )
+);
+-- Operators look at what waits, newest first.
+create index corrections_proposed on corrections (asked_at desc) where status = 'proposed';
 
 -- Takes due rows for one worker: pledges in the order in which they have waited, and of each pledge
 -- all rows that are due, in the order of arrival. A pledge of which another worker has a row is left

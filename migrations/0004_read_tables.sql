@@ -245,6 +245,8 @@ create table pledge_history (
     event_type text not null,
     -- The state that the event led to; none where it changed no state.
     status text,
+    -- What the provider said of a payment, in a word such as refunded; none where it said nothing.
+    said text,
     amount_minor bigint,
     recorded_at timestamptz not null,
     primary key (pledge_id, position)

@@ -65,20 +65,38 @@ comment on column analytics.donations.pledged_at is 'When it was pledged.';
 comment on column analytics.donations.captured_at is 'When money of it was first taken.';
 
 create view analytics.refunds as
-select h.position as refund_number, p.campaign_id, p.currency, h.amount_minor,
-    case h.event_type when 'PaymentRefunded' then 'refund' else 'chargeback' end as kind, d.captured_at,
-    h.recorded_at as given_back_at
-from public.pledge_history h
-join public.pledges p using (pledge_id)
+select j.position as refund_number, j.line, j.campaign_id, j.currency,
+    case j.credit_account when 'provider_clearing' then j.amount_minor else -j.amount_minor end
+        as amount_minor,
+    case
+        when 'refunds' in (j.debit_account, j.credit_account) then 'refund'
+        when 'reversals' in (j.debit_account, j.credit_account) then 'reversal'
+        when 'chargebacks' in (j.debit_account, j.credit_account) then 'chargeback'
+        else 'held apart'
+    end as kind,
+    d.captured_at, j.occurred_at as given_back_at
+from public.journal j
+join public.pledge_history h using (pledge_id, position)
 left join public.donations d using (pledge_id)
-where h.event_type in ('PaymentRefunded', 'DisputeLost');
-comment on view analytics.refunds
-    is 'Every refund and every lost dispute, also of money that was held apart.';
+where case
+    when 'unapplied' in (j.debit_account, j.credit_account)
+        then h.event_type = 'PaymentRecorded' and h.said <> 'captured'
+    when j.debit_account in ('refunds', 'reversals', 'chargebacks')
+        or j.credit_account in ('refunds', 'reversals', 'chargebacks')
+        -- What had gone back of money before it was accepted went back while it was held apart.
+        then h.status is distinct from 'captured'
+            or not exists (select from public.unapplied_payments u where u.accepted_as = j.pledge_id)
+    else false
+end;
+comment on view analytics.refunds is 'All money that went back, in whatever way, also of what was held apart.';
 comment on column analytics.refunds.refund_number is 'The position in the ledger.';
+comment on column analytics.refunds.line is 'The line of the journal, as one event may move money on several days.';
 comment on column analytics.refunds.campaign_id is 'The campaign.';
 comment on column analytics.refunds.currency is 'ISO 4217 code.';
-comment on column analytics.refunds.amount_minor is 'How much went back.';
-comment on column analytics.refunds.kind is 'refund, or chargeback for a lost dispute.';
+comment on column analytics.refunds.amount_minor
+    is 'How much went back; negative where it came again, such as by a refund that failed.';
+comment on column analytics.refunds.kind
+    is 'refund, reversal (such as a debit that bounced), chargeback for a lost dispute, or held apart.';
 comment on column analytics.refunds.captured_at
     is 'When the pledge''s money was taken; null if the pledge never was captured, and the money was held apart.';
 comment on column analytics.refunds.given_back_at is 'When it went back.';
@@ -112,7 +130,7 @@ comment on column analytics.pledge_funnel.status
     is 'pending, authorized, captured, completed, failed, expired or cancelled.';
 comment on column analytics.pledge_funnel.created_at is 'When it was made.';
 comment on column analytics.pledge_funnel.authorized_at is 'When the money was reserved.';
-comment on column analytics.pledge_funnel.captured_at is 'When the money was taken.';
+comment on column analytics.pledge_funnel.captured_at is 'When the ledger recorded that the money was taken.';
 comment on column analytics.pledge_funnel.completed_at is 'When the money was settled to the charity.';
 comment on column analytics.pledge_funnel.ended_at is 'When it failed, expired or was cancelled.';
 comment on column analytics.pledge_funnel.seconds_pending is 'How long it was pending.';

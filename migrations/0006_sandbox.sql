@@ -19,9 +19,9 @@ create table sandbox.sessions (
     decided_at timestamptz,
     -- From when on the money counts as taken.
     captured_at timestamptz,
-    -- Of the captured money: what was given back, what is in dispute and what disputes took away. It is
-    -- counted here too, and not only in the facts, because this row is what concurrent requests wait for:
-    -- whoever comes second sees what the first has claimed.
+    -- What was given back, what is in dispute, and what disputes and reversals took away: more than was
+    -- captured, if banks take more. It is counted here too, and not only in the facts, because this row is
+    -- what concurrent requests wait for: whoever comes second sees what the first has claimed.
     claimed_minor bigint not null default 0,
     -- How many facts there are; the next one's number is taken here for the same reason.
     fact_count int not null default 0,
@@ -29,8 +29,7 @@ create table sandbox.sessions (
         check (status in ('open', 'approved', 'declined', 'voided', 'closed')),
     constraint sessions_are_numbered unique (number),
     constraint sessions_are_one_per_payment unique (payment_id),
-    constraint sessions_give_back_no_more_than_they_took
-        check (claimed_minor between 0 and amount_minor)
+    constraint sessions_claims_are_not_negative check (claimed_minor >= 0)
 );
 -- A closed session takes no payment any more, and another may be opened for the same reference.
 create unique index sessions_are_one_per_reference on sandbox.sessions (reference) where status <> 'closed';
@@ -41,7 +40,7 @@ create table sandbox.facts (
     number int not null,
     type text not null,
     amount_minor bigint,
-    -- The refund or the dispute that it is about.
+    -- The refund, the dispute or the reversal that it is about.
     subject_id text,
     reason text,
     occurs_at timestamptz not null,
@@ -49,17 +48,26 @@ create table sandbox.facts (
     planned_at timestamptz,
     primary key (session_id, number),
     constraint facts_type_is_known check (type in (
-        'payment.authorized', 'payment.captured', 'payment.failed', 'settlement.confirmed',
-        'payment.refunded', 'dispute.opened', 'dispute.won', 'dispute.lost'
+        'payment.authorized', 'payment.captured', 'payment.failed', 'payment.cancelled',
+        'settlement.confirmed', 'payment.refunded', 'refund.failed', 'payment.reversed', 'reversal.cancelled',
+        'dispute.inquiry', 'dispute.opened', 'dispute.won', 'dispute.lost', 'dispute.reinstated'
     ))
 );
 -- The planner asks for what has become true and is not planned yet.
 create index facts_to_plan on sandbox.facts (occurs_at) where planned_at is null;
+-- A reversal is nothing but its facts, each of which happens once.
+create unique index facts_reverse_once on sandbox.facts (subject_id, type)
+    where type in ('payment.reversed', 'reversal.cancelled');
 
 -- What is true by now. A payment is voided only before its capture is true, and then the capture and its
--- settlement never become so.
+-- settlement never become so. A fact about a refund, a dispute or a reversal stands until the next one
+-- about it.
 create view sandbox.true_facts as
-select f.*
+select f.*, f.subject_id is null or not exists (
+        select from sandbox.facts later
+        where later.session_id = f.session_id and later.subject_id = f.subject_id
+            and later.number > f.number and later.occurs_at <= now()
+    ) as stands
 from sandbox.facts f join sandbox.sessions s using (session_id)
 where f.occurs_at <= now()
     and not (s.status = 'voided' and f.type in ('payment.captured', 'settlement.confirmed'));
@@ -70,6 +78,8 @@ create table sandbox.refunds (
     session_id uuid not null references sandbox.sessions,
     idempotency_key text not null,
     amount_minor bigint not null,
+    -- Whether it came to nothing after all.
+    failed boolean not null default false,
     constraint refunds_are_positive check (amount_minor > 0),
     constraint refunds_are_one_per_key unique (session_id, idempotency_key)
 );
@@ -78,10 +88,13 @@ create table sandbox.refunds (
 create table sandbox.disputes (
     dispute_id text primary key default 'dp_' || replace(gen_random_uuid()::text, '-', ''),
     session_id uuid not null references sandbox.sessions,
+    -- How much is, or was, in question.
     amount_minor bigint not null,
     status text not null,
+    -- How much of it is withdrawn, or lost.
+    claimed_minor bigint not null,
     constraint disputes_are_positive check (amount_minor > 0),
-    constraint disputes_status_is_known check (status in ('open', 'won', 'lost'))
+    constraint disputes_status_is_known check (status in ('inquiry', 'open', 'won', 'lost', 'reinstated'))
 );
 
 -- Webhooks to send, until the merchant answers 2xx.

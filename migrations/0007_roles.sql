@@ -29,6 +29,7 @@ $$;
 -- The ledger. Nobody may insert an event: the function is the only way in, and only for those who append
 -- commands.
 grant execute on function ledger_append to careforall_writer;
+grant execute on function pledge_of_payment to careforall_writer;
 grant select on events, ledger_head to careforall_writer, careforall_projector, careforall_auditor;
 -- The key that links addresses to pseudonyms is for those who make pseudonyms.
 grant select on ledger_identity to careforall_writer;
@@ -40,8 +41,9 @@ grant execute on function pledge_donor_of to careforall_writer;
 -- The inbox. Nobody may delete a message: what is old goes by the function.
 grant select, insert, update on webhook_inbox to careforall_writer;
 grant select, insert on webhook_inbox_acts to careforall_writer;
+grant select, insert, update on corrections to careforall_writer;
 grant execute on function webhook_inbox_claim, webhook_inbox_prune to careforall_writer;
-grant select on webhook_inbox, webhook_inbox_acts to careforall_auditor;
+grant select on webhook_inbox, webhook_inbox_acts, corrections to careforall_auditor;
 
 -- Payments. What was asked for as a refund is not changed any more.
 grant select, insert, update on payment_sessions to careforall_writer;

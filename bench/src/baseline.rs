@@ -96,6 +96,7 @@ async fn create_pledge(
         donor_id: DonorId(Uuid::new_v4()),
         amount,
         anonymous,
+        made_at: chrono::Utc::now(),
     };
     execute(&cqrs, pledge_id, command).await?;
     Ok((StatusCode::CREATED, Json(PledgeReply { pledge_id, status: PledgeStatus::Pending })))

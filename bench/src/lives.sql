@@ -22,12 +22,13 @@ insert into events (position, aggregate_type, aggregate_id, sequence, event_type
 select 201 + n, 'pledge', pledge_id, 1 + stage,
     (array['PledgeCreated', 'PledgeAuthorized', 'PledgeCaptured', 'PledgeCompleted'])[1 + stage], '1',
     (case stage
-        when 0 then format('{"PledgeCreated":{"campaign_id":"%s","donor_id":"%s","amount":%s,"anonymous":false}}', campaign_id, donor_id, amount)
-        when 1 then format('{"PledgeAuthorized":{"campaign_id":"%s","payment_id":"pay_%s","amount":%s}}',
-            campaign_id, pledge_id, amount)
-        when 2 then format('{"PledgeCaptured":{"campaign_id":"%s","donor_id":"%s","payment_id":"pay_%s","amount":%s}}', campaign_id, donor_id, pledge_id, amount)
-        else format('{"PledgeCompleted":{"campaign_id":"%s","payment_id":"pay_%s","amount":%s}}', campaign_id,
-            pledge_id, amount)
+        when 0 then format('{"PledgeCreated":{"campaign_id":"%s","donor_id":"%s","amount":%s,"anonymous":false,"made_at":"%s"}}', campaign_id, donor_id, amount, at)
+        when 1 then format('{"PledgeAuthorized":{"campaign_id":"%s","payment_id":"pay_%s","amount":%s,"news":{"heard":[{"object":"payment","state":"open","authorized":%s,"stood_at":"%s"}]}}}',
+            campaign_id, pledge_id, amount, amount, at)
+        when 2 then format('{"PledgeCaptured":{"campaign_id":"%s","donor_id":"%s","payment_id":"pay_%s","amount":%s,"news":{"heard":[{"object":"payment","state":"open","amount":%s,"stood_at":"%s","happened_at":"%s"}],"moves":[{"at":"%s","currency":"EUR","gifts":1,"captured_minor":2500}]}}}',
+            campaign_id, donor_id, pledge_id, amount, amount, at, at, at)
+        else format('{"PledgeCompleted":{"campaign_id":"%s","donor_id":"%s","payment_id":"pay_%s","amount":%s,"news":{"settled":{"amount":%s,"at":"%s"},"moves":[{"at":"%s","currency":"EUR","settled_minor":2500}]}}}',
+            campaign_id, donor_id, pledge_id, amount, amount, at, at)
     end)::json,
     format('{"command_id":"%s","request_id":"%s"}', md5('command' || n)::uuid,
         md5('request' || n)::uuid)::json,
@@ -35,7 +36,8 @@ select 201 + n, 'pledge', pledge_id, 1 + stage,
 from (
     select n, stage, md5('pledge' || pledge)::uuid::text as pledge_id,
         md5('donor' || pledge / 4)::uuid as donor_id, md5('campaign' || pledge % 100)::uuid as campaign_id,
-        '{"amount_minor":2500,"currency":"EUR"}' as amount
+        '{"amount_minor":2500,"currency":"EUR"}' as amount,
+        to_char(timestamp '2026-01-01 00:00:01' + n * interval '1 second', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as at
     from (
         select n, n / 4000 * 1000 + n % 1000 as pledge, n % 4000 / 1000 as stage
         from generate_series(0, current_setting('lives.events')::bigint - 1) as n

@@ -16,10 +16,11 @@ select md5('campaign' || n)::uuid, 'published', 'Campaign ' || n, 100000000, 'EU
     '2026-01-01 00:00:00Z', 2 + 2 * n
 from generate_series(0, 99) n;
 
-insert into pledge_history (pledge_id, position, event_type, status, amount_minor, recorded_at)
+insert into pledge_history (pledge_id, position, event_type, status, said, amount_minor, recorded_at)
 select pledge_id, position,
     (array['PledgeCreated', 'PledgeAuthorized', 'PledgeCaptured', 'PledgeCompleted'])[1 + stage],
     (array['pending', 'authorized', 'captured', 'completed'])[1 + stage],
+    (array[null, 'authorized', 'captured', 'settled'])[1 + stage],
     case when stage < 3 then 2500 end, at
 from happened;
 

@@ -12,16 +12,17 @@ const FILL: &str = r#"
     select $1 + n, 'pledge', pledge_id, 1 + n % 4,
         (array['PledgeCreated', 'PledgeAuthorized', 'PledgeCaptured', 'PledgeCompleted'])[1 + n % 4], '1',
         (case n % 4
-            when 0 then format('{"PledgeCreated":{"campaign_id":"%s","donor_id":"%s","amount":%s,"anonymous":false}}', campaign_id, donor_id, amount)
-            when 1 then format('{"PledgeAuthorized":{"campaign_id":"%s","payment_id":"pay_%s","amount":%s}}', campaign_id, pledge_id, amount)
-            when 2 then format('{"PledgeCaptured":{"campaign_id":"%s","donor_id":"%s","payment_id":"pay_%s","amount":%s}}', campaign_id, donor_id, pledge_id, amount)
-            else format('{"PledgeCompleted":{"campaign_id":"%s","payment_id":"pay_%s","amount":%s}}', campaign_id, pledge_id, amount)
+            when 0 then format('{"PledgeCreated":{"campaign_id":"%s","donor_id":"%s","amount":%s,"anonymous":false,"made_at":"%s"}}', campaign_id, donor_id, amount, at)
+            when 1 then format('{"PledgeAuthorized":{"campaign_id":"%s","payment_id":"pay_%s","amount":%s,"news":{"heard":[{"object":"payment","state":"open","authorized":%s,"stood_at":"%s"}]}}}', campaign_id, pledge_id, amount, amount, at)
+            when 2 then format('{"PledgeCaptured":{"campaign_id":"%s","donor_id":"%s","payment_id":"pay_%s","amount":%s,"news":{"heard":[{"object":"payment","state":"open","amount":%s,"stood_at":"%s","happened_at":"%s"}],"moves":[{"at":"%s","currency":"EUR","gifts":1,"captured_minor":2500}]}}}', campaign_id, donor_id, pledge_id, amount, amount, at, at, at)
+            else format('{"PledgeCompleted":{"campaign_id":"%s","donor_id":"%s","payment_id":"pay_%s","amount":%s,"news":{"settled":{"amount":%s,"at":"%s"},"moves":[{"at":"%s","currency":"EUR","settled_minor":2500}]}}}', campaign_id, donor_id, pledge_id, amount, amount, at, at)
         end)::json,
         format('{"command_id":"%s","request_id":"%s"}', md5('command' || n)::uuid, md5('request' || n)::uuid)::json,
         now()
     from (
         select n, md5('pledge' || ($1 + n / 4))::uuid::text as pledge_id, md5('donor' || n / 16)::uuid as donor_id,
-            md5('campaign')::uuid as campaign_id, '{"amount_minor":2500,"currency":"EUR"}' as amount
+            md5('campaign')::uuid as campaign_id, '{"amount_minor":2500,"currency":"EUR"}' as amount,
+            to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at
         from generate_series(0, $2 - 1) as n
     ) as numbered
 "#;

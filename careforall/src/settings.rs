@@ -10,7 +10,7 @@ use command_api::LeastPledges;
 use payments::{ProviderSettings, Registry};
 use service::telemetry::LogFormat;
 use service::{AllowedOrigins, ServicesFile};
-use webhook_ingest::CaptureLimit;
+use webhook_ingest::{AmountsByCurrency, CaptureLimit};
 
 /// No provider repeats a message for longer.
 const MIN_WEBHOOK_RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -74,6 +74,12 @@ pub struct Settings {
     /// most two decimals. One that takes more is held apart until an organiser accepts it.
     #[arg(long, env = "CAREFORALL_CAPTURE_LIMIT", default_value_t)]
     pub capture_limit: CaptureLimit,
+
+    /// Corrections of payments that change more than this wait for a second person: currencies and whole
+    /// minor units, such as EUR:50000. One of a currency that is not listed always does. [default: none
+    /// waits]
+    #[arg(long, env = "CAREFORALL_FOUR_EYES_ABOVE")]
+    pub four_eyes_above: Option<AmountsByCurrency>,
 
     /// Sites whose pages may read what is public, and make, amend and pay pledges: origins such as
     /// https://give.example.org, separated by commas. [default: none]

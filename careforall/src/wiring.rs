@@ -137,6 +137,7 @@ impl Wiring {
             reconcile_after: self.settings.reconcile_after,
             pledge_ttl: self.settings.pledge_ttl,
             capture_limit: self.settings.capture_limit,
+            four_eyes_above: self.settings.four_eyes_above.clone(),
         })
     }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State as Shared;
+use chrono::Utc;
+use domain::pledge::PledgePayment;
 use domain::{Money, PaymentId, Pledge, PledgeCommand, PledgeError, PledgeId, PledgeStatus};
 use event_store::{ExecuteError, Executed, Ledger, PledgeDonor, donor_of};
 use serde::Serialize;
@@ -40,9 +42,9 @@ struct AcceptedPledgeReply {
 /// Accept money that is held apart
 ///
 /// A pledge that waits for money is paid by it. A pledge that is finished or paid is not: the money becomes
-/// another pledge of the same donor, for the same campaign, and is raised there. Only whole money is
-/// accepted: nothing of it went back, and no dispute about it is open or lost. Accepting again gets the
-/// first answer again, with the header `Idempotency-Hit: true`.
+/// another pledge of the same donor, for the same campaign, and is raised there, less what went back of it.
+/// Something must be left of it. Accepting again gets the first answer again, with the header
+/// `Idempotency-Hit: true`.
 #[utoipa::path(
     post, path = "/api/pledges/{id}/unapplied/{payment_id}/accept", tag = "pledges",
     security(("admin_token" = [])),
@@ -55,7 +57,7 @@ struct AcceptedPledgeReply {
     ),
     responses(
         (status = 201, body = AcceptedPledgeReply), (status = 404), (status = 409),
-        (status = 422, description = "It is not held apart, or not whole"),
+        (status = 422, description = "It is not held apart, or nothing is left of it"),
     ),
 )]
 async fn accept_unapplied(
@@ -68,7 +70,8 @@ async fn accept_unapplied(
     let payment_id: PaymentId = payment_id
         .parse()
         .map_err(|error| Problem::new(ProblemKind::Malformed, format!("the payment's id {error}")))?;
-    let apply = PledgeCommand::Apply { payment_id: payment_id.clone() };
+    let at = Utc::now();
+    let apply = PledgeCommand::Apply { payment_id: payment_id.clone(), at };
     let metadata = metadata(request_id, None);
     match state.ledger.execute::<Pledge>(id, &apply, &metadata).await {
         Ok(executed) => return accepted(&state.ledger, PledgeId(id), &payment_id, executed).await,
@@ -81,7 +84,7 @@ async fn accept_unapplied(
     let donor = donor_of(state.ledger.pool(), id).await?;
     let donor = donor.map(|donor| Arc::new(PledgeDonor { message: None, ..donor }));
     let command = PledgeCommand::AcceptUnapplied { payment_id: payment_id.clone(), accepted_as };
-    let create = |pledge: &Pledge| pledge.create_accepted(&payment_id);
+    let create = |pledge: &Pledge| pledge.create_accepted(&payment_id, at);
     let executed = state
         .ledger
         .execute_and_create::<Pledge>(id, &command, accepted_as.0, create, &metadata, donor)
@@ -97,14 +100,15 @@ async fn accepted(
     payment_id: &PaymentId,
     executed: Executed<Pledge>,
 ) -> Result<Created<AcceptedPledgeReply>, Problem> {
-    let taken = executed.aggregate.record().and_then(|record| Some((record, record.taken.get(payment_id)?)));
-    let (record, taken) = taken.ok_or(ProblemKind::NotFound)?;
+    let record = executed.aggregate.record().ok_or(ProblemKind::NotFound)?;
+    let captured = record.payments.get(payment_id).and_then(PledgePayment::captured);
+    let amount = captured.ok_or(ProblemKind::NotFound)?;
     let hit = executed.events.is_empty();
     let body = AcceptedPledgeReply {
         pledge_id: accepted_as.0,
         status: PledgeStatus::Captured,
         campaign_id: record.campaign_id.0,
-        amount: taken.amount,
+        amount,
         position: if hit { captured_at(ledger, accepted_as).await? } else { executed.position },
     };
     Ok(Created { body, hit })

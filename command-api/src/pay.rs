@@ -253,7 +253,7 @@ fn state_page(record: &PledgeRecord) -> Response {
             ("Thank you", "Your payment is authorised. The total moves as soon as it is captured.")
         }
         PledgeState::Captured(_) | PledgeState::Completed(_) => ("Thank you", "Your gift has arrived."),
-        PledgeState::Failed(_) if !record.taken.is_empty() => (
+        PledgeState::Failed(_) if record.payments.values().any(|payment| payment.captured().is_some()) => (
             "Your payment was given back",
             "It was more than you had pledged. You are welcome to make a new pledge.",
         ),

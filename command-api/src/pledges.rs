@@ -113,7 +113,7 @@ impl PledgeRequest {
             fingerprint,
             campaign_id,
             amount,
-            command: PledgeCommand::Create { campaign_id, donor_id, amount, anonymous },
+            command: PledgeCommand::Create { campaign_id, donor_id, amount, anonymous, made_at: Utc::now() },
             donor: Arc::new(PledgeDonor {
                 donor_id: donor_id.0,
                 name: name.map(String::from),

@@ -6,7 +6,7 @@
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::pledge::{Payment, PledgeRecord, TakenPayment, Usage};
+use domain::pledge::{Payment, PledgePayment, PledgeRecord, Usage};
 use domain::{Money, PaymentId, Pledge, PledgeId, RefundId, Text};
 use payments::store::refund_requests::{self, RefundRequest};
 use payments::{ProviderError, Refund};
@@ -89,7 +89,7 @@ async fn refund_pledge(
             let record = loaded.aggregate.record().ok_or(ProblemKind::NotFound)?;
             let (payment_id, taken) = input.taken_payment(record)?;
             let under_way =
-                refund_requests::under_way(pool, pledge_id, payment_id, taken.refunds.keys()).await?;
+                refund_requests::under_way(pool, pledge_id, payment_id, taken.ended_refunds()).await?;
             let left = left_to_refund(taken, under_way)?;
             let amount = amount.unwrap_or(left);
             require_at_most(left, amount)?;
@@ -141,10 +141,10 @@ impl RefundInput {
     fn taken_payment<'a>(
         &self,
         record: &'a PledgeRecord,
-    ) -> Result<(&'a PaymentId, &'a TakenPayment), Problem> {
-        let found = record.taken.iter().find(|(id, taken)| match &self.payment_id {
-            Some(wanted) => id.as_str() == wanted,
-            None => taken.usage == Usage::Applied,
+    ) -> Result<(&'a PaymentId, &'a PledgePayment), Problem> {
+        let found = record.payments.iter().find(|(id, payment)| match &self.payment_id {
+            Some(wanted) => id.as_str() == wanted && payment.captured().is_some(),
+            None => payment.is_applied(),
         });
         found.ok_or_else(|| Problem::new(ProblemKind::RuleBroken, self.nothing_taken(record)))
     }
@@ -181,12 +181,12 @@ impl RefundInput {
 
 /// The refundable part of a payment, as far as the ledger knows, less what is on its way back. The provider
 /// has the last word on it.
-fn left_to_refund(taken: &TakenPayment, under_way: i64) -> Result<Money, Problem> {
-    if let Usage::Accepted(pledge_id) = taken.usage {
+fn left_to_refund(taken: &PledgePayment, under_way: i64) -> Result<Money, Problem> {
+    if let Usage::AcceptedAs(pledge_id) = taken.usage {
         let moved = format!("the money was accepted as the pledge {pledge_id}; ask for its refund there");
         return Err(Problem::new(ProblemKind::RuleBroken, moved));
     }
-    Money::new(taken.left_minor().saturating_sub(under_way), taken.amount.currency()).map_err(|_| {
+    Money::new(taken.left_minor().saturating_sub(under_way), taken.history.currency()).map_err(|_| {
         let nothing = if under_way > 0 {
             "what was left of the payment's money is on its way back already"
         } else {

@@ -69,7 +69,8 @@ pub(crate) fn pledge_problem(error: ExecuteError<PledgeError>) -> Problem {
         | PledgeError::AwaitsCapture(_)
         | PledgeError::MovedTo(_)
         | PledgeError::NotUnapplied(_)
-        | PledgeError::NotIntact(_)
+        | PledgeError::NothingLeft(_)
+        | PledgeError::Asks(..)
         | PledgeError::NeedsReview(_) => Problem::new(ProblemKind::RuleBroken, rule),
     })
 }
@@ -116,6 +117,7 @@ pub(crate) fn append_problem(error: AppendError) -> Problem {
         AppendError::Conflict => {
             Problem::new(ProblemKind::Conflict, "it was changed at the same time; look at it and try again")
         }
+        AppendError::ForeignPayment => Problem::new(ProblemKind::RuleBroken, error),
         AppendError::Refused(_) => Problem::internal(error),
         AppendError::Unavailable(_) => Problem::unavailable("the ledger", error),
         AppendError::Queue(_) => Problem::new(ProblemKind::Overloaded, error),

@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::PaymentId;
+
 /// The name of an event, and the version of its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventKind {
@@ -21,12 +23,26 @@ pub trait VersionedEvent: Serialize + DeserializeOwned + Clone + PartialEq + Deb
 
     /// Which of them it is.
     fn kind(&self) -> EventKind;
+
+    /// The payment of which it tells, which is this aggregate's and no other's.
+    fn claim(&self) -> Option<Claim<'_>> {
+        None
+    }
+}
+
+/// A payment that belongs to the aggregate of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim<'a> {
+    /// The provider's payment.
+    pub payment_id: &'a PaymentId,
+    /// Whether it was another's until now.
+    pub takes_over: bool,
 }
 
 /// Gives each event of an enum its version; the name is the variant's. This is the only place that
 /// says either.
 macro_rules! event_kinds {
-    ($events:ident { $($name:ident: $version:literal,)+ }) => {
+    ($events:ident { $($name:ident: $version:literal,)+ } $($more:item)*) => {
         impl crate::VersionedEvent for $events {
             const KINDS: &'static [crate::EventKind] =
                 &[$(crate::EventKind { name: stringify!($name), version: $version }),+];
@@ -38,6 +54,8 @@ macro_rules! event_kinds {
                     })+
                 }
             }
+
+            $($more)*
         }
     };
 }

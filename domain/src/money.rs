@@ -221,6 +221,47 @@ fn not_a_number(decimals: usize) -> String {
     }
 }
 
+/// Amounts of several currencies, such as `EUR:100,JPY:100` for 1.00 EUR and 100 JPY: whole minor units.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AmountsByCurrency(Vec<(Currency, i64)>);
+
+impl AmountsByCurrency {
+    /// The amount of a currency in minor units, if it is listed.
+    pub fn of(&self, currency: Currency) -> Option<i64> {
+        self.iter().find(|(listed, _)| *listed == currency).map(|(_, minor)| minor)
+    }
+
+    /// Every currency, with its amount in minor units.
+    pub fn iter(&self) -> impl Iterator<Item = (Currency, i64)> {
+        self.0.iter().copied()
+    }
+}
+
+impl FromStr for AmountsByCurrency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut amounts = Self::default();
+        for part in text.split(',') {
+            let malformed = || {
+                format!(
+                    "{part:?} is no amount of a currency; write currencies and whole minor units, such as \
+                     EUR:100,JPY:100 for 1.00 EUR and 100 JPY"
+                )
+            };
+            let (code, amount) = part.trim().split_once(':').ok_or_else(malformed)?;
+            let currency: Currency = code.parse().map_err(|_| malformed())?;
+            let amount = amount.parse().ok().and_then(|minor| Money::new(minor, currency).ok());
+            let amount = amount.ok_or_else(malformed)?;
+            if amounts.of(currency).is_some() {
+                return Err(format!("{currency} stands there twice"));
+            }
+            amounts.0.push((currency, amount.amount_minor()));
+        }
+        Ok(amounts)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,5 +362,19 @@ mod tests {
             let (x, y) = (money(a, "USD").unwrap(), money(b, "EUR").unwrap());
             prop_assert!(x.checked_add(y).is_err() && x.checked_sub(y).is_err());
         }
+    }
+
+    #[test]
+    fn amounts_are_of_currencies_and_in_minor_units() {
+        let amounts: AmountsByCurrency = "EUR:100, JPY:500".parse().unwrap();
+        let of = |code: &str| amounts.of(code.parse().unwrap());
+        assert_eq!((of("EUR"), of("JPY"), of("USD")), (Some(100), Some(500), None));
+        for bad in ["", "100", "EUR", "EUR:", "EUR:1.00", "EUR:0", "EUR:-1", "eur:100", "XXX:1", "EUR:100,"] {
+            assert!(
+                bad.parse::<AmountsByCurrency>().unwrap_err().contains("no amount of a currency"),
+                "{bad}"
+            );
+        }
+        assert_eq!("EUR:1,EUR:2".parse::<AmountsByCurrency>(), Err("EUR stands there twice".to_owned()));
     }
 }

@@ -14,10 +14,15 @@ use chrono::{SubsecRound, TimeDelta};
 use domain::payment::{
     self, Content, Decision, Figures, Heard, ObjectKey, Outcome, PaymentHistory, Stated, Statement, Timeline,
 };
-use domain::{Currency, Money};
+use domain::pledge::{self, CaptureLimit, Usage};
+use domain::{
+    CampaignId, Currency, DonorId, Money, MoneyMove, PaymentFact, PaymentId, Pledge, PledgeCommand, PledgeId,
+    PledgeStatus, Rules,
+};
 use oracle::{
     Dials, DisputeState, History, Instant, Kind, Object, Over, RefundState, Report, ReversalState, Standing,
 };
+use uuid::Uuid;
 
 fn seeds() -> std::ops::Range<u64> {
     let histories = std::env::var("PROOF_HISTORIES").map(|number| number.parse().unwrap());
@@ -361,4 +366,190 @@ fn a_correction_holds_until_there_is_news() {
         }
     }
     assert!(held > 0 && gave_way > 0, "{held} held, {gave_way} gave way");
+}
+
+/// Whoever keeps a pledge, and what projections have of it. A payment that is accepted as another pledge is
+/// followed there.
+struct Donation<'a> {
+    provider: &'a History,
+    payment_id: PaymentId,
+    pledge: Pledge,
+    /// All that was posted, by whichever pledge.
+    moves: Vec<MoneyMove>,
+    waiting: Vec<PaymentFact>,
+    now: Instant,
+}
+
+impl<'a> Donation<'a> {
+    /// A capture of more than twice what is promised is held apart.
+    fn promised(provider: &'a History, amount: i64) -> Self {
+        let (made_at, payment_id) =
+            (provider.changes[0].at.trunc_subsecs(0), provider.payment.parse().unwrap());
+        let (pledge, moves, waiting) = (Pledge::default(), vec![], vec![]);
+        let mut donation = Self { provider, payment_id, pledge, moves, waiting, now: made_at };
+        let (campaign_id, donor_id) = (CampaignId(Uuid::from_u128(1)), DonorId(Uuid::from_u128(2)));
+        let amount = money(amount);
+        donation.does(&PledgeCommand::Create { campaign_id, donor_id, amount, anonymous: false, made_at });
+        donation
+    }
+
+    fn does(&mut self, command: &PledgeCommand) {
+        let events = self.pledge.decide(command).unwrap();
+        self.takes(events);
+    }
+
+    fn takes(&mut self, events: Vec<domain::PledgeEvent>) {
+        for event in events {
+            assert!(self.pledge.allows(&event), "{:?} does not allow {event:?}", self.pledge);
+            self.moves.extend(event.money_moves());
+            self.pledge.apply_event(event);
+        }
+    }
+
+    fn hear_all<'r>(&mut self, reports: impl IntoIterator<Item = &'r Report>) {
+        for report in reports {
+            self.now = self.now.max(report.stood_at);
+            self.waiting.push(PaymentFact::stated(self.payment_id.clone(), told(report)));
+            let facts = std::mem::take(&mut self.waiting);
+            self.settle(pledge::Report::of_facts(facts, CaptureLimit::default(), self.now));
+        }
+    }
+
+    /// Asks for all objects as they stand, whatever is known of them.
+    fn ask(&mut self) {
+        let (payment_id, heard, limit) = (self.payment_id.clone(), Heard::default(), CaptureLimit::default());
+        let nothing = pledge::Report { payment_id, heard, settled: None, reason: None, limit, now: self.now };
+        let report = self.answer_to(nothing);
+        self.settle(report);
+    }
+
+    fn settle(&mut self, mut report: pledge::Report) {
+        loop {
+            let recording = self.pledge.record_report(&report).unwrap();
+            let is_open = recording.first_trouble().is_some();
+            self.takes(recording.events);
+            if !is_open {
+                return;
+            }
+            report = self.answer_to(report);
+        }
+    }
+
+    fn answer_to(&mut self, report: pledge::Report) -> pledge::Report {
+        self.now = self.pledge.question_stands_at(&self.payment_id, self.now, report.heard.statements());
+        let now = self.now;
+        let answered = self.provider.answer_at(now).into_iter().map(|said| {
+            let statement = Statement::answered(stated(&said.object, said.standing), now);
+            PaymentFact::stated(self.payment_id.clone(), with_times(statement, &said))
+        });
+        pledge::Report { now, ..report.answer(answered.collect::<Vec<_>>()) }
+    }
+
+    /// Accepts what is left of money that is held apart: by the pledge itself, or as another one if that has
+    /// failed, since all of it had gone back before it came again.
+    fn accept(&mut self, as_another: bool) {
+        let payment = self.pledge.record().unwrap().payments.get(&self.payment_id);
+        if !payment.is_some_and(|payment| payment.is_held_apart() && payment.left_minor() > 0) {
+            return;
+        }
+        let (payment_id, at) = (self.payment_id.clone(), self.now);
+        if as_another || self.pledge.status() == Some(PledgeStatus::Failed) {
+            let create = self.pledge.create_accepted(&payment_id, at).unwrap();
+            let accepted_as = PledgeId(Uuid::from_u128(3));
+            self.does(&PledgeCommand::AcceptUnapplied { payment_id, accepted_as });
+            self.pledge = Pledge::default();
+            self.does(&create);
+        } else {
+            self.does(&PledgeCommand::Apply { payment_id, at });
+        }
+    }
+
+    /// Since when the money is raised: always, if it never was held apart.
+    fn raised_since(&self) -> Option<Instant> {
+        match self.pledge.record().unwrap().payments.get(&self.payment_id)?.usage {
+            Usage::Applied => Some(Instant::MIN_UTC),
+            Usage::AppliedSince(accepted_at) => Some(accepted_at),
+            Usage::Uncaptured | Usage::Unapplied(_) | Usage::AcceptedAs(_) => None,
+        }
+    }
+
+    /// What was posted until an instant is what is true then.
+    fn check_at(&self, instant: Instant) {
+        let is_raised = self.raised_since().is_some_and(|since| since <= instant);
+        let truth = self.provider.figures_at(instant);
+        let sum = |of: fn(&MoneyMove) -> i64| -> i64 {
+            self.moves.iter().filter(|moved| moved.at <= instant).map(of).sum()
+        };
+        let raised = if is_raised { truth } else { oracle::Figures::default() };
+        let held = if is_raised { 0 } else { truth.left };
+        let found = [
+            sum(|moved| moved.captured_minor),
+            sum(|moved| moved.refunded_minor),
+            sum(|moved| moved.reversed_minor),
+            sum(|moved| moved.charged_back_minor),
+            sum(MoneyMove::raised_minor),
+            sum(|moved| moved.unapplied_minor),
+            sum(|moved| moved.loss_minor),
+            sum(|moved| moved.in_dispute_minor),
+        ];
+        let oracle::Figures { captured, refunded, reversed, charged_back, left, .. } = raised;
+        let expected = [captured, refunded, reversed, charged_back, left, held, truth.loss, truth.in_dispute];
+        assert_eq!(found, expected, "{instant} of {:#?}", self.provider);
+        assert_eq!(sum(|moved| moved.gifts), i64::from(raised.captured > 0));
+    }
+}
+
+/// What a donation promises: enough, or so little that every capture is held apart. Then it may be accepted,
+/// as another pledge or not.
+fn promise(seed: u64) -> (i64, Option<bool>) {
+    [(Money::MAX_MINOR / 4, None), (1, None), (1, Some(false)), (1, Some(true))][seed as usize % 4]
+}
+
+/// Money is raised, held apart, or accepted by the pledge or as another one in the middle of it all.
+#[test]
+fn what_pledges_post_is_true_at_every_instant() {
+    let mut accepted = 0;
+    for seed in seeds() {
+        let dials = Dials { unsaid: 0.3, ..IN_ANY_ORDER };
+        let history = History::random(seed, &dials);
+        if is_crowded(&history) {
+            continue;
+        }
+        let delivered = history.delivered(seed, &dials);
+        let (first, rest) = delivered.split_at(delivered.len() * (seed as usize / 4 % 4 + 1) / 4);
+        let (promised, acceptance) = promise(seed);
+        let mut donation = Donation::promised(&history, promised);
+        donation.hear_all(first);
+        if let Some(as_another) = acceptance {
+            donation.accept(as_another);
+        }
+        donation.hear_all(rest);
+        accepted += u64::from(acceptance.is_some() && donation.raised_since().is_some());
+        for instant in history.instants().into_iter().chain([donation.now, history.end()]) {
+            donation.check_at(instant);
+        }
+    }
+    assert!(accepted > seeds().end / 20, "{accepted} were accepted");
+}
+
+/// With coarse times, and after asking for what was lost, it is true in the end.
+#[test]
+fn what_pledges_post_is_true_in_the_end() {
+    for seed in seeds() {
+        let history = History::random(seed, &Dials::UNRULY);
+        let delivered = history.delivered(seed, &Dials::UNRULY);
+        let messages = history.messages();
+        let lost: Vec<&Report> = messages.iter().filter(|report| !delivered.contains(report)).collect();
+        let (promised, acceptance) = promise(seed);
+        let mut donation = Donation::promised(&history, promised);
+        donation.hear_all(&delivered);
+        if let Some(as_another) = acceptance {
+            donation.accept(as_another);
+        }
+        donation.now = donation.now.max(history.end());
+        donation.ask();
+        donation.check_at(donation.now);
+        donation.hear_all(lost.into_iter().rev());
+        donation.check_at(donation.now);
+    }
 }

@@ -39,6 +39,17 @@ pub struct NewEvent {
     pub payload: String,
     /// Metadata as JSON text, with the `command_id`.
     pub metadata: String,
+    /// The payment of which it tells: it is this stream's and no other's.
+    pub claim: Option<NewClaim>,
+}
+
+/// A payment that belongs to the stream of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewClaim {
+    /// The provider's payment.
+    pub payment_id: String,
+    /// Whether it was another stream's until now.
+    pub takes_over: bool,
 }
 
 /// Events that go to one stream, at the sequence that the command saw.
@@ -88,6 +99,14 @@ impl Append {
     }
 }
 
+/// The pledge that a payment belongs to; none where nothing is known of it.
+///
+/// # Errors
+/// Any error of the database.
+pub async fn pledge_of_payment(pool: &PgPool, payment_id: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select pledge_of_payment($1)").bind(payment_id).fetch_one(pool).await
+}
+
 /// Where a command's events stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -103,6 +122,9 @@ pub enum AppendError {
     /// A stream has moved on: load again and decide anew.
     #[error("the stream has moved on")]
     Conflict,
+    /// A payment of it is another pledge's: [`pledge_of_payment`](crate::pledge_of_payment) says whose.
+    #[error("the payment is another pledge's")]
+    ForeignPayment,
     /// The database refuses what is in it; trying again would not help.
     #[error("the ledger refuses the event: {0}")]
     Refused(String),
@@ -204,10 +226,13 @@ async fn append_checking_late(
         batch => batch?,
     };
     let refused: HashSet<i32> = batch.refused.unwrap_or_default().into_iter().collect();
+    let foreign_payments = batch.foreign_payments.unwrap_or_default();
     let mut position = batch.position_before;
     let mut outcomes = Vec::with_capacity(commands.len());
     for (number, command) in (1..).zip(commands) {
-        if refused.contains(&number) {
+        if foreign_payments.contains(&number) {
+            outcomes.push(Err(AppendError::ForeignPayment));
+        } else if refused.contains(&number) {
             outcomes.push(Err(AppendError::Conflict));
         } else {
             position += command.count_events() as i64;
@@ -301,6 +326,8 @@ struct AppendedBatch {
     appended_at: DateTime<Utc>,
     /// Numbers of commands, from 1.
     refused: Option<Vec<i32>>,
+    /// Those of them that named another pledge's payment.
+    foreign_payments: Option<Vec<i32>>,
 }
 
 /// A batch as `ledger_append` takes it. Commands, conditions and events are numbered from 1.
@@ -312,6 +339,7 @@ struct Rows<'a> {
     resting_conditions: Vec<i32>,
     events: Vec<EventRow<'a>>,
     donors: Vec<DonorRow<'a>>,
+    claims: Vec<ClaimRow<'a>>,
 }
 
 /// The type `ledger_condition`.
@@ -345,6 +373,16 @@ struct DonorRow<'a> {
     message: Option<VarChar<&'a str>>,
 }
 
+/// The type `ledger_claim`.
+#[derive(sqlx::Encode)]
+struct ClaimRow<'a> {
+    command: i32,
+    payment_id: VarChar<&'a str>,
+    pledge_id: Uuid,
+    takes_over: bool,
+}
+
+row_type!(ClaimRow, "ledger_claim");
 row_type!(ConditionRow, "ledger_condition");
 row_type!(EventRow, "ledger_event");
 row_type!(DonorRow, "ledger_donor");
@@ -406,6 +444,14 @@ impl<'a> Rows<'a> {
                 });
             }
             for (sequence, event) in (stream.sequence + 1..).zip(events) {
+                if let Some(NewClaim { payment_id, takes_over }) = &event.claim {
+                    self.claims.push(ClaimRow {
+                        command: number,
+                        payment_id: TextAs(payment_id),
+                        pledge_id: stream.aggregate_id,
+                        takes_over: *takes_over,
+                    });
+                }
                 self.events.push(EventRow {
                     command: number,
                     aggregate_type: TextAs(stream.aggregate_type),
@@ -422,13 +468,17 @@ impl<'a> Rows<'a> {
 
     /// One statement outside of any transaction block: it commits by itself, in one round trip.
     async fn append(self, session: &mut PgConnection) -> Result<AppendedBatch, sqlx::Error> {
-        sqlx::query_as("select position_before, appended_at, refused from ledger_append($1, $2, $3, $4, $5)")
-            .bind(self.conditions)
-            .bind(self.resting_commands)
-            .bind(self.resting_conditions)
-            .bind(self.events)
-            .bind(self.donors)
-            .fetch_one(session)
-            .await
+        sqlx::query_as(
+            "select position_before, appended_at, refused, foreign_payments
+             from ledger_append($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(self.conditions)
+        .bind(self.resting_commands)
+        .bind(self.resting_conditions)
+        .bind(self.events)
+        .bind(self.donors)
+        .bind(self.claims)
+        .fetch_one(session)
+        .await
     }
 }

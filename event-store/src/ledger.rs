@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use domain::{DecodeError, EventKind, Rules, StoredEvent, UpcastTable, VersionedEvent};
+use domain::{Claim, DecodeError, EventKind, Rules, StoredEvent, UpcastTable, VersionedEvent};
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 use crate::append::{
-    Append, AppendError, Appended, Appender, Condition, NewEvent, PledgeDonor, StreamEvents,
+    Append, AppendError, Appended, Appender, Condition, NewClaim, NewEvent, PledgeDonor, StreamEvents,
 };
 use crate::group_commit::GroupCommit;
 use crate::loaded::LoadedAggregate;
@@ -384,6 +384,10 @@ fn new_event<E: VersionedEvent>(event: &E, metadata: String) -> Result<NewEvent,
         event_version: version.to_owned(),
         payload: json(event)?,
         metadata,
+        claim: event.claim().map(|Claim { payment_id, takes_over }| NewClaim {
+            payment_id: payment_id.as_str().to_owned(),
+            takes_over,
+        }),
     })
 }
 

@@ -9,6 +9,8 @@
 //! A command goes to one aggregate, and a reader asks for what follows the position that it has come to:
 //!
 //! ```no_run
+//! use chrono::Utc;
+//! use domain::payment::{Stated, Statement};
 //! use domain::{Money, PaymentFact, Pledge, PledgeCommand, PledgeId};
 //! use event_store::{EventReader, Ledger, Metadata};
 //!
@@ -18,8 +20,8 @@
 //! #     amount: Money,
 //! # ) -> Result<(), Box<dyn std::error::Error>> {
 //! let ledger = Ledger::start(pool.clone());
-//! let fact = PaymentFact::Captured { payment_id: "pay_1".parse()?, amount };
-//! let command = PledgeCommand::record(fact);
+//! let captured = Statement::told(Stated::payment(Some(amount), None), Utc::now());
+//! let command = PledgeCommand::record(PaymentFact::stated("pay_1".parse()?, captured), Utc::now());
 //! let executed = ledger.execute::<Pledge>(pledge_id.0, &command, &Metadata::default()).await?;
 //! println!("{:?} at position {}", executed.aggregate.status(), executed.position);
 //!
@@ -46,7 +48,10 @@ mod rows;
 mod turns;
 mod wakeup;
 
-pub use append::{Append, AppendError, Appended, Condition, NewEvent, PledgeDonor, StreamEvents};
+pub use append::{
+    Append, AppendError, Appended, Condition, NewClaim, NewEvent, PledgeDonor, StreamEvents,
+    pledge_of_payment,
+};
 pub use donors::donor_of;
 pub use group_commit::{BatchWriter, GroupCommit, QueueError};
 pub use identity::load_id_key;

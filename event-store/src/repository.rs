@@ -82,7 +82,7 @@ impl PersistedEventRepository for LedgerRepository {
         self.ledger.append(append).await.map(drop).map_err(|error| match error {
             AppendError::Conflict => PersistenceError::OptimisticLockError,
             AppendError::Unavailable(_) => PersistenceError::ConnectionError(Box::new(error)),
-            AppendError::Refused(_) | AppendError::Queue(_) => {
+            AppendError::ForeignPayment | AppendError::Refused(_) | AppendError::Queue(_) => {
                 PersistenceError::UnknownError(Box::new(error))
             }
         })
@@ -103,5 +103,7 @@ fn new_event(event: &SerializedEvent) -> NewEvent {
         event_version: event.event_version.clone(),
         payload: event.payload.to_string(),
         metadata: event.metadata.to_string(),
+        // By this way come events whose meaning is not known here.
+        claim: None,
     }
 }

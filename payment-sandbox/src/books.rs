@@ -33,8 +33,11 @@ struct Books {
 struct CurrencyBooks {
     currency: String,
     captured_minor: i64,
+    /// Given back, less the refunds that failed.
     refunded_minor: i64,
-    /// Lost by disputes.
+    /// Taken back by reversals that were not cancelled. With the rest it may be more than was captured.
+    reversed_minor: i64,
+    /// Lost by disputes, as they stand. With the rest it may be more than was captured.
     charged_back_minor: i64,
     /// Captured money that was confirmed as settled.
     settled_minor: i64,
@@ -72,6 +75,7 @@ struct PaymentBooks {
     payment_id: String,
     captured_minor: i64,
     refunded_minor: i64,
+    reversed_minor: i64,
     charged_back_minor: i64,
     currency: String,
     /// `open`, `approved`, `declined`, `voided` or `closed`.
@@ -105,8 +109,9 @@ async fn show_books(_: Merchant, Shared(pool): Shared<PgPool>) -> Result<Json<Bo
     let currencies = sqlx::query_as(
         "select s.currency,
              coalesce(sum(f.amount_minor) filter (where f.type = 'payment.captured'), 0)::bigint as captured_minor,
-             coalesce(sum(f.amount_minor) filter (where f.type = 'payment.refunded'), 0)::bigint as refunded_minor,
-             coalesce(sum(f.amount_minor) filter (where f.type = 'dispute.lost'), 0)::bigint as charged_back_minor,
+             coalesce(sum(f.amount_minor) filter (where f.stands and f.type = 'payment.refunded'), 0)::bigint as refunded_minor,
+             coalesce(sum(f.amount_minor) filter (where f.stands and f.type = 'payment.reversed'), 0)::bigint as reversed_minor,
+             coalesce(sum(f.amount_minor) filter (where f.stands and f.type = 'dispute.lost'), 0)::bigint as charged_back_minor,
              coalesce(sum(f.amount_minor) filter (where f.type = 'settlement.confirmed'), 0)::bigint as settled_minor,
              count(distinct s.session_id) filter (where s.status = 'voided') as voided
          from sandbox.sessions s left join sandbox.true_facts f using (session_id)
@@ -156,8 +161,9 @@ async fn list_payments(
     let mut items: Vec<PaymentBooks> = sqlx::query_as(
         "select s.reference, s.payment_id, s.currency, s.status,
              coalesce(sum(f.amount_minor) filter (where f.type = 'payment.captured'), 0)::bigint as captured_minor,
-             coalesce(sum(f.amount_minor) filter (where f.type = 'payment.refunded'), 0)::bigint as refunded_minor,
-             coalesce(sum(f.amount_minor) filter (where f.type = 'dispute.lost'), 0)::bigint as charged_back_minor
+             coalesce(sum(f.amount_minor) filter (where f.stands and f.type = 'payment.refunded'), 0)::bigint as refunded_minor,
+             coalesce(sum(f.amount_minor) filter (where f.stands and f.type = 'payment.reversed'), 0)::bigint as reversed_minor,
+             coalesce(sum(f.amount_minor) filter (where f.stands and f.type = 'dispute.lost'), 0)::bigint as charged_back_minor
          from (
              select * from sandbox.sessions
              where $1::text is null or number > (select number from sandbox.sessions where payment_id = $1)

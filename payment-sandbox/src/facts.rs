@@ -18,28 +18,46 @@ pub(crate) enum FactType {
     Captured,
     /// The visitor declined; there will be no money.
     Failed,
+    /// The reserved money was released; there will be none.
+    Cancelled,
     /// The taken money reached the merchant.
     Settled,
     /// Taken money was given back.
     Refunded,
+    /// It did not reach the visitor, and came back.
+    RefundFailed,
+    /// The visitor's bank took the money back without asking.
+    Reversed,
+    /// And gave it back.
+    ReversalCancelled,
+    /// The visitor's bank asks what the money was for.
+    DisputeInquiry,
     /// The visitor's bank asks for the money back.
     DisputeOpened,
     /// The merchant keeps it.
     DisputeWon,
     /// The bank took it.
     DisputeLost,
+    /// The bank took it, and gave it back.
+    DisputeReinstated,
 }
 
 impl FactType {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Authorized,
         Self::Captured,
         Self::Failed,
+        Self::Cancelled,
         Self::Settled,
         Self::Refunded,
+        Self::RefundFailed,
+        Self::Reversed,
+        Self::ReversalCancelled,
+        Self::DisputeInquiry,
         Self::DisputeOpened,
         Self::DisputeWon,
         Self::DisputeLost,
+        Self::DisputeReinstated,
     ];
 
     /// The name in messages and in the books.
@@ -48,11 +66,17 @@ impl FactType {
             Self::Authorized => "payment.authorized",
             Self::Captured => "payment.captured",
             Self::Failed => "payment.failed",
+            Self::Cancelled => "payment.cancelled",
             Self::Settled => "settlement.confirmed",
             Self::Refunded => "payment.refunded",
+            Self::RefundFailed => "refund.failed",
+            Self::Reversed => "payment.reversed",
+            Self::ReversalCancelled => "reversal.cancelled",
+            Self::DisputeInquiry => "dispute.inquiry",
             Self::DisputeOpened => "dispute.opened",
             Self::DisputeWon => "dispute.won",
             Self::DisputeLost => "dispute.lost",
+            Self::DisputeReinstated => "dispute.reinstated",
         }
     }
 }
@@ -81,7 +105,7 @@ pub(crate) struct Fact {
     #[sqlx(try_from = "String")]
     pub(crate) r#type: FactType,
     pub(crate) amount_minor: Option<i64>,
-    /// The refund or the dispute that it is about.
+    /// The refund, the dispute or the reversal that it is about.
     pub(crate) subject_id: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) occurs_at: DateTime<Utc>,
@@ -107,13 +131,20 @@ impl Fact {
 
     /// Its message: the body of a webhook, and a line of a report.
     pub(crate) fn message(&self) -> FactMessage {
-        let subject = |is_about: bool| self.subject_id.clone().filter(|_| is_about);
-        let (about_refund, about_dispute) = match self.r#type {
-            FactType::Authorized | FactType::Captured | FactType::Failed | FactType::Settled => {
-                (false, false)
-            }
-            FactType::Refunded => (true, false),
-            FactType::DisputeOpened | FactType::DisputeWon | FactType::DisputeLost => (false, true),
+        let subject = self.subject_id.clone();
+        let (refund_id, dispute_id, reversal_id) = match self.r#type {
+            FactType::Authorized
+            | FactType::Captured
+            | FactType::Failed
+            | FactType::Cancelled
+            | FactType::Settled => (None, None, None),
+            FactType::Refunded | FactType::RefundFailed => (subject, None, None),
+            FactType::DisputeInquiry
+            | FactType::DisputeOpened
+            | FactType::DisputeWon
+            | FactType::DisputeLost
+            | FactType::DisputeReinstated => (None, subject, None),
+            FactType::Reversed | FactType::ReversalCancelled => (None, None, subject),
         };
         FactMessage {
             r#type: self.r#type,
@@ -124,8 +155,9 @@ impl Fact {
                 amount: self
                     .amount_minor
                     .map(|amount_minor| Amount { amount_minor, currency: self.currency.clone() }),
-                refund_id: subject(about_refund),
-                dispute_id: subject(about_dispute),
+                refund_id,
+                dispute_id,
+                reversal_id,
                 reason: self.reason.clone(),
             },
         }
@@ -155,6 +187,8 @@ pub(crate) struct FactData {
     pub(crate) refund_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dispute_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reversal_id: Option<String>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
@@ -170,7 +204,7 @@ mod tests {
             number: 1,
             r#type,
             amount_minor: (r#type != FactType::Failed).then_some(2_500),
-            subject_id: Some("re_or_dp_1".to_owned()),
+            subject_id: Some("subject_1".to_owned()),
             reason: (r#type == FactType::Failed).then(|| "declined".to_owned()),
             occurs_at: Utc::now(),
             reference: Uuid::from_u128(2),
@@ -200,10 +234,26 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_and_a_dispute_are_named_apart() {
-        let refunded = fact(FactType::Refunded).message().data;
-        assert_eq!((refunded.refund_id.as_deref(), refunded.dispute_id), (Some("re_or_dp_1"), None));
-        let lost = fact(FactType::DisputeLost).message().data;
-        assert_eq!((lost.refund_id, lost.dispute_id.as_deref()), (None, Some("re_or_dp_1")));
+    fn refunds_disputes_and_reversals_are_named_apart() {
+        let named = |r#type: FactType| {
+            let FactData { refund_id, dispute_id, reversal_id, .. } = fact(r#type).message().data;
+            [refund_id, dispute_id, reversal_id].map(|id| id.is_some_and(|id| id == "subject_1"))
+        };
+        for r#type in FactType::ALL {
+            let about = |what: &str| r#type.name().starts_with(what);
+            let is_refund = about("refund.") || about("payment.refunded");
+            let is_reversal = about("reversal.") || about("payment.reversed");
+            assert_eq!(named(r#type), [is_refund, about("dispute."), is_reversal], "{}", r#type.name());
+        }
+    }
+
+    /// What this provider says is what its adapter reads.
+    #[test]
+    fn every_message_is_read_by_the_adapter() {
+        for r#type in FactType::ALL {
+            let body = serde_json::to_vec(&fact(r#type).message()).unwrap();
+            let (_, notice) = payments::sandbox::parse(&body).unwrap();
+            assert!(matches!(notice, payments::Notice::Facts { .. }), "{}", r#type.name());
+        }
     }
 }

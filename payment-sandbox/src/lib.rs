@@ -43,6 +43,7 @@ mod plan;
 mod planner;
 mod refunds;
 mod request_count;
+mod reversals;
 mod sessions;
 mod voids;
 
@@ -93,7 +94,10 @@ pub(crate) struct PublicUrl(String);
 
 /// Routes that merchants call; an outage takes these down.
 fn merchant_routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().merge(sessions::merchant_router()).merge(refunds::router()).merge(voids::router())
+    OpenApiRouter::new()
+        .merge(sessions::merchant_router())
+        .merge(refunds::merchant_router())
+        .merge(voids::router())
 }
 
 /// Routes of visitors, their banks and operators of the sandbox.
@@ -102,6 +106,8 @@ fn other_routes() -> OpenApiRouter<State> {
         .merge(pages::router())
         .merge(sessions::visitor_router())
         .merge(disputes::router())
+        .merge(refunds::bank_router())
+        .merge(reversals::router())
         .merge(dial::router())
         .merge(books::router())
 }

@@ -156,6 +156,7 @@ impl Planner<'_> {
                 }),
                 refund_id: None,
                 dispute_id: None,
+                reversal_id: None,
                 reason: None,
             },
         };

@@ -1,10 +1,11 @@
-//! Refunds: taken money is given back, several times if need be, and never more than was taken.
+//! Refunds: taken money is given back, several times if need be, and never more than was taken. One may fail
+//! afterwards.
 
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use domain::Money;
 use serde::{Deserialize, Serialize};
-use service::{Json, Path, Problem, ProblemKind};
+use service::{Json, NoBody, Path, Problem, ProblemKind};
 use sqlx::{FromRow, PgPool};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,8 +16,12 @@ use crate::facts::FactType;
 use crate::merchant::{Merchant, RequestKey};
 use crate::money::Amount;
 
-pub(crate) fn router() -> OpenApiRouter<State> {
+pub(crate) fn merchant_router() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(refund_payment))
+}
+
+pub(crate) fn bank_router() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(fail_refund))
 }
 
 /// The amount to give back.
@@ -105,13 +110,63 @@ async fn refund(
     }
 }
 
-/// A payment, as refunds and disputes need it.
+/// A refund after it failed.
+#[derive(Debug, Serialize, ToSchema)]
+struct Failed {
+    refund_id: String,
+}
+
+/// Have a refund fail
+///
+/// As the visitor's bank does, where it cannot take the money: it came back, and can be given back again by
+/// another refund. Failing twice is as good as once.
+#[utoipa::path(
+    post, path = "/sandbox/refunds/{refund_id}/fail", tag = "sandbox provider",
+    security(("sandbox_key" = [])), params(("refund_id" = String, Path)),
+    responses((status = 200, body = Failed), (status = 404)),
+)]
+async fn fail_refund(
+    _: Merchant,
+    Shared(pool): Shared<PgPool>,
+    Path(refund_id): Path<String>,
+    _: NoBody,
+) -> Result<Json<Failed>, Problem> {
+    sqlx::query(
+        "with failed as (
+             update sandbox.refunds set failed = true where refund_id = $1 and not failed
+             returning session_id, amount_minor
+         ), freed as (
+             update sandbox.sessions s
+             set claimed_minor = claimed_minor - f.amount_minor, fact_count = fact_count + 1
+             from failed f where s.session_id = f.session_id
+             returning s.session_id, s.fact_count, f.amount_minor
+         )
+         insert into sandbox.facts (session_id, number, type, amount_minor, subject_id, occurs_at)
+         select session_id, fact_count, $2, amount_minor, $1, clock_timestamp() from freed",
+    )
+    .bind(&refund_id)
+    .bind(FactType::RefundFailed.name())
+    .execute(&pool)
+    .await?;
+    let is_known: bool =
+        sqlx::query_scalar("select exists (select from sandbox.refunds where refund_id = $1)")
+            .bind(&refund_id)
+            .fetch_one(&pool)
+            .await?;
+    if is_known {
+        Ok(Json(Failed { refund_id }))
+    } else {
+        Err(Problem::new(ProblemKind::NotFound, "there is no such refund"))
+    }
+}
+
+/// A payment, as refunds, disputes and reversals need it.
 #[derive(FromRow)]
 pub(crate) struct Payment {
-    pub(crate) is_captured: bool,
-    /// Money that is neither refunded, nor lost, nor in dispute.
-    pub(crate) left_minor: i64,
-    pub(crate) currency: String,
+    is_captured: bool,
+    /// Money that is neither refunded, nor taken back, nor in dispute.
+    left_minor: i64,
+    currency: String,
     refund_id: Option<String>,
     refunded_minor: Option<i64>,
 }
@@ -124,7 +179,7 @@ impl Payment {
     pub(crate) async fn load(pool: &PgPool, payment_id: &str, key: &str) -> Result<Self, Problem> {
         let found: Option<Self> = sqlx::query_as(
             "select s.status = 'approved' and s.captured_at <= clock_timestamp() as is_captured,
-                 s.amount_minor - s.claimed_minor as left_minor, s.currency,
+                 greatest(s.amount_minor - s.claimed_minor, 0) as left_minor, s.currency,
                  r.refund_id, r.amount_minor as refunded_minor
              from sandbox.sessions s
                  left join sandbox.refunds r on r.session_id = s.session_id and r.idempotency_key = $2
@@ -135,6 +190,11 @@ impl Payment {
         .fetch_optional(pool)
         .await?;
         found.ok_or_else(|| Problem::new(ProblemKind::NotFound, "there is no such payment"))
+    }
+
+    /// All that is left of it, if anything is.
+    pub(crate) fn left(&self) -> Option<Money> {
+        Money::new(self.left_minor, self.currency.parse().ok()?).ok()
     }
 
     /// Why nothing more can be taken out of it.

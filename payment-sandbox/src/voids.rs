@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::State;
+use crate::facts::FactType;
 use crate::merchant::Merchant;
 
 /// A capture that is this near cannot be stopped: nobody may have read of it when it is withdrawn.
@@ -43,15 +44,23 @@ async fn void_payment(
     Path(payment_id): Path<String>,
     _: NoBody,
 ) -> Result<Json<Voided>, Problem> {
-    // The clock is asked again after a wait for the row, which now() is not.
+    // The clock is asked again after a wait for the row, which now() is not. What was approved has its three
+    // facts; of an open session there is nothing to be told.
     sqlx::query(
-        "update sandbox.sessions
-         set status = 'voided', captured_at = null, decided_at = coalesce(decided_at, now())
-         where payment_id = $1 and status in ('open', 'approved')
-             and (captured_at is null or captured_at > clock_timestamp() + make_interval(secs => $2))",
+        "with voided as (
+             update sandbox.sessions
+             set status = 'voided', captured_at = null, decided_at = coalesce(decided_at, now()),
+                 fact_count = case status when 'approved' then fact_count + 1 else 0 end
+             where payment_id = $1 and status in ('open', 'approved')
+                 and (captured_at is null or captured_at > clock_timestamp() + make_interval(secs => $2))
+             returning session_id, fact_count
+         )
+         insert into sandbox.facts (session_id, number, type, occurs_at)
+         select session_id, fact_count, $3, clock_timestamp() from voided where fact_count > 0",
     )
     .bind(&payment_id)
     .bind(TOO_LATE_SECONDS)
+    .bind(FactType::Cancelled.name())
     .execute(&pool)
     .await?;
     let status: Option<String> =

@@ -3,6 +3,8 @@ use std::str::FromStr;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use domain::payment::{Content, PaymentState};
+use domain::pledge::Said;
 use domain::{Currency, Money, PaymentFact, PaymentId, PledgeId, RefundId};
 use reqwest::header::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -36,8 +38,7 @@ pub trait Provider: Send + Sync {
     /// [`ProviderError`].
     async fn close(&self, session_id: &SessionId) -> Result<(), ProviderError>;
 
-    /// Gives money that was taken back to the donor. That it has moved is reported as a fact, now
-    /// or later.
+    /// Gives money that was taken back to the donor. How it goes is reported, now or later.
     ///
     /// # Errors
     /// [`ProviderError`]; refused is also more than what is left of the payment.
@@ -49,20 +50,22 @@ pub trait Provider: Send + Sync {
     /// [`ProviderError`].
     async fn void(&self, payment_id: &PaymentId) -> Result<(), ProviderError>;
 
-    /// The facts of a session, complete even if messages were lost.
+    /// How all that was paid on a session stands, complete even if messages were lost. What this and the
+    /// next three requests state are answers, as of when the question was sent by our clock. Whoever asks
+    /// puts the right time in its place, by [`PaymentFact::answered_at`].
     ///
     /// # Errors
     /// [`ProviderError`].
     async fn fetch(&self, session_id: &SessionId) -> Result<PaymentReport, ProviderError>;
 
-    /// The facts of a payment, complete even if messages were lost; `None` if it is not for one of our
-    /// pledges.
+    /// How a payment and its returns stand, complete even if messages were lost; `None` if it is not for
+    /// one of our pledges.
     ///
     /// # Errors
     /// [`ProviderError`].
     async fn look_up(&self, payment_id: &PaymentId) -> Result<Option<PaymentReport>, ProviderError>;
 
-    /// The facts of all payments for our pledges, page by page. `cursor` is the previous page's `next`,
+    /// How all payments for our pledges stand, page by page. `cursor` is the previous page's `next`,
     /// `None` for the first page.
     ///
     /// # Errors
@@ -70,8 +73,8 @@ pub trait Provider: Send + Sync {
     async fn list(&self, cursor: Option<&str>) -> Result<ReportPage, ProviderError>;
 
     /// The payments whose money was part of a payout, in pages as by [`Provider::list`]: each report
-    /// says that its payment is settled, and no more. A provider that reports every settlement by
-    /// itself makes no payouts, and has nothing to say.
+    /// says that its payment was captured and is settled, and no more. A provider that reports every
+    /// settlement by itself makes no payouts, and has nothing to say.
     ///
     /// # Errors
     /// [`ProviderError`].
@@ -181,26 +184,39 @@ pub struct Refund {
 pub struct PaymentReport {
     /// The pledge.
     pub pledge_id: PledgeId,
-    /// Facts in the order in which they happened; empty if nobody has paid.
+    /// What is said of its payments; empty if nobody has paid. The order means nothing.
     pub facts: Vec<PaymentFact>,
     /// Whether a payment was begun whose end is not known yet. By some methods, such as debits from a
     /// bank account, that takes days.
     pub is_underway: bool,
-    /// Refunds that were begun and came to nothing: the money stays, or came back.
-    pub failed_refunds: Vec<RefundId>,
 }
 
 impl PaymentReport {
     /// Nothing has happened yet.
     pub fn nothing(pledge_id: PledgeId) -> Self {
-        Self { pledge_id, facts: vec![], is_underway: false, failed_refunds: vec![] }
+        Self { pledge_id, facts: vec![], is_underway: false }
     }
 
-    /// Whether money was reserved or taken on the session, or may be soon. Only a failure says of a payment
-    /// that it took nothing; what goes back or is disputed was taken, also where the report of that is
-    /// missing.
+    /// Whether money was reserved or taken on the session, or may be soon. That a payment ended and took
+    /// nothing is no money, nor is one that is open and reserved nothing; what goes back or is disputed was
+    /// taken, also where the report of that is missing.
     pub fn is_paid(&self) -> bool {
-        self.is_underway || self.facts.iter().any(|fact| !matches!(fact, PaymentFact::Failed { .. }))
+        self.is_underway || self.facts.iter().any(tells_of_money)
+    }
+}
+
+fn tells_of_money(fact: &PaymentFact) -> bool {
+    let statement = match &fact.said {
+        Said::Stated(statement) | Said::Failed(statement, _) => statement,
+        Said::Settled(_) => return true,
+    };
+    match statement.content() {
+        Content::Payment(PaymentState { captured: Some(_), .. }) => true,
+        Content::Payment(PaymentState { captured: None, over: Some(_) }) => false,
+        Content::Payment(PaymentState { captured: None, over: None }) => {
+            statement.authorized_amount().is_some()
+        }
+        Content::Refund(_) | Content::Dispute(_) | Content::Reversal(_) => true,
     }
 }
 
@@ -238,7 +254,7 @@ pub struct VerifiedMessage {
 /// The content of a genuine message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
-    /// Facts about the payment of a pledge, at least one.
+    /// What is said of the payments of a pledge, at least one fact.
     Facts {
         /// The pledge.
         pledge_id: PledgeId,
@@ -292,33 +308,49 @@ impl ParseError {
 
 #[cfg(test)]
 mod tests {
+    use domain::payment::{DisputeState, Over, RefundState, ReversalState, Stated, Statement};
+    use domain::pledge::Settlement;
+
     use super::*;
 
     #[test]
-    fn only_failures_say_that_nobody_has_paid() {
-        let id = || "pay_1".parse().unwrap();
-        let refund_id: RefundId = "re_1".parse().unwrap();
-        let dispute_id: domain::DisputeId = "dp_1".parse().unwrap();
+    fn only_money_says_that_somebody_has_paid() {
         let amount = Money::new(5000, "USD".parse().unwrap()).unwrap();
-        let failed = PaymentFact::Failed { payment_id: id(), reason: None };
+        let now = Utc::now();
+        let payment = |captured, over| Statement::told(Stated::payment(captured, over), now);
+        let stated = |statement| PaymentFact::stated("pay_1".parse().unwrap(), statement);
+        let refund = |state| stated(Statement::told(Stated::refund("re_1".parse().unwrap(), state), now));
+        let dispute = |state| stated(Statement::told(Stated::dispute("dp_1".parse().unwrap(), state), now));
+        let reversal =
+            |state| stated(Statement::told(Stated::reversal("rev_1".parse().unwrap(), state), now));
+        let settlement = Settlement { amount, at: now };
+        let failed = stated(payment(None, Some(Over::Failed)));
+        let declined = Said::Failed(payment(None, Some(Over::Failed)), "declined".parse().unwrap());
+        let declined = PaymentFact { said: declined, ..failed.clone() };
+        let cancelled = stated(payment(None, Some(Over::Cancelled)));
         let report = |facts: &[PaymentFact], is_underway| PaymentReport {
             pledge_id: "7d444840-9dc0-11d1-b245-5ffdce74fad2".parse().unwrap(),
             facts: facts.to_vec(),
             is_underway,
-            failed_refunds: vec![],
         };
         assert!(!report(&[], false).is_paid());
-        assert!(!report(&[failed.clone(), failed.clone()], false).is_paid());
+        assert!(
+            !report(&[failed.clone(), declined, cancelled, stated(payment(None, None))], false).is_paid()
+        );
         assert!(report(&[], true).is_paid());
         assert!(report(std::slice::from_ref(&failed), true).is_paid());
         for money in [
-            PaymentFact::Authorized { payment_id: id(), amount },
-            PaymentFact::Captured { payment_id: id(), amount },
-            PaymentFact::Settled { payment_id: id(), amount },
-            PaymentFact::Refunded { payment_id: id(), refund_id, amount },
-            PaymentFact::DisputeOpened { payment_id: id(), dispute_id: dispute_id.clone(), amount },
-            PaymentFact::DisputeWon { payment_id: id(), dispute_id: dispute_id.clone(), amount },
-            PaymentFact::DisputeLost { payment_id: id(), dispute_id, amount },
+            stated(payment(None, None).authorized(amount)),
+            stated(payment(Some(amount), None)),
+            stated(payment(Some(amount), Some(Over::Cancelled))),
+            PaymentFact::settled("pay_1".parse().unwrap(), settlement),
+            refund(RefundState::Succeeded(amount)),
+            refund(RefundState::Failed),
+            dispute(DisputeState::Inquiry),
+            dispute(DisputeState::Opened(None)),
+            dispute(DisputeState::Won),
+            dispute(DisputeState::Lost(amount)),
+            reversal(ReversalState::Gone(amount)),
         ] {
             assert!(report(&[failed.clone(), money.clone()], false).is_paid(), "{money:?}");
         }

@@ -103,6 +103,9 @@ struct HistoryItem {
     event_type: String,
     /// The state it led to; none where it changed no state.
     status: Option<String>,
+    /// What the provider said of a payment, in a word such as `refunded`, `dispute_opened` or `settled`; none
+    /// where it said nothing.
+    said: Option<String>,
     /// Its amount, in minor units.
     amount_minor: Option<i64>,
     recorded_at: DateTime<Utc>,
@@ -122,7 +125,7 @@ async fn get_history(
 ) -> Result<Json<HistoryReply>, Problem> {
     progress.reach(Projection::Pledges, wanted).await?;
     let rows: Vec<HistoryEntry> = sqlx::query_as(
-        "select position, event_type, status, amount_minor, recorded_at from pledge_history
+        "select position, event_type, status, said, amount_minor, recorded_at from pledge_history
          where pledge_id = $1 order by position",
     )
     .bind(id)
@@ -137,6 +140,7 @@ async fn get_history(
             position: row.position,
             event_type: row.event_type,
             status: row.status,
+            said: row.said,
             amount_minor: row.amount_minor,
             recorded_at: row.recorded_at,
         })

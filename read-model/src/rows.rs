@@ -75,6 +75,8 @@ pub struct HistoryEntry {
     pub event_type: String,
     /// The state it led to; none where it changed no state.
     pub status: Option<String>,
+    /// What the provider said of a payment, in a word; none where it said nothing.
+    pub said: Option<String>,
     /// The amount it is about, in minor units.
     pub amount_minor: Option<i64>,
     /// When it was recorded.

@@ -1,6 +1,7 @@
 //! Events, one line each for people, one object each for programs.
 
-use domain::pledge::UnappliedReason;
+use domain::payment::{Content, ObjectKey, PaymentState, Statement};
+use domain::pledge::{Corrected, News, UnappliedReason};
 use domain::{Campaign, CampaignEvent, Event, Pledge, PledgeEvent, Rules};
 use event_store::{Metadata, RecordedEvent};
 use serde_json::{Value, json};
@@ -14,7 +15,10 @@ pub(crate) const HEADINGS: &str =
 /// An event of an aggregate that is known already.
 pub(crate) fn line(recorded: &RecordedEvent) -> String {
     let (state, details) = match &recorded.event {
-        Event::Pledge(_, event) => (event.edge().map_or("", |(_, to)| to.as_str()), pledge_details(event)),
+        Event::Pledge(_, event) => {
+            let details: Vec<String> = std::iter::once(pledge_details(event)).chain(told_of(event)).collect();
+            (event.edge().map_or("", |(_, to)| to.as_str()), details.join(", "))
+        }
         Event::Campaign(_, event) => campaign_details(event),
     };
     let parts = [details, source(recorded)].into_iter().filter(|part| !part.is_empty());
@@ -60,7 +64,10 @@ pub(crate) fn to_json(recorded: &RecordedEvent) -> Result<Value, serde_json::Err
 
 /// What led to it.
 fn source(recorded: &RecordedEvent) -> String {
-    let Metadata { webhook_id, request_id, cause, .. } = recorded.metadata();
+    let Metadata { actor, webhook_id, request_id, cause, .. } = recorded.metadata();
+    if let Some(actor) = actor {
+        return format!("operator {actor}");
+    }
     let webhook = webhook_id.map(|id| format!("webhook {id}"));
     webhook.or_else(|| request_id.map(|id| format!("request {id}"))).or(cause).unwrap_or_default()
 }
@@ -76,18 +83,55 @@ fn campaign_details(event: &CampaignEvent) -> (&'static str, String) {
     }
 }
 
+/// What is newly known of its payment. How the payment itself stands is in most events anyway.
+fn told_of(event: &PledgeEvent) -> Vec<String> {
+    let Some(News { heard, settled, corrected, .. }) = event.news() else { return Vec::new() };
+    let is_new = |said: &&Statement| {
+        matches!(event, PledgeEvent::PaymentRecorded { .. }) || *said.object() != ObjectKey::Payment
+    };
+    let heard = heard.iter().filter(is_new).map(statement);
+    let settled = settled.map(|settled| format!("settled {}", settled.amount));
+    let corrected = corrected.iter().map(|Corrected { correction, note }| {
+        let (object, content) = (object(correction.object()), correction.content());
+        format!("by correction {}: {content} ({object})", note.correction_id)
+    });
+    let mut told: Vec<String> = heard.chain(settled).chain(corrected).collect();
+    told.dedup();
+    told
+}
+
+fn statement(said: &Statement) -> String {
+    match (said.content(), said.authorized_amount()) {
+        (Content::Payment(PaymentState { captured: None, over: None }), Some(amount)) => {
+            format!("authorized {amount}")
+        }
+        (content @ Content::Payment(_), _) => content.to_string(),
+        (content, _) => format!("{content} ({})", object(said.object())),
+    }
+}
+
+/// The name of an object of a payment.
+pub(crate) fn object(object: &ObjectKey) -> String {
+    match object {
+        ObjectKey::Payment => "payment".to_owned(),
+        ObjectKey::Refund(id) => format!("refund {id}"),
+        ObjectKey::Dispute(id) => format!("dispute {id}"),
+        ObjectKey::Reversal(id) => format!("reversal {id}"),
+    }
+}
+
 fn pledge_details(event: &PledgeEvent) -> String {
     match event {
-        PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous } => {
+        PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous, .. } => {
             let nameless = if *anonymous { ", anonymous" } else { "" };
             format!("{amount} for campaign {campaign_id} by donor {donor_id}{nameless}")
         }
         PledgeEvent::PledgeAmended { amount, .. } => amount.to_string(),
         PledgeEvent::PledgeAuthorized { payment_id, amount, .. }
-        | PledgeEvent::PledgeCaptured { payment_id, amount, was_unapplied: false, .. } => {
+        | PledgeEvent::PledgeCaptured { payment_id, amount, accepted: None, .. } => {
             format!("{amount} by payment {payment_id}")
         }
-        PledgeEvent::PledgeCaptured { payment_id, amount, was_unapplied: true, .. } => {
+        PledgeEvent::PledgeCaptured { payment_id, amount, accepted: Some(_), .. } => {
             format!("{amount} by payment {payment_id}, held apart until then")
         }
         PledgeEvent::PaymentUnapplied { payment_id, amount, reason, .. } => {
@@ -105,16 +149,44 @@ fn pledge_details(event: &PledgeEvent) -> String {
             None => format!("payment {payment_id}"),
         },
         PledgeEvent::PledgeExpired { .. } => String::new(),
-        PledgeEvent::PaymentRefunded { payment_id, refund_id, amount, .. } => {
-            format!("{amount} of payment {payment_id} by refund {refund_id}")
-        }
-        PledgeEvent::PaymentDisputed { payment_id, dispute_id, amount, .. }
-        | PledgeEvent::DisputeWon { payment_id, dispute_id, amount, .. }
-        | PledgeEvent::DisputeLost { payment_id, dispute_id, amount, .. } => {
-            format!("{amount} of payment {payment_id} in dispute {dispute_id}")
-        }
+        PledgeEvent::PaymentRecorded { payment_id, .. } => format!("payment {payment_id}"),
         PledgeEvent::UnappliedAccepted { payment_id, amount, accepted_as, .. } => {
             format!("{amount} by payment {payment_id} as pledge {accepted_as}")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::payment::{RefundState, Stated};
+
+    use super::*;
+    use crate::told::{captured, eur, noon, pay, told};
+
+    #[test]
+    fn what_is_newly_known_is_said() {
+        let refund = Stated::refund("re_1".parse().unwrap(), RefundState::Succeeded(eur(1000)));
+        let open = told(1, Stated::payment(None, None)).authorized(eur(5000));
+        let settled = domain::pledge::Settlement { amount: eur(5000), at: noon(3) };
+        let heard = vec![open, captured(1, 5000), captured(2, 5000), told(2, refund)];
+        let news = News { heard, settled: Some(settled), ..News::default() };
+        let (campaign_id, donor_id) = (crate::told::CAMPAIGN, crate::told::DONOR);
+        let recorded = PledgeEvent::PaymentRecorded {
+            campaign_id,
+            donor_id,
+            payment_id: pay(),
+            captured: None,
+            news: news.clone(),
+        };
+        let expected = ["authorized 50.00 EUR", "captured 50.00 EUR", "refunded 10.00 EUR (refund re_1)"];
+        assert_eq!(told_of(&recorded), [&expected[..], &["settled 50.00 EUR"]].concat());
+        let completed = PledgeEvent::PledgeCompleted {
+            campaign_id,
+            donor_id,
+            payment_id: pay(),
+            amount: eur(5000),
+            news,
+        };
+        assert_eq!(told_of(&completed), ["refunded 10.00 EUR (refund re_1)", "settled 50.00 EUR"]);
     }
 }

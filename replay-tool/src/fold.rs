@@ -5,12 +5,16 @@
 
 use std::io;
 
-use domain::{Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, Rules, StoredEvent, UpcastTable};
+use domain::{
+    Campaign, CampaignEvent, CampaignId, Pledge, PledgeEvent, PledgeId, Rules, StoredEvent, UpcastTable,
+};
 use uuid::Uuid;
 
+use crate::figures::ByInstant;
 use crate::grouping::Grouping;
 use crate::ledger::{AggregateType, Fault, SortedLedger, StoredRecord};
 use crate::occurrence::{FinalState, Moment, Occurrence};
+use crate::payments_once::PaymentsOnce;
 use crate::progress::Bar;
 use crate::projections::{Audit, Projection};
 use crate::rows::Rows;
@@ -40,8 +44,10 @@ pub(crate) struct Folded {
     pub(crate) campaigns: u64,
     /// How many pledges there are.
     pub(crate) pledges: u64,
-    /// Faults of the ledger, by position.
+    /// Faults of the ledger, by position. If there are any, nothing can be made of it.
     pub(crate) faults: Vec<Fault>,
+    /// Payments whose money it has more than once, by position.
+    pub(crate) doubled: Vec<Fault>,
 }
 
 /// Folds the ledger, and gives each projection what happened up to its position.
@@ -57,7 +63,10 @@ pub(crate) fn fold(
     running.sort_by_key(|running| running.position);
     let mut fold = Fold {
         running,
-        campaigns_exist: CampaignsExist::new(room),
+        checks: Checks {
+            campaigns_exist: CampaignsExist::new(room.share(2)),
+            payments_once: PaymentsOnce::new(room.share(2)),
+        },
         folded: Folded::default(),
         next: 0,
         upcasts: ledger.upcasts,
@@ -91,10 +100,16 @@ struct Fold {
     upcasts: UpcastTable,
     /// By position.
     running: Vec<Running>,
-    campaigns_exist: CampaignsExist,
+    checks: Checks,
     folded: Folded,
     /// The first projection that the present aggregate was not settled for yet.
     next: usize,
+}
+
+/// What has to hold between one aggregate and another.
+struct Checks {
+    campaigns_exist: CampaignsExist,
+    payments_once: PaymentsOnce,
 }
 
 /// The aggregate that is being folded.
@@ -107,6 +122,8 @@ enum Stream {
 struct Current<A> {
     id: Uuid,
     state: A,
+    /// What its money counts for.
+    money: ByInstant,
     sequence: i64,
     first: Option<Moment>,
     last: Option<Moment>,
@@ -116,7 +133,8 @@ struct Current<A> {
 
 impl<A: Default> Current<A> {
     fn new(id: Uuid) -> Self {
-        Self { id, state: A::default(), sequence: 0, first: None, last: None, broken: false }
+        let money = ByInstant::default();
+        Self { id, state: A::default(), money, sequence: 0, first: None, last: None, broken: false }
     }
 }
 
@@ -138,10 +156,13 @@ impl Stream {
 }
 
 /// The two kinds of aggregates, as far as they are folded alike.
-trait Foldable: Rules {
+trait Foldable: Rules<Event: Clone> {
     fn show_event(projection: &mut Running, occurrence: &Occurrence<'_, Self>) -> io::Result<()>;
     fn show_end(projection: &mut Running, end: &FinalState<'_, Self>) -> io::Result<()>;
-    fn note(campaigns: &mut CampaignsExist, id: Uuid, event: &Self::Event, at: Moment) -> io::Result<()>;
+    fn note(checks: &mut Checks, id: Uuid, event: &Self::Event, at: Moment) -> io::Result<()>;
+    fn note_end(checks: &mut Checks, id: Uuid, end: &Self) -> io::Result<()>;
+    /// What its money counts for after `event`, if that is about a payment.
+    fn money_after(&self, event: &Self::Event) -> Option<ByInstant>;
 }
 
 impl Foldable for Campaign {
@@ -153,11 +174,19 @@ impl Foldable for Campaign {
         running.projection.campaign(end, &mut running.rows)
     }
 
-    fn note(campaigns: &mut CampaignsExist, id: Uuid, event: &CampaignEvent, at: Moment) -> io::Result<()> {
+    fn note(checks: &mut Checks, id: Uuid, event: &CampaignEvent, at: Moment) -> io::Result<()> {
         if let CampaignEvent::CampaignCreated(_) = event {
-            campaigns.created(CampaignId(id), at.position)?;
+            checks.campaigns_exist.created(CampaignId(id), at.position)?;
         }
         Ok(())
+    }
+
+    fn note_end(_: &mut Checks, _: Uuid, _: &Self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn money_after(&self, _: &CampaignEvent) -> Option<ByInstant> {
+        None
     }
 }
 
@@ -170,12 +199,23 @@ impl Foldable for Pledge {
         running.projection.pledge(end, &mut running.rows)
     }
 
-    fn note(campaigns: &mut CampaignsExist, _id: Uuid, event: &PledgeEvent, at: Moment) -> io::Result<()> {
+    fn note(checks: &mut Checks, _: Uuid, event: &PledgeEvent, at: Moment) -> io::Result<()> {
         // Later events stay with the campaign that it was made for.
         if let PledgeEvent::PledgeCreated { campaign_id, .. } = event {
-            campaigns.used(*campaign_id, at.position)?;
+            checks.campaigns_exist.used(*campaign_id, at.position)?;
+        }
+        if let Some(payment_id) = event.payment_id() {
+            checks.payments_once.note(payment_id, at.position);
         }
         Ok(())
+    }
+
+    fn note_end(checks: &mut Checks, id: Uuid, end: &Self) -> io::Result<()> {
+        checks.payments_once.end(PledgeId(id), end)
+    }
+
+    fn money_after(&self, event: &PledgeEvent) -> Option<ByInstant> {
+        event.payment_id().and(self.record()).map(ByInstant::of)
     }
 }
 
@@ -211,19 +251,25 @@ impl Fold {
             self.next += 1;
         }
         let at = Moment { position: record.position, recorded_at: record.recorded_at };
-        A::note(&mut self.campaigns_exist, current.id, &event, at)?;
+        A::note(&mut self.checks, current.id, &event, at)?;
+        current.state.apply_event(event.clone());
+        let changed = current.state.money_after(&event).map_or_else(ByInstant::default, |money| {
+            let changed = money.since(&current.money);
+            current.money = money;
+            changed
+        });
         let occurrence = Occurrence {
             id: current.id,
             event: &event,
             event_type: record.event_type,
-            before: &current.state,
+            after: &current.state,
+            changed: &changed,
             sequence: record.sequence,
             at,
         };
         for running in &mut self.running[self.next..] {
             A::show_event(running, &occurrence)?;
         }
-        current.state.apply_event(event);
         current.sequence = record.sequence;
         current.first = current.first.or(Some(at));
         current.last = Some(at);
@@ -237,13 +283,14 @@ impl Fold {
         what: String,
     ) -> io::Result<()> {
         current.broken = true;
-        self.folded.add_fault(Fault { position: record.position, what });
+        add_fault(&mut self.folded.faults, Fault { position: record.position, what });
         Ok(())
     }
 
     fn settle<A: Foldable>(&mut self, current: &Current<A>, nth: usize) -> io::Result<()> {
         let (Some(first), Some(last)) = (current.first, current.last) else { return Ok(()) };
-        let end = FinalState { id: current.id, state: &current.state, first, last };
+        let Current { id, state, money, .. } = current;
+        let end = FinalState { id: *id, state, money, first, last };
         A::show_end(&mut self.running[nth], &end)
     }
 
@@ -265,11 +312,13 @@ impl Fold {
     }
 
     fn settle_rest<A: Foldable>(&mut self, current: &Current<A>) -> io::Result<()> {
+        A::note_end(&mut self.checks, current.id, &current.state)?;
         (self.next..self.running.len()).try_for_each(|nth| self.settle(current, nth))
     }
 
     fn finish(mut self) -> io::Result<(Folded, Vec<Running>)> {
-        self.campaigns_exist.finish(&mut self.folded)?;
+        self.checks.campaigns_exist.finish(&mut self.folded)?;
+        self.checks.payments_once.finish(|fault| add_fault(&mut self.folded.doubled, fault))?;
         for Running { projection, rows, .. } in &mut self.running {
             projection.finish(rows)?;
         }
@@ -290,13 +339,11 @@ fn decode<A: Foldable>(
     })
 }
 
-impl Folded {
-    fn add_fault(&mut self, fault: Fault) {
-        let at = self.faults.partition_point(|known| *known < fault);
-        if at < MAX_FAULTS {
-            self.faults.insert(at, fault);
-            self.faults.truncate(MAX_FAULTS);
-        }
+fn add_fault(faults: &mut Vec<Fault>, fault: Fault) {
+    let at = faults.partition_point(|known| *known < fault);
+    if at < MAX_FAULTS {
+        faults.insert(at, fault);
+        faults.truncate(MAX_FAULTS);
     }
 }
 
@@ -325,7 +372,7 @@ impl CampaignsExist {
             if used < created {
                 let what =
                     format!("position {used}: campaign {} does not exist", CampaignId(Uuid::from_bytes(id)));
-                folded.add_fault(Fault { position: used, what });
+                add_fault(&mut folded.faults, Fault { position: used, what });
             }
             Ok(())
         })

@@ -36,6 +36,7 @@ mod memory;
 mod occurrence;
 mod output;
 mod past;
+mod payments_once;
 mod progress;
 mod projection_argument;
 mod projections;
@@ -47,6 +48,8 @@ mod show;
 mod snapshot;
 mod sorter;
 mod tail;
+#[cfg(test)]
+mod told;
 mod totals;
 mod trial_balance;
 mod tuple;

@@ -1,8 +1,10 @@
-//! The ledger as projections are shown it: events with the states that they met, and final states.
+//! The ledger as projections are shown it: events with the states that they led to, and final states.
 
 use chrono::{DateTime, Utc};
 use domain::Rules;
 use uuid::Uuid;
+
+use crate::figures::ByInstant;
 
 /// Position and instant of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub(crate) struct Moment {
     pub(crate) recorded_at: DateTime<Utc>,
 }
 
-/// An event, and the state that it met.
+/// An event, and the state that it led to.
 pub(crate) struct Occurrence<'a, A: Rules> {
     /// The id of its aggregate.
     pub(crate) id: Uuid,
@@ -21,8 +23,10 @@ pub(crate) struct Occurrence<'a, A: Rules> {
     pub(crate) event: &'a A::Event,
     /// Its name.
     pub(crate) event_type: &'a str,
-    /// The aggregate before it.
-    pub(crate) before: &'a A,
+    /// The aggregate after it.
+    pub(crate) after: &'a A,
+    /// What it changed of what money counts for.
+    pub(crate) changed: &'a ByInstant,
     /// Its place in its aggregate's stream: the first is 1.
     pub(crate) sequence: i64,
     /// Where it stands.
@@ -35,6 +39,8 @@ pub(crate) struct FinalState<'a, A> {
     pub(crate) id: Uuid,
     /// Its state.
     pub(crate) state: &'a A,
+    /// What its money counts for.
+    pub(crate) money: &'a ByInstant,
     /// Its first event.
     pub(crate) first: Moment,
     /// Its last event.

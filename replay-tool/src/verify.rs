@@ -27,9 +27,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Check the whole ledger, and every projection against it
 ///
 /// Reads the ledger from position 1 and checks that positions have no hole, that every event can be
-/// understood, and that every transition is an edge of the state machine. Then it compares what the
-/// ledger says with every row of every read table at the same position, and with the totals in Redis,
-/// if a Redis is known. The system may go on working meanwhile: all is read in one snapshot.
+/// understood, that every transition is an edge of the state machine, and that no two pledges have the
+/// same payment without an acceptance. Then it compares what the ledger says with every row of every
+/// read table at the same position, and with the totals in Redis, if a Redis is known. The system may go
+/// on working meanwhile: all is read in one snapshot.
 ///
 /// Every difference is named, those of the smallest positions first, and the first bad position is
 /// said. If the ledger itself is bad, nothing is compared with it.
@@ -108,7 +109,7 @@ async fn check(addresses: &Addresses, arguments: &Arguments) -> anyhow::Result<R
     let Compared { folded, tables } =
         compare(&snapshot, &ledger, &placed, &rest, &progress, &mut differences).await?;
     let ledger_is_well = folded.faults.is_empty();
-    for fault in folded.faults {
+    for fault in folded.faults.into_iter().chain(folded.doubled) {
         differences.say("ledger", Some(fault.position), fault.what);
     }
     drop(snapshot);

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use careforall_tests::upcasts::{STEPS, reader};
 use careforall_tests::{TestApp, all_folded, assert_books_agree, replay, replay_by};
-use domain::{Event, Pledge, PledgeCommand, PledgeEvent, UpcastTable};
+use chrono::Utc;
+use domain::payment::{Stated, Statement};
+use domain::pledge::Settlement;
+use domain::{Event, PaymentFact, Pledge, PledgeCommand, PledgeEvent, UpcastTable};
 use event_store::{
     Append, Condition, EventReader, ExecuteError, Ledger, LoadError, Metadata, NewEvent, StreamEvents,
 };
@@ -37,6 +40,7 @@ async fn append(ledger: &Ledger, pledge: Uuid, version: &str, payload: &str) {
         event_version: version.to_owned(),
         payload: payload.to_owned(),
         metadata: "{}".to_owned(),
+        claim: None,
     };
     let stream = Condition { aggregate_type: "pledge", aggregate_id: pledge, sequence: 1 };
     let streams = vec![StreamEvents { stream, events: vec![event], donor: None }];
@@ -67,11 +71,13 @@ async fn past() -> Past {
         append(&ledger, *pledge, version, &payload).await;
     }
     // And on with events of today.
-    let fact = domain::PaymentFact::Settled {
-        payment_id: "pay_1".parse().unwrap(),
-        amount: domain::Money::new(4200, "USD".parse().unwrap()).unwrap(),
-    };
-    let settled = PledgeCommand::record(fact);
+    let amount = domain::Money::new(4200, "USD".parse().unwrap()).unwrap();
+    let captured = Statement::told(Stated::payment(Some(amount), None), Utc::now());
+    let captured = PledgeCommand::record(PaymentFact::stated("pay_1".parse().unwrap(), captured), Utc::now());
+    ledger.execute::<Pledge>(pledges[1], &captured, &Metadata::default()).await.unwrap();
+    let settlement = Settlement { amount, at: Utc::now() };
+    let settled =
+        PledgeCommand::record(PaymentFact::settled("pay_1".parse().unwrap(), settlement), Utc::now());
     ledger.execute::<Pledge>(pledges[1], &settled, &Metadata::default()).await.unwrap();
     ledger.execute::<Pledge>(pledges[2], &PledgeCommand::Expire, &Metadata::default()).await.unwrap();
     Past { app, pool, campaign, pledges, ledger }

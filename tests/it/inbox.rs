@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use careforall_tests::{Client, TestApp, answer, eventually, fresh_database, redis_url};
+use chrono::Utc;
+use domain::pledge::News;
 use domain::{CampaignId, DonorId, Money, Pledge, PledgeCommand, PledgeEvent, VersionedEvent};
 use event_store::{Ledger, Metadata};
 use futures_util::future::join_all;
@@ -51,7 +53,9 @@ async fn store(pool: &PgPool, messages: &[(&str, Uuid, Value)]) {
 
 /// A captured payment of a pledge that is not there, after the worker's last try.
 async fn dead_letter(app: &TestApp, webhook_id: &str, pledge_id: Uuid) -> i64 {
-    let body = Client::money_webhook("payment.captured", pledge_id, "pay_1", 5000);
+    // A payment is one pledge's.
+    let payment = format!("pay_{webhook_id}");
+    let body = Client::money_webhook("payment.captured", pledge_id, &payment, 5000);
     assert_eq!(app.webhook(webhook_id, &body).await.0, 200);
     let what = format!("{webhook_id} has been tried");
     eventually(what, async || row(&app.pool, webhook_id).await, |row| row.2.is_some()).await;
@@ -71,6 +75,7 @@ async fn make_pledge(app: &TestApp, campaign: Uuid, pledge_id: Uuid) {
         donor_id: DonorId(Uuid::from_u128(7)),
         amount: Money::new(5000, "USD".parse().unwrap()).unwrap(),
         anonymous: true,
+        made_at: Utc::now(),
     };
     let ledger = Ledger::start(app.pool.clone());
     ledger.create::<Pledge>(pledge_id, &command, vec![], &Metadata::default(), None).await.unwrap();
@@ -416,6 +421,7 @@ async fn a_pledge_that_moves_between_the_read_and_the_append_is_decided_again() 
         campaign_id: CampaignId(campaign),
         payment_id: "pay_1".parse().unwrap(),
         amount: Money::new(5000, "USD".parse().unwrap()).unwrap(),
+        news: News::default(),
     };
     sqlx::query(
         "with head as (update ledger_head set position = position + 1 returning position)

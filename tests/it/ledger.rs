@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use careforall_tests::fresh_database;
+use chrono::Utc;
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{AggregateError, CqrsFramework, EventStore};
 use domain::campaign::CampaignDetails;
@@ -39,6 +40,7 @@ fn create_pledge() -> PledgeCommand {
         donor_id: DonorId(Uuid::nil()),
         amount: Money::new(100, "USD".parse().unwrap()).unwrap(),
         anonymous: false,
+        made_at: Utc::now(),
     }
 }
 
@@ -49,6 +51,7 @@ fn append(id: Uuid, sequence: i64, event_type: &str) -> Append {
         event_version: "1".to_owned(),
         payload: "{}".to_owned(),
         metadata: format!(r#"{{"command_id":"{command_id}"}}"#),
+        claim: None,
     };
     let stream = Condition { aggregate_type: "thing", aggregate_id: id, sequence };
     let streams = vec![StreamEvents { stream, events: vec![event], donor: None }];

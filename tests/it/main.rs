@@ -13,6 +13,7 @@ mod event_versions;
 mod faults;
 mod inbox;
 mod inputs;
+mod last_word;
 mod ledger;
 mod limits;
 mod money;

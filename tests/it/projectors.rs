@@ -62,6 +62,7 @@ async fn an_event_that_is_not_understood_stops_those_that_need_it_and_no_other()
         event_version: "1".to_owned(),
         payload: r#"{"PledgeTransmogrified":{}}"#.to_owned(),
         metadata: "{}".to_owned(),
+        claim: None,
     };
     let stream = Condition { aggregate_type: "pledge", aggregate_id: Uuid::new_v4(), sequence: 0 };
     let append = Append {

@@ -182,9 +182,9 @@ async fn voiding_withdraws_a_capture_that_is_not_true_yet() {
         let sql = "select count(*) from sandbox.facts where session_id = $1 and planned_at is not null";
         sqlx::query_scalar(sql).bind(session).fetch_one(&app.pool).await.unwrap()
     };
-    eventually("all three facts are noticed", noticed, |count| *count == 3).await;
+    eventually("all four facts are noticed", noticed, |count| *count == 4).await;
     let (_, report) = app.provider_get(&format!("/sessions/{session}")).await;
-    assert_eq!(types(&report), ["payment.authorized"]);
+    assert_eq!(types(&report), ["payment.authorized", "payment.cancelled"]);
     assert_eq!(dollars(&app).await, (5000, 0, 0));
     assert_eq!(app.settled_books().await["currencies"][0]["voided"], 1);
     let told: i64 = sqlx::query_scalar("select count(*) from sandbox.deliveries where session_id = $1")
@@ -192,7 +192,7 @@ async fn voiding_withdraws_a_capture_that_is_not_true_yet() {
         .fetch_one(&app.pool)
         .await
         .unwrap();
-    assert_eq!(told, 1);
+    assert_eq!(told, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -452,9 +452,9 @@ async fn the_books_are_the_sum_of_the_payments() {
     assert_eq!(app.provider_get("/books/payments?limit=200").await.1["items"].as_array().unwrap().len(), 7);
     let (_, books) = app.provider_get("/books").await;
     let expected = json!([
-        {"currency": "EUR", "captured_minor": 70, "refunded_minor": 0, "charged_back_minor": 0,
+        {"currency": "EUR", "captured_minor": 70, "refunded_minor": 0, "reversed_minor": 0, "charged_back_minor": 0,
          "settled_minor": 0, "voided": 0},
-        {"currency": "USD", "captured_minor": 21_000, "refunded_minor": 1500, "charged_back_minor": 3000,
+        {"currency": "USD", "captured_minor": 21_000, "refunded_minor": 1500, "reversed_minor": 0, "charged_back_minor": 3000,
          "settled_minor": 0, "voided": 0},
     ]);
     assert_eq!((&books["currencies"], &books["sessions"]), (&expected, &json!(7)));

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use careforall_tests::{STRIPE_API_KEY, STRIPE_SECRET, StripeStub, TestApp, answer, eventually};
 use chrono::Utc;
-use domain::{Money, PaymentFact, PaymentId};
+use domain::payment::{DisputeState, RefundState, Stated};
+use domain::{Money, PaymentId};
 use payments::stripe::{Stripe, sign};
-use payments::{CallLimits, Guarded, Provider, ProviderError, Refund};
+use payments::{CallLimits, Guarded, PaymentReport, Provider, ProviderError, Refund};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use sqlx::Executor;
@@ -380,27 +381,26 @@ async fn reports_have_all_that_happened() {
     stub.dispute(&payment);
     stub.settle(&payment);
     let payment_id: PaymentId = payment.parse().unwrap();
-    let refunded = |refund_id: &str| PaymentFact::Refunded {
-        payment_id: payment_id.clone(),
-        refund_id: refund_id.parse().unwrap(),
-        amount: usd(700),
-    };
+    let refunded =
+        |refund_id: &str| Stated::refund(refund_id.parse().unwrap(), RefundState::Succeeded(usd(700)));
+    let dispute_id = format!("du_{payment}").parse().unwrap();
     let expected = vec![
-        PaymentFact::Captured { payment_id: payment_id.clone(), amount: usd(5000) },
-        PaymentFact::Settled { payment_id: payment_id.clone(), amount: usd(5000) },
-        refunded("re_1"),
-        refunded("re_2"),
-        PaymentFact::DisputeOpened {
-            payment_id: payment_id.clone(),
-            dispute_id: format!("du_{payment}").parse().unwrap(),
-            amount: usd(5000),
-        },
+        Some(Stated::payment(Some(usd(5000)), None)),
+        // That it is settled.
+        None,
+        Some(refunded("re_1")),
+        Some(refunded("re_2")),
+        Some(Stated::dispute(dispute_id, DisputeState::Opened(Some(usd(5000))))),
     ];
+    let stated = |report: &PaymentReport| -> Vec<Option<Stated>> {
+        let facts = report.facts.iter().inspect(|fact| assert_eq!(fact.payment_id, payment_id));
+        facts.map(|fact| fact.statement().map(|statement| statement.stated().clone())).collect()
+    };
     let stripe = provider(&stub);
     let session_id = stub.sessions()[0]["id"].as_str().unwrap().parse().unwrap();
     let report = stripe.fetch(&session_id).await.unwrap();
-    assert_eq!((report.pledge_id.0, report.facts), (pledge, expected.clone()));
-    assert_eq!(stripe.look_up(&payment_id).await.unwrap().unwrap().facts, expected);
+    assert_eq!((report.pledge_id.0, stated(&report)), (pledge, expected.clone()));
+    assert_eq!(stated(&stripe.look_up(&payment_id).await.unwrap().unwrap()), expected);
     // One that is paid need not be closed.
     stripe.close(&session_id).await.unwrap();
 
@@ -419,7 +419,7 @@ async fn reports_have_all_that_happened() {
         }
     }
     assert_eq!((pages, reports.len()), (2, 3));
-    assert_eq!(reports.last().unwrap().facts, expected);
+    assert_eq!(stated(reports.last().unwrap()), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

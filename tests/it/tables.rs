@@ -22,9 +22,12 @@ const TABLES: &[(&str, &str, &[&str])] = &[
     ("events", "event-store", &["replay-tool"]),
     // ledger_append writes it, and pledge_donor_of reads it; no service may do either by itself.
     ("pledge_donors", SQL, &["query-api"]),
+    // ledger_append writes it, and pledge_of_payment reads it.
+    ("payment_claims", SQL, &[]),
     // 0002_inbox
     ("webhook_inbox", "webhook-ingest", &[]),
     ("webhook_inbox_acts", "webhook-ingest", &[]),
+    ("corrections", "webhook-ingest", &[]),
     // 0003_payments
     ("payment_sessions", "payments", &[]),
     ("refund_requests", "payments", &[]),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use domain::payment::{RefundState, Stated, Statement};
 use domain::{Currency, Money, PaymentFact, PaymentId, PledgeId, RefundId};
 use payments::{
     BuildContext, CheckOut, MessageError, Notice, ParseError, PayableAmounts, PaymentReport, PaymentSession,
@@ -35,6 +36,7 @@ struct Books {
 #[derive(Serialize, Deserialize)]
 struct Message {
     about: String,
+    at: DateTime<Utc>,
     order: PledgeId,
     payment: PaymentId,
     money: Money,
@@ -43,12 +45,15 @@ struct Message {
 
 impl Message {
     fn fact(self) -> Option<PaymentFact> {
-        let Self { about, payment: payment_id, money: amount, refund, .. } = self;
-        match (about.as_str(), refund) {
-            ("taken", _) => Some(PaymentFact::Captured { payment_id, amount }),
-            ("given back", Some(refund_id)) => Some(PaymentFact::Refunded { payment_id, refund_id, amount }),
+        let Self { about, at, payment: payment_id, money: amount, refund, .. } = self;
+        let stated = match (about.as_str(), refund) {
+            ("taken", _) => Some(Stated::payment(Some(amount), None)),
+            ("given back", Some(refund_id)) => {
+                Some(Stated::refund(refund_id, RefundState::Succeeded(amount)))
+            }
             _ => None,
-        }
+        };
+        Some(PaymentFact::stated(payment_id, Statement::told(stated?, at)))
     }
 }
 
@@ -71,7 +76,7 @@ impl Acme {
                     ("acme-time", "Seconds"),
                     ("acme-signature", "v1, and base64"),
                 ],
-                body: "{about, order, payment, money}",
+                body: "{about, at, order, payment, money}",
             },
             build: Arc::new(build),
         }
@@ -86,10 +91,12 @@ impl Acme {
         let payment: PaymentId = format!("acme_{session}").parse().unwrap();
         let mut books = self.books();
         let report = books.sessions.get_mut(session).unwrap();
-        report.facts.push(PaymentFact::Captured { payment_id: payment.clone(), amount: money });
+        let at = Utc::now();
+        let taken = Statement::answered(Stated::payment(Some(money), None), at);
+        report.facts.push(PaymentFact::stated(payment.clone(), taken));
         let about = "taken".to_owned();
         let message =
-            Message { about, order: report.pledge_id, payment: payment.clone(), money, refund: None };
+            Message { about, at, order: report.pledge_id, payment: payment.clone(), money, refund: None };
         (payment, serde_json::to_vec(&message).unwrap())
     }
 
@@ -107,7 +114,8 @@ impl Acme {
     pub fn refund_message(&self, order: PledgeId) -> Vec<u8> {
         let Refund { payment_id: payment, amount: money, .. } = self.refunds().remove(0);
         let refund = Some("acme_refund_1".parse().unwrap());
-        let message = Message { about: "given back".to_owned(), order, payment, money, refund };
+        let (about, at) = ("given back".to_owned(), Utc::now());
+        let message = Message { about, at, order, payment, money, refund };
         serde_json::to_vec(&message).unwrap()
     }
 

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use careforall::embedded::EmbeddedPostgres;
+use chrono::Utc;
 use domain::{CampaignId, DonorId, Money, Pledge, PledgeCommand};
 use event_store::{AppendError, EventReader, ExecuteError, Ledger, Metadata, Wakeup};
 use nix::sys::signal::{Signal, kill};
@@ -33,6 +34,7 @@ pub fn new_pledge() -> PledgeCommand {
         donor_id: DonorId(Uuid::from_u128(2)),
         amount: Money::new(5_000, "USD".parse().unwrap()).unwrap(),
         anonymous: false,
+        made_at: Utc::now(),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use domain::campaign::CampaignDetails;
-use domain::pledge::UnappliedReason;
+use domain::payment::{DisputeState, Over, RefundState, ReversalState, Stated, Statement};
+use domain::pledge::Settlement;
 use domain::{
-    Campaign, CampaignCommand, CampaignId, DonorId, Money, MoneyHeld, Pledge, PledgeEvent, PledgeStatus,
+    Campaign, CampaignCommand, CampaignId, DonorId, Money, PaymentFact, Pledge, PledgeCommand, PledgeEvent,
+    Rules,
 };
 use event_store::{Ledger, Metadata};
 use futures_util::StreamExt;
@@ -92,62 +94,50 @@ impl Lives {
         let minor: i64 = self.random.random_range(100..10_000);
         let amount = usd(minor);
         let part = usd(self.random.random_range(1..=minor));
+        let made_at = Utc::now();
+        let anonymous = self.random.random();
         let payment_id: domain::PaymentId = format!("pay_{id}").parse().unwrap();
-        let payment = || payment_id.clone();
-        let created =
-            PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous: self.random.random() };
-        let authorized = PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment(), amount };
-        let captured = PledgeEvent::PledgeCaptured {
-            campaign_id,
-            donor_id,
-            payment_id: payment(),
-            amount,
-            was_unapplied: false,
+        let told = |second, stated| Statement::told(stated, made_at + TimeDelta::seconds(second));
+        let record = |fact| PledgeCommand::record(fact, made_at + TimeDelta::minutes(1));
+        let stated = |statement| record(PaymentFact::stated(payment_id.clone(), statement));
+        let create = PledgeCommand::Create { campaign_id, donor_id, amount, anonymous, made_at };
+        let authorize = stated(told(1, Stated::payment(None, None)).authorized(amount));
+        let capture = stated(told(2, Stated::payment(Some(amount), None)));
+        let settle = record(PaymentFact::settled(payment_id.clone(), Settlement { amount, at: made_at }));
+        let refund = |amount| {
+            let refund_id = format!("re_{id}").parse().unwrap();
+            stated(told(3, Stated::refund(refund_id, RefundState::Succeeded(amount))))
         };
-        let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id: payment(), amount };
-        let reason = UnappliedReason::NotNeeded;
-        let unapplied =
-            PledgeEvent::PaymentUnapplied { campaign_id, donor_id, payment_id: payment(), amount, reason };
-        let refunded = |amount, held| PledgeEvent::PaymentRefunded {
-            campaign_id,
-            donor_id,
-            payment_id: payment(),
-            refund_id: format!("re_{id}").parse().unwrap(),
-            amount,
-            held,
+        let dispute = |second, state| {
+            let dispute_id = format!("dp_{id}").parse().unwrap();
+            stated(told(second, Stated::dispute(dispute_id, state)))
         };
-        let held = MoneyHeld::Raised;
-        let dispute_id: domain::DisputeId = format!("dp_{id}").parse().unwrap();
-        let disputed = PledgeEvent::PaymentDisputed {
-            campaign_id,
-            donor_id,
-            payment_id: payment(),
-            dispute_id: dispute_id.clone(),
-            amount: part,
-            held,
-        };
-        let lost = PledgeEvent::DisputeLost {
-            campaign_id,
-            donor_id,
-            payment_id: payment(),
-            dispute_id,
-            amount: part,
-            held,
-        };
-        let from = PledgeStatus::Authorized;
-        let failed =
-            PledgeEvent::PledgeFailed { campaign_id, from, payment_id: payment(), amount, reason: None };
-        let expired = PledgeEvent::PledgeExpired { campaign_id, amount };
+        let open = dispute(3, DisputeState::Opened(Some(part)));
+        let lose = dispute(4, DisputeState::Lost(part));
+        let reversal_id = format!("rev_{id}").parse().unwrap();
+        let bounce = stated(told(5, Stated::reversal(reversal_id, ReversalState::Gone(amount))));
+        let fail = stated(told(6, Stated::payment(None, Some(Over::Failed))));
         let (first, second) = match self.random.random_range(0..20) {
-            0 => (vec![created, authorized], vec![failed]),
-            1 => (vec![created, expired], vec![unapplied]),
-            2 => (vec![created, expired, unapplied], vec![refunded(amount, MoneyHeld::Unapplied)]),
-            3 => (vec![created, authorized, captured], vec![refunded(part, held), completed]),
-            4 => (vec![created, authorized], vec![captured, completed, disputed, lost]),
-            5 => (vec![created], vec![]),
-            6 => (vec![created, expired], vec![]),
-            _ => (vec![created, authorized], vec![captured, completed]),
+            0 => (vec![create, authorize], vec![fail]),
+            1 => (vec![create, PledgeCommand::Expire], vec![capture]),
+            2 => (vec![create, PledgeCommand::Expire, capture], vec![refund(amount)]),
+            3 => (vec![create, authorize, capture], vec![refund(part), settle]),
+            4 => (vec![create, authorize], vec![capture, settle, open, lose]),
+            5 => (vec![create], vec![]),
+            6 => (vec![create, PledgeCommand::Expire], vec![]),
+            7 => (vec![create, authorize, capture], vec![settle, refund(part), bounce]),
+            _ => (vec![create, authorize], vec![capture, settle]),
         };
+        let mut pledge = Pledge::default();
+        let [first, second] = [first, second].map(|commands| {
+            let mut events = Vec::new();
+            for command in commands {
+                let decided = pledge.decide(&command).unwrap();
+                decided.iter().cloned().for_each(|event| pledge.apply_event(event));
+                events.extend(decided);
+            }
+            events
+        });
         Life { id, first, second }
     }
 }

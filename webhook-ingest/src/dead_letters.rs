@@ -1,8 +1,7 @@
 //! Dead letters and review: the list of all messages, and operators' decisions about those that the
 //! worker has given up or cannot judge. Every decision is recorded in the same statement.
 
-use axum::extract::{FromRequestParts, State as Shared};
-use axum::http::request::Parts;
+use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
 use domain::Text;
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::State;
+use crate::operator::Operator;
 
 /// Most messages that one request sends back to the worker.
 const MAX_RETRIED: i64 = 10_000;
@@ -58,23 +58,6 @@ impl Status {
             Self::Dead => "dead",
             Self::Discarded => "discarded",
         }
-    }
-}
-
-/// Who decides: the admin token has no name, so operators may give theirs.
-struct Operator(Text<100>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Operator {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let name = match parts.headers.get("x-operator") {
-            Some(value) => std::str::from_utf8(value.as_bytes()).unwrap_or_default(),
-            None => "admin",
-        };
-        name.parse()
-            .map(Self)
-            .map_err(|error| Problem::new(ProblemKind::Malformed, format!("the header x-operator {error}")))
     }
 }
 
@@ -151,7 +134,7 @@ async fn list_messages(
 #[derive(Debug, Serialize, FromRow, ToSchema)]
 struct ActReply {
     act_id: i64,
-    /// `retry` or `discard`.
+    /// `retry`, `discard`, or `correct` where a correction settled it.
     act: String,
     reason: Option<String>,
     acted_at: DateTime<Utc>,

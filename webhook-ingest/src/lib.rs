@@ -27,9 +27,12 @@
 //! ```
 
 mod apply;
+mod ask;
+mod corrections;
 mod dead_letters;
 mod expiry;
 mod inbox;
+mod operator;
 mod payouts;
 mod polled;
 mod receive;
@@ -37,6 +40,7 @@ mod reconcile;
 mod upkeep;
 mod worker;
 
+pub use domain::AmountsByCurrency;
 pub use domain::pledge::CaptureLimit;
 use event_store::{GroupCommit, Ledger};
 use payments::{Providers, Registry};
@@ -76,6 +80,9 @@ pub struct Config {
     pub reconcile_after: Duration,
     /// A payment that takes more than this for its pledge is held apart until a person accepts it.
     pub capture_limit: CaptureLimit,
+    /// A correction that changes more than this needs a second person, and one of a currency that is not
+    /// listed always does. Without it, none does.
+    pub four_eyes_above: Option<AmountsByCurrency>,
     /// A pledge that is pending for longer than this expires, once nobody can pay it any more.
     pub pledge_ttl: Duration,
 }
@@ -86,6 +93,7 @@ pub(crate) struct Resources {
     providers: Providers,
     pool: PgPool,
     admin_token: AdminToken,
+    desk: corrections::Desk,
 }
 
 service::state!(State(Resources): pool: PgPool, admin_token: AdminToken);
@@ -103,12 +111,17 @@ pub fn router(config: &Config) -> OpenApiRouter {
         providers: config.providers.clone(),
         pool: config.pool.clone(),
         admin_token: config.admin_token.clone(),
+        desk: corrections::Desk {
+            ledger: config.ledger.clone(),
+            limit: config.capture_limit,
+            four_eyes_above: config.four_eyes_above.clone(),
+        },
     });
     routes(&config.registry).with_state(state)
 }
 
 fn routes(registry: &Registry) -> OpenApiRouter<State> {
-    receive::router(registry).merge(dead_letters::router())
+    receive::router(registry).merge(dead_letters::router()).merge(corrections::router())
 }
 
 /// Readiness checks of this service.

@@ -7,7 +7,7 @@ use event_store::{Ledger, Metadata};
 use payments::Provider;
 use uuid::Uuid;
 
-use crate::apply::{Fact, Verdict, apply};
+use crate::apply::{Hearing, Verdict, apply};
 
 /// Pages of one payout that are read at most, so that a provider whose pages never end holds nothing
 /// up. At a hundred payments each, a payout of a hundred thousand.
@@ -44,12 +44,11 @@ pub(crate) async fn settle(
                 return Ok(paid_out);
             }
         };
-        let facts = page.reports.into_iter().flat_map(|report| {
-            let pledge_id = report.pledge_id.0;
-            let fact = move |fact| Fact { message: 0, pledge_id, fact, metadata: metadata.clone() };
-            report.facts.into_iter().map(fact)
-        });
-        let applied = apply(ledger, limit, facts.collect()).await?;
+        let said = page
+            .reports
+            .into_iter()
+            .flat_map(|report| Hearing::of_facts(0, report.pledge_id.0, report.facts, metadata));
+        let applied = apply(ledger, limit, said.collect()).await?;
         paid_out.moved.extend(applied.moved);
         let worst = applied.outcomes.into_iter().map(|outcome| outcome.verdict).max();
         paid_out.verdict = paid_out.verdict.max(worst.unwrap_or(Verdict::Processed));

@@ -1,11 +1,10 @@
 //! Polled facts: what a provider reports when it is asked. Each becomes a message of the inbox, and so
 //! is processed like the provider's own webhooks.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
-use domain::pledge::CaptureLimit;
-use domain::{PaymentFact, Pledge, PledgeCommand, PledgeError, PledgeId, Rules};
+use chrono::{DateTime, Utc};
+use domain::payment::{Content, Origin as Source, Outcome, Statement};
+use domain::pledge::{CaptureLimit, News, PledgePayment, Recording, Report, Said};
+use domain::{PaymentFact, PaymentId, Pledge, PledgeId};
 use event_store::{GroupCommit, Ledger, QueueError};
 use payments::{PaymentReport, ProviderError};
 use serde::{Deserialize, Serialize};
@@ -57,18 +56,21 @@ pub(crate) struct MissingFacts {
     pub(crate) new: usize,
 }
 
-/// Puts into the inbox what of a report the ledger does not have. The id of each message follows
-/// from what it says, so that asking twice adds nothing.
+/// Puts into the inbox what of a report the ledger does not have. `asked_at` is when the question was sent.
+///
+/// The id of a message follows from what it says and, of an answer, from what counts in the ledger: asking
+/// twice adds nothing, and what is said once more after something else is another message.
 pub(crate) async fn store_missing(
     ledger: &Ledger,
     inbox: &GroupCommit<InboxWriter>,
     limit: CaptureLimit,
     provider: &'static str,
     report: &PaymentReport,
+    asked_at: DateTime<Utc>,
 ) -> Result<MissingFacts, PollError> {
     let mut found = MissingFacts::default();
-    for fact in unknown(ledger, limit, report).await? {
-        let delivery = delivery(provider, report.pledge_id, fact)?;
+    for (fact, replaced) in unknown(ledger, limit, report, asked_at).await? {
+        let delivery = delivery(provider, report.pledge_id, fact, replaced)?;
         let what = &delivery.event_type;
         tracing::info!(provider, pledge_id = %report.pledge_id, what, "found by asking");
         let submitted = inbox.submit(delivery).await?;
@@ -80,17 +82,27 @@ pub(crate) async fn store_missing(
     Ok(found)
 }
 
+/// What counts of an object in the ledger, and the latest time at which anything of it stood.
+type Replaced = Option<(Content, DateTime<Utc>)>;
+
 fn delivery(
     provider: &'static str,
     pledge_id: PledgeId,
     fact: PaymentFact,
+    replaced: Replaced,
 ) -> Result<Delivery, serde_json::Error> {
-    let event_type = format!("{PREFIX}{}", fact.name());
+    let event_type = format!("{PREFIX}{}", name_of(&fact));
+    let said = match fact.statement().filter(|statement| statement.origin() == Source::Answered) {
+        // When it was asked for is no part of what it says.
+        Some(answer) => format!("{pledge_id} {} {:?} after {replaced:?}", fact.payment_id, answer.stated()),
+        None => serde_json::to_string(&(pledge_id, &fact))?,
+    };
+    let webhook_id = format!("{PREFIX}{:x}", Sha256::digest(said.as_bytes()));
     let body = serde_json::to_string(&PolledFact { pledge_id, fact })?;
     Ok(Delivery {
         provider,
         origin: Origin::Poll,
-        webhook_id: format!("{PREFIX}{:x}", Sha256::digest(body.as_bytes())),
+        webhook_id,
         event_type,
         pledge_id: Some(pledge_id.0),
         is_ignored: false,
@@ -98,93 +110,157 @@ fn delivery(
     })
 }
 
-/// The facts that would move the pledge, contradict it, or have the provider void a payment; in
-/// order, each decided on what the ones before lead to.
+/// A word for it, for people.
+fn name_of(fact: &PaymentFact) -> &'static str {
+    match &fact.said {
+        Said::Stated(statement) | Said::Failed(statement, _) => statement.content().name(),
+        Said::Settled(_) => "settled",
+    }
+}
+
+/// What would move the pledge, contradict it, or have the provider void a payment.
 async fn unknown(
     ledger: &Ledger,
     limit: CaptureLimit,
     report: &PaymentReport,
-) -> Result<Vec<PaymentFact>, sqlx::Error> {
-    let mut pledges: HashMap<Uuid, Pledge> = HashMap::new();
+    asked_at: DateTime<Utc>,
+) -> Result<Vec<(PaymentFact, Replaced)>, sqlx::Error> {
     let mut unknown = Vec::new();
-    for fact in &report.facts {
-        let mut id = report.pledge_id.0;
-        let command = PledgeCommand::Record { fact: fact.clone(), limit };
-        loop {
-            if let Some(pledge) = load_once(ledger, &mut pledges, id).await? {
-                match pledge.decide(&command) {
-                    // The money is in another pledge, and so are its later facts.
-                    Err(PledgeError::MovedTo(other)) if other.0 != id => {
-                        id = other.0;
-                        continue;
-                    }
-                    Ok(events) if events.is_empty() => {
-                        if !pledge.asks_to_void(fact) || is_followed(report, fact) {
-                            break;
-                        }
-                    }
-                    Ok(events) => events.into_iter().for_each(|event| pledge.apply_event(event)),
-                    Err(_) => {}
-                }
-            }
-            unknown.push(fact.clone());
-            break;
+    let mut payments: Vec<&PaymentId> = report.facts.iter().map(|fact| &fact.payment_id).collect();
+    payments.sort();
+    payments.dedup();
+    for payment_id in payments {
+        let facts = report.facts.iter().filter(|fact| fact.payment_id == *payment_id).cloned();
+        let Some(pledge) = load_with(ledger, report.pledge_id.0, payment_id).await? else {
+            unknown.extend(facts.map(|fact| (fact, None)));
+            continue;
+        };
+        let stands_at = pledge.question_stands_at(payment_id, asked_at, &[]);
+        // An answer that was asked for too soon after the latest news says nothing.
+        let is_in_time = |fact: &PaymentFact| stands_at == asked_at || !is_answer(fact);
+        let facts: Vec<PaymentFact> =
+            facts.filter(is_in_time).map(|fact| fact.answered_at(asked_at)).collect();
+        if !facts.is_empty() {
+            unknown.extend(unknown_of(&pledge, payment_id, facts, limit, asked_at));
         }
     }
     Ok(unknown)
 }
 
-/// Whether the report says more of the fact's payment than that it was authorised.
-fn is_followed(report: &PaymentReport, fact: &PaymentFact) -> bool {
-    report.facts.iter().any(|other| {
-        other.payment_id() == fact.payment_id() && !matches!(other, PaymentFact::Authorized { .. })
-    })
+fn unknown_of(
+    pledge: &Pledge,
+    payment_id: &PaymentId,
+    facts: Vec<PaymentFact>,
+    limit: CaptureLimit,
+    now: DateTime<Utc>,
+) -> Vec<(PaymentFact, Replaced)> {
+    let payment = pledge.record().and_then(|record| record.payments.get(payment_id));
+    let replaced = |fact: &PaymentFact| {
+        let (history, object) = (&payment?.history, fact.statement()?.object());
+        Some((history.counts(object)?, history.newest(object)?))
+    };
+    let recording = match pledge.record_report(&Report::of_facts(facts.clone(), limit, now)) {
+        Ok(recording) => recording,
+        // The inbox's worker says what is wrong with it.
+        Err(_) => return facts.into_iter().map(|fact| (fact.clone(), replaced(&fact))).collect(),
+    };
+    let mut unknown: Vec<&PaymentFact> =
+        facts.iter().filter(|fact| is_unknown(fact, &recording, payment)).collect();
+    if unknown.is_empty() && pledge.asks_to_void(payment_id) {
+        unknown.extend(facts.iter().find(|fact| is_answer(fact)));
+    }
+    // What a message would have said needs no answer beside it.
+    let is_said = |answer: &PaymentFact| {
+        let stated = answer.statement().map(Statement::stated);
+        unknown.iter().any(|fact| !is_answer(fact) && fact.statement().map(Statement::stated) == stated)
+    };
+    let stored = unknown.iter().filter(|fact| !is_answer(fact) || !is_said(fact));
+    stored.map(|fact| ((*fact).clone(), replaced(fact))).collect()
 }
 
-/// The pledge, as the facts before left it; none where its events cannot be understood, which the
-/// inbox's worker says.
-async fn load_once<'a>(
+fn is_answer(fact: &PaymentFact) -> bool {
+    fact.statement().is_some_and(|statement| statement.origin() == Source::Answered)
+}
+
+/// Whether a fact is not in the ledger yet.
+fn is_unknown(fact: &PaymentFact, recording: &Recording, payment: Option<&PledgePayment>) -> bool {
+    let news = || recording.events.iter().filter_map(|event| event.news());
+    let Some(statement) = fact.statement() else {
+        return news().any(|News { settled, .. }| settled.is_some());
+    };
+    match recording.outcomes.get(statement.object()) {
+        None | Some(Outcome::Known) => false,
+        Some(Outcome::Recorded) => {
+            let counts = payment.and_then(|payment| payment.history.counts(statement.object()));
+            let repeats = is_answer(fact) && counts == Some(statement.content());
+            !repeats && news().any(|news| news.heard.contains(statement))
+        }
+        Some(Outcome::Ask(_) | Outcome::Wait | Outcome::Review(_)) => {
+            payment.is_none_or(|payment| !payment.history.statements().any(|known| known == statement))
+        }
+    }
+}
+
+/// The pledge that the payment is in by now, or else the one that the report names; none where its events
+/// cannot be understood, which the inbox's worker says.
+async fn load_with(
     ledger: &Ledger,
-    pledges: &'a mut HashMap<Uuid, Pledge>,
-    id: Uuid,
-) -> Result<Option<&'a mut Pledge>, sqlx::Error> {
-    Ok(match pledges.entry(id) {
-        Entry::Occupied(known) => Some(known.into_mut()),
-        Entry::Vacant(place) => match ledger.load_many::<Pledge>(&[id]).await?.remove(&id) {
-            Some(Ok(loaded)) => Some(place.insert(loaded.aggregate)),
-            Some(Err(_)) | None => None,
-        },
-    })
+    pledge_id: Uuid,
+    payment_id: &PaymentId,
+) -> Result<Option<Pledge>, sqlx::Error> {
+    let mut id = pledge_id;
+    loop {
+        let Some(Ok(loaded)) = ledger.load_many::<Pledge>(&[id]).await?.remove(&id) else { return Ok(None) };
+        match loaded.aggregate.accepted_as(payment_id) {
+            Some(other) if other.0 != id => id = other.0,
+            Some(_) | None => return Ok(Some(loaded.aggregate)),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
     use domain::Money;
+    use domain::payment::Stated;
 
     use super::*;
 
-    fn captured(minor: i64) -> PaymentFact {
-        let amount = Money::new(minor, "USD".parse().unwrap()).unwrap();
-        PaymentFact::Captured { payment_id: "pay_1".parse().unwrap(), amount }
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
     }
 
-    fn message(pledge: u128, fact: PaymentFact) -> Delivery {
-        delivery("sandbox", PledgeId(Uuid::from_u128(pledge)), fact).unwrap()
+    fn so_far(minor: i64) -> Stated {
+        Stated::payment(Some(Money::new(minor, "USD".parse().unwrap()).unwrap()), None)
+    }
+
+    /// As an answer to a question of this time.
+    fn captured(minor: i64, asked_at: i64) -> PaymentFact {
+        PaymentFact::stated("pay_1".parse().unwrap(), Statement::answered(so_far(minor), at(asked_at)))
+    }
+
+    fn message(pledge: u128, fact: PaymentFact, replaced: Replaced) -> Delivery {
+        delivery("sandbox", PledgeId(Uuid::from_u128(pledge)), fact, replaced).unwrap()
     }
 
     #[test]
     fn the_same_answer_is_the_same_message_and_another_is_another() {
-        let first = message(1, captured(5000));
-        assert_eq!(first.webhook_id, message(1, captured(5000)).webhook_id);
-        assert_ne!(first.webhook_id, message(2, captured(5000)).webhook_id);
-        assert_ne!(first.webhook_id, message(1, captured(5001)).webhook_id);
+        let first = message(1, captured(5000, 9), None);
+        assert_eq!(first.webhook_id, message(1, captured(5000, 20), None).webhook_id);
+        assert_ne!(first.webhook_id, message(2, captured(5000, 9), None).webhook_id);
+        assert_ne!(first.webhook_id, message(1, captured(5001, 9), None).webhook_id);
+        // Once more, after something else was heard.
+        let replaced = |minor, seconds| Some((so_far(minor).content(), at(seconds)));
+        let again = message(1, captured(5000, 9), replaced(4000, 5));
+        assert_ne!(first.webhook_id, again.webhook_id);
+        assert_ne!(again.webhook_id, message(1, captured(5000, 9), replaced(4000, 6)).webhook_id);
         assert_eq!(first.event_type, "asked_captured");
     }
 
     #[test]
     fn answers_are_read_back_and_nothing_else_is_taken_for_one() {
-        let Delivery { origin, body, .. } = message(1, captured(5000));
-        let expected = (PledgeId(Uuid::from_u128(1)), captured(5000));
+        let Delivery { origin, body, .. } = message(1, captured(5000, 9), None);
+        let expected = (PledgeId(Uuid::from_u128(1)), captured(5000, 9));
         assert_eq!((origin, parse(&body).unwrap()), (Origin::Poll, expected));
         let with_more = body.replacen('{', r#"{"type":"payment.captured","#, 1);
         assert!(parse(&with_more).is_err());

@@ -8,6 +8,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use domain::payment::{Content, ObjectKey, RefundState, Statement};
 use domain::pledge::CaptureLimit;
 use domain::{PaymentFact, Pledge, PledgeStatus};
 use event_store::{GroupCommit, Ledger};
@@ -185,33 +187,29 @@ impl Reconciler {
         let Some(status) = status else { return Err(PollError::NoPledge) };
         let session_id: SessionId =
             session.session_id.parse().map_err(|error| ProviderError::Refused(format!("{error}")))?;
+        let mut asked_at = Utc::now();
         let mut report = provider.fetch(&session_id).await?;
         let waits = status == PledgeStatus::Pending && !is_overdue;
         if !report.is_paid() && !waits {
             provider.close(&session_id).await?;
+            asked_at = Utc::now();
             report = provider.fetch(&session_id).await?;
         }
         if report.pledge_id.0 != session.pledge_id {
             let other = format!("it says that {session_id} is for pledge {}", report.pledge_id);
             return Err(ProviderError::Refused(other).into());
         }
-        Ok(
-            match store_missing(&self.ledger, &self.inbox, self.capture_limit, provider.name(), &report)
-                .await?
-            {
-                MissingFacts { new: 1.., .. } => Outcome::Found,
-                MissingFacts { unknown: 0, .. } if !report.is_paid() && !waits => Outcome::Over,
-                MissingFacts { .. } => match status {
-                    PledgeStatus::Pending | PledgeStatus::Authorized | PledgeStatus::Captured => {
-                        Outcome::Open
-                    }
-                    PledgeStatus::Completed
-                    | PledgeStatus::Failed
-                    | PledgeStatus::Expired
-                    | PledgeStatus::Cancelled => Outcome::Finished,
-                },
+        Ok(match self.store_missing(provider.name(), &report, asked_at).await? {
+            MissingFacts { new: 1.., .. } => Outcome::Found,
+            MissingFacts { unknown: 0, .. } if !report.is_paid() && !waits => Outcome::Over,
+            MissingFacts { .. } => match status {
+                PledgeStatus::Pending | PledgeStatus::Authorized | PledgeStatus::Captured => Outcome::Open,
+                PledgeStatus::Completed
+                | PledgeStatus::Failed
+                | PledgeStatus::Expired
+                | PledgeStatus::Cancelled => Outcome::Finished,
             },
-        )
+        })
     }
 
     /// Returns how many refunds were due.
@@ -245,21 +243,27 @@ impl Reconciler {
         let payment_id =
             refund.payment_id.parse().map_err(|error| ProviderError::Refused(format!("{error}")))?;
         let provider = self.providers.of_payment(&payment_id)?;
+        let asked_at = Utc::now();
         let report = provider.look_up(&payment_id).await?;
         let outcome = match &report {
             None => Outcome::Over,
-            Some(report) => {
-                match store_missing(&self.ledger, &self.inbox, self.capture_limit, provider.name(), report)
-                    .await?
-                {
-                    MissingFacts { new: 1.., .. } => Outcome::Found,
-                    MissingFacts { unknown: 0, .. } if is_over(report, refund) => Outcome::Over,
-                    MissingFacts { .. } => Outcome::Open,
-                }
-            }
+            Some(report) => match self.store_missing(provider.name(), report, asked_at).await? {
+                MissingFacts { new: 1.., .. } => Outcome::Found,
+                MissingFacts { unknown: 0, .. } if is_over(report, refund) => Outcome::Over,
+                MissingFacts { .. } => Outcome::Open,
+            },
         };
         count(provider.name(), outcome);
         Ok(outcome)
+    }
+
+    async fn store_missing(
+        &self,
+        provider: &'static str,
+        report: &PaymentReport,
+        asked_at: DateTime<Utc>,
+    ) -> Result<MissingFacts, PollError> {
+        store_missing(&self.ledger, &self.inbox, self.capture_limit, provider, report, asked_at).await
     }
 
     fn provider(&self, name: &str) -> Result<&dyn Provider, ProviderError> {
@@ -271,11 +275,13 @@ impl Reconciler {
 /// Whether a refund was made, or came to nothing.
 fn is_over(report: &PaymentReport, refund: &DueRefund) -> bool {
     let Some(wanted) = refund.refund_id.as_deref() else { return false };
-    let made = report.facts.iter().filter_map(|fact| match fact {
-        PaymentFact::Refunded { refund_id, .. } => Some(refund_id),
-        _ => None,
-    });
-    made.chain(&report.failed_refunds).any(|id| id.as_str() == wanted)
+    let is_end = |statement: &Statement| match (statement.object(), statement.content()) {
+        (ObjectKey::Refund(id), Content::Refund(state)) => {
+            id.as_str() == wanted && state != RefundState::Asked
+        }
+        _ => false,
+    };
+    report.facts.iter().filter_map(PaymentFact::statement).any(is_end)
 }
 
 fn count(provider: &str, outcome: Outcome) {

@@ -22,7 +22,8 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::Config;
-use crate::apply::{Fact, Verdict, apply};
+use crate::apply::{Hearing, Verdict, apply};
+use crate::ask;
 use crate::expiry;
 use crate::inbox::Origin;
 use crate::payouts;
@@ -46,8 +47,12 @@ const MAX_PAUSE_SECONDS: f64 = 600.0;
 const MAX_ERRANDS: usize = 32;
 /// A message that waits for its void is due again after this, should the worker die meanwhile.
 const VOID_SECONDS: f64 = 15.0;
+/// The same for a question about a payment, which may have to be asked three times.
+const ASK_SECONDS: f64 = 30.0;
 /// The same for a payout, of which many pages may have to be read.
 const PAYOUT_SECONDS: f64 = 600.0;
+/// A message for which there is no room to ask is due again after this.
+const WITHOUT_ROOM_SECONDS: f64 = 1.0;
 
 #[derive(Debug, FromRow)]
 struct InboxRow {
@@ -66,13 +71,15 @@ struct Conclusion {
     verdict: Verdict,
     /// Payments to void before the verdict holds.
     to_void: Vec<PaymentId>,
+    /// What to ask before there is a verdict.
+    to_ask: Vec<Hearing>,
     /// The payout to read before the verdict holds.
     payout_id: Option<String>,
 }
 
 impl From<Verdict> for Conclusion {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, to_void: Vec::new(), payout_id: None }
+        Self { verdict, to_void: Vec::new(), to_ask: Vec::new(), payout_id: None }
     }
 }
 
@@ -128,18 +135,28 @@ impl Worker {
         }
         let started = Instant::now();
         let taken = rows.len();
-        let (mut conclusions, facts) = read_all(&self.config.providers, &rows).await;
-        let applied = apply(&self.config.ledger, self.config.capture_limit, facts).await?;
+        let (mut conclusions, said) = read_all(&self.config.providers, &rows).await;
+        let applied = apply(&self.config.ledger, self.config.capture_limit, said).await?;
         for outcome in applied.outcomes {
             let conclusion = &mut conclusions[outcome.message];
             conclusion.to_void.extend(outcome.to_void);
+            conclusion.to_ask.extend(outcome.to_ask);
             if conclusion.verdict < outcome.verdict {
                 conclusion.verdict = outcome.verdict;
             }
         }
         let mut marks = Vec::with_capacity(taken);
         let mut errands = Vec::new();
+        let room = self.errand_permits.available_permits();
         for (row, conclusion) in rows.into_iter().zip(conclusions) {
+            let is_errand = conclusion.payout_id.is_some()
+                || matches!(conclusion.verdict, Verdict::Ask(_))
+                || matches!(conclusion.verdict, Verdict::Processed | Verdict::Review(_))
+                    && !conclusion.to_void.is_empty();
+            if is_errand && errands.len() >= room {
+                marks.push(Mark::without_room(&row));
+                continue;
+            }
             if conclusion.payout_id.is_some() {
                 marks.push(Mark::until(
                     &row,
@@ -147,13 +164,18 @@ impl Worker {
                     PAYOUT_SECONDS,
                 ));
                 errands.push((row, conclusion));
-            } else if conclusion.to_void.is_empty()
-                || matches!(conclusion.verdict, Verdict::Await(_) | Verdict::Retry(_))
-            {
-                marks.push(Mark::of(&row, &conclusion.verdict));
-            } else {
-                marks.push(Mark::until(&row, "waits for the provider to void the payment", VOID_SECONDS));
-                errands.push((row, conclusion));
+                continue;
+            }
+            match &conclusion.verdict {
+                Verdict::Ask(reason) => {
+                    marks.push(Mark::until(&row, reason, ASK_SECONDS));
+                    errands.push((row, conclusion));
+                }
+                Verdict::Processed | Verdict::Review(_) if !conclusion.to_void.is_empty() => {
+                    marks.push(Mark::until(&row, "waits for the provider to void the payment", VOID_SECONDS));
+                    errands.push((row, conclusion));
+                }
+                verdict => marks.push(Mark::of(&row, verdict)),
             }
         }
         mark(&self.config.worker_pool, &marks, &applied.moved).await?;
@@ -163,7 +185,6 @@ impl Worker {
         Ok(taken)
     }
 
-    /// A message for which there is no room is due again after its pause.
     fn start_errands(&mut self, errands: Vec<(InboxRow, Conclusion)>) {
         while self.errands.try_join_next().is_some() {}
         for (row, conclusion) in errands {
@@ -188,9 +209,32 @@ async fn run_errand(config: &Config, row: &InboxRow, conclusion: Conclusion) -> 
                     .await?;
             (paid_out.verdict, paid_out.moved)
         }
-        (Some(provider), None) => (void(provider, conclusion).await, HashSet::new()),
+        (Some(provider), None) => {
+            let (conclusion, moved) = ask_all(config, provider, conclusion).await?;
+            (void(provider, conclusion).await, moved)
+        }
     };
     mark(&config.worker_pool, &[Mark::of(row, &verdict)], &moved).await
+}
+
+/// Asks what has to be asked. What one payment comes to holds up no other one of the message.
+async fn ask_all(
+    config: &Config,
+    provider: &dyn Provider,
+    mut conclusion: Conclusion,
+) -> Result<(Conclusion, HashSet<Uuid>), sqlx::Error> {
+    let mut moved = HashSet::new();
+    let to_ask = std::mem::take(&mut conclusion.to_ask);
+    if !to_ask.is_empty() {
+        conclusion.verdict = Verdict::Processed;
+    }
+    for hearing in to_ask {
+        let (verdict, applied) = ask::settle(&config.ledger, config.capture_limit, provider, hearing).await?;
+        moved.extend(applied.moved);
+        conclusion.to_void.extend(applied.outcomes.into_iter().filter_map(|outcome| outcome.to_void));
+        conclusion.verdict = conclusion.verdict.max(verdict);
+    }
+    Ok((conclusion, moved))
 }
 
 /// Claims the rows that are due, in the order of arrival.
@@ -207,10 +251,10 @@ async fn claim(pool: &PgPool) -> Result<Vec<InboxRow>, sqlx::Error> {
     Ok(rows)
 }
 
-/// Reads all messages of a batch: what is concluded from each already, and the facts in them.
-async fn read_all(providers: &Providers, rows: &[InboxRow]) -> (Vec<Conclusion>, Vec<Fact>) {
+/// Reads all messages of a batch: what is concluded from each already, and what they say of payments.
+async fn read_all(providers: &Providers, rows: &[InboxRow]) -> (Vec<Conclusion>, Vec<Hearing>) {
     let mut conclusions = Vec::with_capacity(rows.len());
-    let mut facts = Vec::with_capacity(rows.len());
+    let mut said = Vec::with_capacity(rows.len());
     let read = join_all(rows.iter().map(|row| read(providers, row))).await;
     for (message, (row, read)) in rows.iter().zip(read).enumerate() {
         match read {
@@ -220,24 +264,23 @@ async fn read_all(providers: &Providers, rows: &[InboxRow]) -> (Vec<Conclusion>,
                 conclusions.push(Conclusion { payout_id, ..Verdict::Processed.into() });
             }
             Err(verdict) => conclusions.push(verdict.into()),
-            Ok(Content::Facts(pledge_id, found)) => {
+            Ok(Content::Facts { pledge_id, facts }) => {
                 conclusions.push(Verdict::Processed.into());
-                let metadata = metadata(row);
-                facts.extend(found.into_iter().map(|fact| Fact {
-                    message,
-                    pledge_id: pledge_id.0,
-                    fact,
-                    metadata: metadata.clone(),
-                }));
+                let hearings = Hearing::of_facts(message, pledge_id.0, facts, &metadata(row));
+                let is_first_try = row.attempts <= 1;
+                said.extend(hearings.into_iter().map(|hearing| Hearing { is_first_try, ..hearing }));
             }
         }
     }
-    (conclusions, facts)
+    (conclusions, said)
 }
 
 /// The content of a message, completed by the provider where the message leaves something out.
 enum Content {
-    Facts(PledgeId, Vec<PaymentFact>),
+    Facts {
+        pledge_id: PledgeId,
+        facts: Vec<PaymentFact>,
+    },
     /// Of many payments, which are asked for one page after the other.
     Payout(String),
     /// It is nothing to the ledger.
@@ -248,16 +291,17 @@ async fn read(providers: &Providers, row: &InboxRow) -> Result<Content, Verdict>
     let Some(provider) = providers.named(&row.provider) else { return Err(not_set_up(row)) };
     if row.origin == Origin::Poll {
         return match polled::parse(&row.body) {
-            Ok((pledge_id, fact)) => Ok(Content::Facts(pledge_id, vec![fact])),
+            Ok((pledge_id, fact)) => Ok(Content::Facts { pledge_id, facts: vec![fact] }),
             Err(error) => Err(Verdict::Review(error.to_string())),
         };
     }
     match provider.parse(row.body.as_bytes()) {
-        Ok(Notice::Facts { pledge_id, facts }) => Ok(Content::Facts(pledge_id, facts)),
+        Ok(Notice::Facts { pledge_id, facts }) => Ok(Content::Facts { pledge_id, facts }),
         Ok(Notice::Unaddressed { payment_id, facts }) => {
             let report = provider.look_up(&payment_id).await?;
-            Ok(report.map_or(Content::Nothing, |report| {
-                Content::Facts(report.pledge_id, [report.facts, facts].concat())
+            Ok(report.map_or(Content::Nothing, |report| Content::Facts {
+                pledge_id: report.pledge_id,
+                facts: [facts, report.facts].concat(),
             }))
         }
         Ok(Notice::Payout { payout_id }) => Ok(Content::Payout(payout_id)),
@@ -282,6 +326,9 @@ fn metadata(row: &InboxRow) -> Metadata {
 
 /// Asks whoever reported the payments to void them. Asking twice is as good as once.
 async fn void(provider: &dyn Provider, conclusion: Conclusion) -> Verdict {
+    if !matches!(conclusion.verdict, Verdict::Processed | Verdict::Review(_)) {
+        return conclusion.verdict;
+    }
     for payment_id in &conclusion.to_void {
         if let Err(error) = provider.void(payment_id).await {
             return Verdict::Retry(error.to_string());
@@ -297,6 +344,8 @@ struct Mark {
     attempts: i32,
     status: &'static str,
     reason: Option<String>,
+    /// Whether this was no try.
+    is_free: bool,
     /// Until it is due again, where it is.
     pause_seconds: f64,
 }
@@ -309,7 +358,10 @@ impl Mark {
             Verdict::Review(reason) => ("review", Some(reason)),
             Verdict::Await(reason) if row.attempts >= MAX_ATTEMPTS => ("review", Some(reason)),
             Verdict::Retry(reason) if row.attempts >= MAX_ATTEMPTS => ("dead", Some(reason)),
-            Verdict::Await(reason) | Verdict::Retry(reason) => ("pending", Some(reason)),
+            Verdict::Await(reason)
+            | Verdict::Ask(reason)
+            | Verdict::Retry(reason)
+            | Verdict::Unreachable(reason) => ("pending", Some(reason)),
         };
         if let Some(reason) = reason {
             tracing::warn!(
@@ -322,8 +374,15 @@ impl Mark {
             attempts: row.attempts,
             status,
             reason: reason.map(|reason| reason.chars().take(1_000).collect()),
+            is_free: matches!(verdict, Verdict::Unreachable(_)) && row.attempts >= MAX_ATTEMPTS,
             pause_seconds: pause_seconds(row.attempts),
         }
+    }
+
+    /// There is no room to ask the provider: that is no try.
+    fn without_room(row: &InboxRow) -> Self {
+        let reason = "waits until others have asked the provider";
+        Self { is_free: true, ..Self::until(row, reason, WITHOUT_ROOM_SECONDS) }
     }
 
     /// The pledge is free for other facts while the provider is asked.
@@ -333,6 +392,7 @@ impl Mark {
             attempts: row.attempts,
             status: "pending",
             reason: Some(reason.to_owned()),
+            is_free: false,
             pause_seconds,
         }
     }
@@ -345,10 +405,11 @@ async fn mark(pool: &PgPool, marks: &[Mark], moved: &HashSet<Uuid>) -> Result<()
         "with marked as (
              update webhook_inbox w
              set status = v.status, reason = v.reason, claimed_until = null,
+                 attempts = w.attempts - v.is_free::int,
                  finished_at = case when v.status <> 'pending' then now() end,
                  next_attempt_at = now() + make_interval(secs => v.pause_seconds)
-             from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::float8[])
-                 as v (inbox_id, attempts, status, reason, pause_seconds)
+             from unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::float8[], $7::bool[])
+                 as v (inbox_id, attempts, status, reason, pause_seconds, is_free)
              where w.inbox_id = v.inbox_id and w.attempts = v.attempts and w.status = 'pending'
          )
          update webhook_inbox w set next_attempt_at = now()
@@ -361,6 +422,7 @@ async fn mark(pool: &PgPool, marks: &[Mark], moved: &HashSet<Uuid>) -> Result<()
     .bind(marks.iter().map(|mark| mark.reason.as_deref()).collect::<Vec<_>>())
     .bind(marks.iter().map(|mark| mark.pause_seconds).collect::<Vec<_>>())
     .bind(moved.iter().copied().collect::<Vec<_>>())
+    .bind(marks.iter().map(|mark| mark.is_free).collect::<Vec<_>>())
     // Planned anew each time: a plan from when the inbox was small would read all of it.
     .persistent(false)
     .execute(pool)

@@ -92,6 +92,7 @@ fn create_command(campaign_id: Uuid) -> anyhow::Result<PledgeCommand> {
         donor_id: DonorId(Uuid::new_v4()),
         amount: Money::new(2_500, "EUR".parse()?)?,
         anonymous: false,
+        made_at: chrono::Utc::now(),
     })
 }
 

@@ -5,7 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use chrono::Utc;
 use domain::campaign::CampaignDetails;
-use domain::{Campaign, CampaignCommand, CampaignId, DonorId, Money, Pledge, PledgeCommand, PledgeEvent};
+use domain::payment::{Stated, Statement};
+use domain::pledge::Settlement;
+use domain::{
+    Campaign, CampaignCommand, CampaignId, DonorId, Money, PaymentFact, Pledge, PledgeCommand, Rules,
+};
 use event_store::{Ledger, Metadata};
 use read_model::{Projection, RedisTotals};
 use sqlx::PgPool;
@@ -84,21 +88,23 @@ async fn load(ledger: &Ledger, campaign: CampaignId, end: Instant) -> anyhow::Re
 
 async fn live(ledger: Ledger, campaign_id: CampaignId) -> anyhow::Result<()> {
     let (id, donor_id) = (Uuid::new_v4(), DonorId(Uuid::new_v4()));
-    let amount = Money::new(2_500, "EUR".parse()?)?;
+    let (amount, now) = (Money::new(2_500, "EUR".parse()?)?, Utc::now());
     let payment_id: domain::PaymentId = format!("pay_{id}").parse()?;
     create(&ledger, id, campaign_id, donor_id).await?;
-    let authorized = PledgeEvent::PledgeAuthorized { campaign_id, payment_id: payment_id.clone(), amount };
-    let captured = PledgeEvent::PledgeCaptured {
-        campaign_id,
-        donor_id,
-        payment_id: payment_id.clone(),
-        amount,
-        was_unapplied: false,
-    };
-    let paid = [(authorized, Metadata::default()), (captured, Metadata::default())];
-    ledger.append_events::<Pledge>(id, 1, &paid).await?;
-    let completed = PledgeEvent::PledgeCompleted { campaign_id, payment_id, amount };
-    ledger.append_events::<Pledge>(id, 3, &[(completed, Metadata::default())]).await?;
+    let create = PledgeCommand::Create { campaign_id, donor_id, amount, anonymous: false, made_at: now };
+    let mut pledge = Pledge::default();
+    pledge.decide(&create)?.into_iter().for_each(|event| pledge.apply_event(event));
+    let captured = Statement::told(Stated::payment(Some(amount), None), now);
+    let captured = PaymentFact::stated(payment_id.clone(), captured);
+    let settled = PaymentFact::settled(payment_id, Settlement { amount, at: now });
+    let mut sequence = 1;
+    for fact in [captured, settled] {
+        let events = pledge.decide(&PledgeCommand::record(fact, now))?;
+        events.iter().cloned().for_each(|event| pledge.apply_event(event));
+        let events: Vec<_> = events.into_iter().map(|event| (event, Metadata::default())).collect();
+        ledger.append_events::<Pledge>(id, sequence, &events).await?;
+        sequence += events.len() as i64;
+    }
     Ok(())
 }
 
@@ -109,7 +115,8 @@ async fn create(
     donor_id: DonorId,
 ) -> anyhow::Result<i64> {
     let amount = Money::new(2_500, "EUR".parse()?)?;
-    let command = PledgeCommand::Create { campaign_id, donor_id, amount, anonymous: false };
+    let command =
+        PledgeCommand::Create { campaign_id, donor_id, amount, anonymous: false, made_at: Utc::now() };
     Ok(ledger.create::<Pledge>(id, &command, vec![], &Metadata::default(), None).await?.position)
 }
 

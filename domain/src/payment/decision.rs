@@ -56,22 +56,27 @@ pub enum Outcome {
 }
 
 /// Why the provider is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AskReason {
     /// It stood at a time that is still to come.
+    #[error("a message is of a time that is still to come")]
     Ahead,
     /// It says that less is gone than was known.
+    #[error("a message says that less is gone than was known")]
     Lessens,
     /// Two contents of equal place in the table.
+    #[error("two messages of the same second say different things")]
     Tie,
     /// An answer ranks lower than what counts. It is asked once more, after a second.
+    #[error("its answer is behind what it said before")]
     Contradiction,
 }
 
 /// Why a person decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReviewReason {
     /// Two answers rank lower than what counts.
+    #[error("the provider said {counts}, and now answers {answered}")]
     Contradiction {
         /// What counts.
         counts: Content,
@@ -79,8 +84,10 @@ pub enum ReviewReason {
         answered: Content,
     },
     /// The provider says that money is gone, and that none was captured.
+    #[error("the provider says that money is gone, and that none was captured")]
     GoneWithoutCapture,
     /// [`MAX_ANSWERS`] answers settled nothing.
+    #[error("the provider was asked three times, and still: {0}")]
     Unsettled(AskReason),
 }
 

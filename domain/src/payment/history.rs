@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::correction::Correction;
 use super::figures::{Figures, Sums};
@@ -12,10 +13,11 @@ use super::timeline::{Move, Timeline};
 use crate::{Currency, Money, MoneyError};
 
 /// Everything heard about one payment and its returns: a set, in which the order of hearing leaves no trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentHistory {
     pub(super) created_at: DateTime<Utc>,
     currency: Currency,
+    #[serde(with = "as_list")]
     objects: BTreeMap<ObjectKey, Object>,
 }
 
@@ -23,7 +25,12 @@ impl PaymentHistory {
     /// Nothing heard yet about a payment in `currency`, of a pledge that was made at `created_at`: no money
     /// moved before.
     pub fn new(currency: Currency, created_at: DateTime<Utc>) -> Self {
-        Self { created_at, currency, objects: BTreeMap::new() }
+        Self { created_at: created_at.trunc_subsecs(6), currency, objects: BTreeMap::new() }
+    }
+
+    /// The instant before which no money moved.
+    pub fn created_at(&self) -> DateTime<Utc> {
+        self.created_at
     }
 
     /// The currency of every amount.
@@ -93,6 +100,26 @@ impl PaymentHistory {
         self.objects.keys()
     }
 
+    /// Everything heard, object by object.
+    pub fn statements(&self) -> impl Iterator<Item = &Statement> {
+        self.objects.values().flat_map(Object::statements)
+    }
+
+    /// Every correction, object by object.
+    pub fn corrections(&self) -> impl Iterator<Item = &Correction> {
+        self.objects.values().flat_map(Object::corrections)
+    }
+
+    /// The latest time at which anything said of an object stood.
+    pub fn newest(&self, object: &ObjectKey) -> Option<DateTime<Utc>> {
+        self.object(object)?.newest()
+    }
+
+    /// The steps of every object in the table's order. At an instant the last one that had happened counts.
+    pub fn steps(&self) -> impl Iterator<Item = (&ObjectKey, Vec<Step>)> {
+        self.objects.iter().map(|(key, object)| (key, object.steps(self.created_at)))
+    }
+
     /// The figures, by what counts now of every object.
     pub fn figures(&self) -> Figures {
         let counts = self.objects.iter().filter_map(|(key, object)| Some((key, object.counts()?)));
@@ -101,8 +128,7 @@ impl PaymentHistory {
 
     /// The figures at every instant.
     pub fn timeline(&self) -> Timeline {
-        let steps: Vec<(&ObjectKey, Vec<Step>)> =
-            self.objects.iter().map(|(key, object)| (key, object.steps(self.created_at))).collect();
+        let steps: Vec<(&ObjectKey, Vec<Step>)> = self.steps().collect();
         let instants: BTreeSet<DateTime<Utc>> =
             steps.iter().flat_map(|(_, steps)| steps.iter().map(|step| step.at)).collect();
         Timeline::of(instants.into_iter().map(|instant| {
@@ -141,4 +167,26 @@ fn sum<'a>(counted: impl Iterator<Item = (&'a ObjectKey, Content)>) -> Sums {
         *gone = gone.saturating_add(content.gone_minor());
         sums
     })
+}
+
+/// JSON has no maps whose keys are objects.
+mod as_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Object, ObjectKey};
+
+    pub(super) fn serialize<S: Serializer>(
+        objects: &BTreeMap<ObjectKey, Object>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(objects)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<ObjectKey, Object>, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
 }

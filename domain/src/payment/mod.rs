@@ -51,8 +51,6 @@
 //! assert_eq!(decision.moves[0].at, after(20));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-//!
-//! The pledge does not use this yet: its own rules ([`crate::pledge`]) decide today.
 
 mod correction;
 mod decision;
@@ -63,13 +61,16 @@ mod statement;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod written;
 
 pub use correction::Correction;
 pub use decision::{AskReason, Decision, Heard, MAX_ANSWERS, Outcome, ReviewReason};
 pub use figures::Figures;
 pub use history::PaymentHistory;
+pub use object::Step;
 pub use statement::{
     Content, DisputeState, MAX_SECONDS_AHEAD, ObjectKey, Origin, Over, PaymentState, RefundState,
     ReversalState, Stated, Statement,
 };
 pub use timeline::{Move, Timeline};
+pub use written::{MalformedStatement, WrittenStanding};

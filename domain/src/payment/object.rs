@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::correction::Correction;
 use super::statement::{
@@ -11,7 +12,7 @@ use super::statement::{
 use crate::Money;
 
 /// The set of what was heard of one object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Object {
     /// In the table's order, each once.
     statements: Vec<Statement>,
@@ -21,9 +22,11 @@ pub(super) struct Object {
 
 /// Since when an object stood so: consecutive statements of one content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Step {
-    pub(super) content: Content,
-    pub(super) at: DateTime<Utc>,
+pub struct Step {
+    /// How it stood.
+    pub content: Content,
+    /// Since when.
+    pub at: DateTime<Utc>,
 }
 
 /// What was heard between one correction and the next.
@@ -129,6 +132,14 @@ impl Object {
                 true
             }
         }
+    }
+
+    pub(super) fn statements(&self) -> impl Iterator<Item = &Statement> {
+        self.statements.iter()
+    }
+
+    pub(super) fn corrections(&self) -> impl Iterator<Item = &Correction> {
+        self.corrections.iter()
     }
 
     pub(super) fn knows(&self, statement: &Statement) -> bool {

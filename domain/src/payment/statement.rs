@@ -1,6 +1,10 @@
 //! What a provider says about one object at one time.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::fmt;
+
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{Currency, DisputeId, Money, MoneyError, RefundId, ReversalId};
 
@@ -8,7 +12,8 @@ use crate::{Currency, DisputeId, Money, MoneyError, RefundId, ReversalId};
 pub const MAX_SECONDS_AHEAD: i64 = 300;
 
 /// One of the objects that a provider keeps about a payment: the payment itself, or a **return**.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ObjectKey {
     /// The payment.
     Payment,
@@ -97,6 +102,10 @@ pub struct Stated {
 }
 
 impl Stated {
+    pub(super) fn new(object: ObjectKey, content: Content) -> Self {
+        Self { object, content }
+    }
+
     /// The payment, with what was captured so far.
     pub fn payment(captured: Option<Money>, over: Option<Over>) -> Self {
         Self { object: ObjectKey::Payment, content: Content::Payment(PaymentState { captured, over }) }
@@ -148,8 +157,10 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// A message says so. `stood_at` is the provider's time of the message.
+    /// A message says so. `stood_at` is the provider's time of the message. All times are kept to the
+    /// microsecond, as the database keeps them.
     pub fn told(stated: Stated, stood_at: DateTime<Utc>) -> Self {
+        let stood_at = stood_at.trunc_subsecs(6);
         Self { stated, stood_at, happened_at: None, origin: Origin::Told, authorized: None }
     }
 
@@ -163,7 +174,13 @@ impl Statement {
     /// state.
     #[must_use]
     pub fn happened_at(self, happened_at: DateTime<Utc>) -> Self {
-        Self { happened_at: Some(happened_at), ..self }
+        Self { happened_at: Some(happened_at.trunc_subsecs(6)), ..self }
+    }
+
+    /// The same by an answer that stood at another time.
+    #[must_use]
+    pub fn answered_at(self, stood_at: DateTime<Utc>) -> Self {
+        Self { stood_at: stood_at.trunc_subsecs(6), origin: Origin::Answered, ..self }
     }
 
     /// With the amount that was authorised, which moves nothing. It is read of payments alone.
@@ -180,6 +197,10 @@ impl Statement {
     /// The object that it is about.
     pub fn object(&self) -> &ObjectKey {
         &self.stated.object
+    }
+
+    pub(super) fn into_object(self) -> ObjectKey {
+        self.stated.object
     }
 
     /// How the object stood.
@@ -235,7 +256,56 @@ impl Statement {
     }
 }
 
+/// In words, such as `captured 50.00 EUR` or `refund failed`.
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payment(PaymentState { captured: Some(captured), .. }) => write!(f, "captured {captured}"),
+            Self::Payment(PaymentState { captured: None, over: None }) => f.write_str("nothing captured"),
+            Self::Payment(PaymentState { captured: None, over: Some(Over::Failed) }) => {
+                f.write_str("payment failed")
+            }
+            Self::Payment(PaymentState { captured: None, over: Some(Over::Cancelled) }) => {
+                f.write_str("payment cancelled")
+            }
+            Self::Refund(RefundState::Asked) => f.write_str("refund asked for"),
+            Self::Refund(RefundState::Succeeded(amount)) => write!(f, "refunded {amount}"),
+            Self::Refund(RefundState::Failed) => f.write_str("refund failed"),
+            Self::Refund(RefundState::Cancelled) => f.write_str("refund cancelled"),
+            Self::Dispute(DisputeState::Inquiry) => f.write_str("dispute is an inquiry"),
+            Self::Dispute(DisputeState::Opened(Some(amount))) => write!(f, "dispute of {amount} opened"),
+            Self::Dispute(DisputeState::Opened(None)) => f.write_str("dispute opened"),
+            Self::Dispute(DisputeState::Lost(amount)) => write!(f, "dispute of {amount} lost"),
+            Self::Dispute(DisputeState::Won) => f.write_str("dispute won"),
+            Self::Dispute(DisputeState::Reinstated) => f.write_str("dispute reinstated"),
+            Self::Reversal(ReversalState::Gone(amount)) => write!(f, "{amount} reversed"),
+            Self::Reversal(ReversalState::Cancelled) => f.write_str("reversal cancelled"),
+        }
+    }
+}
+
 impl Content {
+    /// A word for it, without its amount.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Payment(PaymentState { captured: Some(_), .. }) => "captured",
+            Self::Payment(PaymentState { captured: None, over: None }) => "authorized",
+            Self::Payment(PaymentState { captured: None, over: Some(Over::Failed) }) => "failed",
+            Self::Payment(PaymentState { captured: None, over: Some(Over::Cancelled) }) => "cancelled",
+            Self::Refund(RefundState::Asked) => "refund_asked",
+            Self::Refund(RefundState::Succeeded(_)) => "refunded",
+            Self::Refund(RefundState::Failed) => "refund_failed",
+            Self::Refund(RefundState::Cancelled) => "refund_cancelled",
+            Self::Dispute(DisputeState::Inquiry) => "inquiry",
+            Self::Dispute(DisputeState::Opened(_)) => "dispute_opened",
+            Self::Dispute(DisputeState::Lost(_)) => "dispute_lost",
+            Self::Dispute(DisputeState::Won) => "dispute_won",
+            Self::Dispute(DisputeState::Reinstated) => "dispute_reinstated",
+            Self::Reversal(ReversalState::Gone(_)) => "reversed",
+            Self::Reversal(ReversalState::Cancelled) => "reversal_cancelled",
+        }
+    }
+
     /// Captured so far, in minor units.
     pub fn captured_minor(self) -> i64 {
         match self {
@@ -284,7 +354,7 @@ impl Content {
     }
 
     /// The amount that it names.
-    pub(super) fn amount(self) -> Option<Money> {
+    pub fn amount(self) -> Option<Money> {
         match self {
             Self::Payment(PaymentState { captured: amount, .. })
             | Self::Dispute(DisputeState::Opened(amount)) => amount,

@@ -1,7 +1,11 @@
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{CaptureLimit, DisputeStatus, FailureReason, PledgeStatus};
-use crate::{CampaignId, DisputeId, DonorId, Money, MoneyError, PaymentId, PledgeId, RefundId};
+use super::{
+    CaptureLimit, CorrectionNote, FailureReason, PledgeEvent, PledgePayment, PledgeStatus, Settlement,
+};
+use crate::payment::{AskReason, Heard, Origin, ReviewReason, Stated, Statement};
+use crate::{CampaignId, DonorId, Money, MoneyError, PaymentId, PledgeId};
 
 /// A command to a pledge.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +20,8 @@ pub enum PledgeCommand {
         amount: Money,
         /// Whether the donor wishes to stay nameless in public.
         anonymous: bool,
+        /// When.
+        made_at: DateTime<Utc>,
     },
     /// Change the amount before paying.
     Amend {
@@ -26,17 +32,16 @@ pub enum PledgeCommand {
     Cancel,
     /// Its time is over.
     Expire,
-    /// The provider reports something about its payment.
-    Record {
-        /// The report.
-        fact: PaymentFact,
-        /// The most that is taken for this pledge without asking a person.
-        limit: CaptureLimit,
-    },
+    /// The provider said something about one of its payments.
+    Record(Report),
+    /// A person states how an object of one of its payments stands.
+    Correct(Box<Correcting>),
     /// Pay the pledge, which waits for money, by money of it that is held apart.
     Apply {
         /// The payment that is held apart.
         payment_id: PaymentId,
+        /// When it is accepted.
+        at: DateTime<Utc>,
     },
     /// Let go of money that is held apart: it becomes another pledge of the donor, which
     /// [`PledgeCommand::CreateAccepted`] makes in the same append.
@@ -58,129 +63,160 @@ pub enum PledgeCommand {
         amount: Money,
         /// Whether the donor wishes to stay nameless in public.
         anonymous: bool,
+        /// All that is known of it.
+        payment: Box<PledgePayment>,
+        /// When it is accepted.
+        at: DateTime<Utc>,
     },
 }
 
 impl PledgeCommand {
-    /// Records a report under the usual limit of captures.
-    pub fn record(fact: PaymentFact) -> Self {
-        Self::Record { fact, limit: CaptureLimit::default() }
+    /// Records one fact at `now`, under the usual limit of captures.
+    pub fn record(fact: PaymentFact, now: DateTime<Utc>) -> Self {
+        Self::Record(Report::of_facts([fact], CaptureLimit::default(), now))
     }
 }
 
-/// A provider's fact about one payment of a pledge. It is never refused for coming early or late.
+/// What a person states about an object of a payment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Correcting {
+    /// The provider's payment.
+    pub payment_id: PaymentId,
+    /// The object, and how it stands.
+    pub stated: Stated,
+    /// When it is stated.
+    pub made_at: DateTime<Utc>,
+    /// Since when it stands so; without it, it always did.
+    pub happened_at: Option<DateTime<Utc>>,
+    /// What was heard of the payment and is not recorded: it waits for a person.
+    pub unrecorded: Vec<Statement>,
+    /// Names the correction.
+    pub note: CorrectionNote,
+    /// The most that is taken for this pledge without asking a person.
+    pub limit: CaptureLimit,
+}
+
+/// Something that a provider says of one payment. It is never refused for coming early or late.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-pub enum PaymentFact {
-    /// The money is reserved.
-    Authorized {
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// How much.
-        amount: Money,
-    },
-    /// The money is taken.
-    Captured {
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// How much.
-        amount: Money,
-    },
-    /// The money has arrived at the charity.
-    Settled {
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// How much was taken from the donor.
-        amount: Money,
-    },
-    /// The payment failed for good; an attempt that can be repeated is no fact.
-    Failed {
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// The provider's reason, where it gave one.
-        reason: Option<FailureReason>,
-    },
-    /// Money that was taken was given back to the donor, in part or whole.
-    Refunded {
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// The provider's refund; a payment may have several.
-        refund_id: RefundId,
-        /// How much was given back.
-        amount: Money,
-    },
-    /// The donor's bank questions the payment. Nothing has moved for good yet.
-    DisputeOpened {
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// The provider's dispute.
-        dispute_id: DisputeId,
-        /// How much is in question.
-        amount: Money,
-    },
-    /// The dispute ended for the charity: the money stays.
-    DisputeWon {
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// The provider's dispute.
-        dispute_id: DisputeId,
-        /// How much was in question.
-        amount: Money,
-    },
-    /// The dispute ended for the donor: a chargeback, the money is gone.
-    DisputeLost {
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// The provider's dispute.
-        dispute_id: DisputeId,
-        /// How much is gone.
-        amount: Money,
-    },
+#[serde(deny_unknown_fields)]
+pub struct PaymentFact {
+    /// The provider's payment.
+    pub payment_id: PaymentId,
+    /// What is said.
+    pub said: Said,
+}
+
+/// What is said of a payment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Said {
+    /// How one of its objects stood.
+    Stated(Statement),
+    /// That it failed for good, and why; an attempt that can be repeated is no fact.
+    Failed(Statement, FailureReason),
+    /// That its money has arrived at the charity.
+    Settled(Settlement),
 }
 
 impl PaymentFact {
-    /// The payment it is about.
-    pub fn payment_id(&self) -> &PaymentId {
-        match self {
-            Self::Authorized { payment_id, .. }
-            | Self::Captured { payment_id, .. }
-            | Self::Settled { payment_id, .. }
-            | Self::Failed { payment_id, .. }
-            | Self::Refunded { payment_id, .. }
-            | Self::DisputeOpened { payment_id, .. }
-            | Self::DisputeWon { payment_id, .. }
-            | Self::DisputeLost { payment_id, .. } => payment_id,
+    /// How an object of a payment stood.
+    pub fn stated(payment_id: PaymentId, statement: Statement) -> Self {
+        Self { payment_id, said: Said::Stated(statement) }
+    }
+
+    /// The money of a payment has arrived.
+    pub fn settled(payment_id: PaymentId, settlement: Settlement) -> Self {
+        Self { payment_id, said: Said::Settled(settlement) }
+    }
+
+    /// The statement, if it is one.
+    pub fn statement(&self) -> Option<&Statement> {
+        match &self.said {
+            Said::Stated(statement) | Said::Failed(statement, _) => Some(statement),
+            Said::Settled(_) => None,
         }
     }
 
-    /// Its name, as it is written down.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Authorized { .. } => "authorized",
-            Self::Captured { .. } => "captured",
-            Self::Settled { .. } => "settled",
-            Self::Failed { .. } => "failed",
-            Self::Refunded { .. } => "refunded",
-            Self::DisputeOpened { .. } => "dispute_opened",
-            Self::DisputeWon { .. } => "dispute_won",
-            Self::DisputeLost { .. } => "dispute_lost",
-        }
-    }
-
-    /// The dispute it is about, if it is about one.
-    pub fn dispute_id(&self) -> Option<&DisputeId> {
-        match self {
-            Self::DisputeOpened { dispute_id, .. }
-            | Self::DisputeWon { dispute_id, .. }
-            | Self::DisputeLost { dispute_id, .. } => Some(dispute_id),
-            Self::Authorized { .. }
-            | Self::Captured { .. }
-            | Self::Settled { .. }
-            | Self::Failed { .. }
-            | Self::Refunded { .. } => None,
-        }
+    /// The same where it is part of an answer that stood at `stood_at`. What answers repeat of messages
+    /// keeps its own times.
+    #[must_use]
+    pub fn answered_at(self, stood_at: DateTime<Utc>) -> Self {
+        let stands = |statement: Statement| match statement.origin() {
+            Origin::Told => statement,
+            Origin::Answered => statement.answered_at(stood_at),
+        };
+        let said = match self.said {
+            Said::Stated(statement) => Said::Stated(stands(statement)),
+            Said::Failed(statement, reason) => Said::Failed(stands(statement), reason),
+            Said::Settled(settlement) => Said::Settled(settlement),
+        };
+        Self { said, ..self }
     }
 }
+
+/// All that is said of one payment at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The provider's payment.
+    pub payment_id: PaymentId,
+    /// What was heard.
+    pub heard: Heard,
+    /// Its settlement, if it is said.
+    pub settled: Option<Settlement>,
+    /// Why it failed, if it is said.
+    pub reason: Option<FailureReason>,
+    /// The most that is taken for this pledge without asking a person.
+    pub limit: CaptureLimit,
+    /// When it is decided.
+    pub now: DateTime<Utc>,
+}
+
+impl Report {
+    /// What facts say of one payment, before the provider is asked.
+    ///
+    /// # Panics
+    /// Without any fact. Facts about another payment than that of the first are left out.
+    pub fn of_facts(
+        facts: impl IntoIterator<Item = PaymentFact>,
+        limit: CaptureLimit,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let mut facts = facts.into_iter().peekable();
+        let payment_id = facts.peek().map(|fact| fact.payment_id.clone());
+        let payment_id = payment_id.expect("a report has a fact");
+        let mut report =
+            Self { payment_id, heard: Heard::default(), settled: None, reason: None, limit, now };
+        let facts = facts.filter(|fact| fact.payment_id == report.payment_id).collect::<Vec<_>>();
+        report.heard = Heard::messages(report.take(facts));
+        report
+    }
+
+    /// With one more answer of the provider.
+    #[must_use]
+    pub fn answer(mut self, facts: impl IntoIterator<Item = PaymentFact>) -> Self {
+        let facts = facts.into_iter().filter(|fact| fact.payment_id == self.payment_id).collect::<Vec<_>>();
+        let statements = self.take(facts);
+        self.heard = self.heard.answer(statements);
+        self
+    }
+
+    fn take(&mut self, facts: Vec<PaymentFact>) -> Vec<Statement> {
+        let mut statements = Vec::with_capacity(facts.len());
+        for fact in facts {
+            match fact.said {
+                Said::Stated(statement) => statements.push(statement),
+                Said::Failed(statement, reason) => {
+                    statements.push(statement);
+                    self.reason = Some(reason);
+                }
+                Said::Settled(settlement) => self.settled = Some(settlement),
+            }
+        }
+        statements
+    }
+}
+
+pub(super) type Decision = Result<Vec<PledgeEvent>, PledgeError>;
 
 /// Which rule a command would break.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -206,58 +242,33 @@ pub enum PledgeError {
     /// The new amount is in another currency.
     #[error("amount.currency {0}")]
     Currency(MoneyError),
-    /// A refund or dispute of a payment whose capture is not known yet: it waits for it.
+    /// A refund, a reversal or a dispute of a payment whose capture is not known yet: it waits for it.
     #[error("the capture of payment {0} is not known yet")]
     AwaitsCapture(PaymentId),
+    /// The provider has to be asked first.
+    #[error("the provider has to be asked about payment {0}: {1}")]
+    Asks(PaymentId, AskReason),
     /// The payment was accepted as another pledge: whoever has a fact about it repeats it there.
     #[error("the payment was accepted as pledge {0}")]
     MovedTo(PledgeId),
     /// Only money that is held apart can be accepted.
     #[error("payment {0} is not held apart")]
     NotUnapplied(PaymentId),
-    /// Only whole money can be accepted: a refund or chargeback would be missing where it goes.
-    #[error("payment {0} was given back in part, or is in dispute")]
-    NotIntact(PaymentId),
+    /// All of the money that was held apart has gone back.
+    #[error("nothing is left of payment {0}")]
+    NothingLeft(PaymentId),
     /// The fact contradicts what the ledger holds; a person must look at it.
     #[error("needs review: {0}")]
     NeedsReview(Contradiction),
 }
 
-/// How a provider's fact contradicts the ledger.
+/// How what a provider says contradicts what is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Contradiction {
-    /// Reported as failed although its money was taken.
-    #[error("the payment is reported as failed, but the pledge is {0}")]
-    FailedAfterCapture(PledgeStatus),
     /// In another currency than the pledge.
     #[error("the payment {0}")]
     Currency(MoneyError),
-    /// The same payment, refund or dispute, reported with two amounts.
-    #[error("it was recorded with {recorded}, and is now reported with {reported}")]
-    Amount {
-        /// The amount in the ledger.
-        recorded: Money,
-        /// The amount that the provider reports now.
-        reported: Money,
-    },
-    /// More would go back than was taken.
-    #[error(
-        "{reported} would go back of {captured}, of which {given_back_minor} minor units went back already"
-    )]
-    AboveCapture {
-        /// The amount taken.
-        captured: Money,
-        /// The part of it that went back before, in minor units.
-        given_back_minor: i64,
-        /// The amount that went back too, or is disputed, by the provider's report.
-        reported: Money,
-    },
-    /// The same dispute, reported with two outcomes.
-    #[error("the dispute was recorded as {recorded}, and is now reported as {reported}")]
-    Outcome {
-        /// The status in the ledger.
-        recorded: DisputeStatus,
-        /// The status that the provider reports now.
-        reported: DisputeStatus,
-    },
+    /// Asking has not settled it.
+    #[error(transparent)]
+    Review(ReviewReason),
 }

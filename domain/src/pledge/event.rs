@@ -1,9 +1,10 @@
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MoneyHeld, PledgeStatus, UnappliedReason};
-use crate::event_kind::event_kinds;
-use crate::{CampaignId, DisputeId, DonorId, Money, PaymentId, PledgeId, RefundId, Text};
+use super::{Acceptance, MoneyMove, News, PledgeStatus, UnappliedReason};
+use crate::event_kind::{Claim, event_kinds};
+use crate::{CampaignId, DonorId, Money, PaymentId, PledgeId, Text};
 
 /// Why a payment failed, in the provider's words: at most 500 characters.
 pub type FailureReason = Text<500>;
@@ -11,7 +12,7 @@ pub type FailureReason = Text<500>;
 /// An event of a pledge.
 ///
 /// Every event carries what a projection needs to fold it without looking anything up: the
-/// campaign and an amount always, the donor where the donor's own figures change.
+/// campaign always, the moves of money, and the donor where the donor's own figures change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub enum PledgeEvent {
     /// A donor pledged. Name, address and message are kept apart from the ledger.
@@ -24,6 +25,8 @@ pub enum PledgeEvent {
         amount: Money,
         /// Whether the donor wishes to stay nameless in public.
         anonymous: bool,
+        /// When. No money of it moved before.
+        made_at: DateTime<Utc>,
     },
     /// The donor changed the amount before paying.
     PledgeAmended {
@@ -40,6 +43,9 @@ pub enum PledgeEvent {
         payment_id: PaymentId,
         /// How much was reserved.
         amount: Money,
+        /// What is newly known of the payment.
+        #[serde(default, skip_serializing_if = "News::is_empty")]
+        news: News,
     },
     /// AUTHORIZED → CAPTURED: the provider took the money. From here on it is raised.
     PledgeCaptured {
@@ -49,20 +55,28 @@ pub enum PledgeEvent {
         donor_id: DonorId,
         /// The provider's payment.
         payment_id: PaymentId,
-        /// How much was taken; this is the amount that counts.
+        /// How much was taken so far; this is the amount that counts.
         amount: Money,
-        /// Whether it was held apart by this pledge until now.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        was_unapplied: bool,
+        /// Where it was held apart until now: when it was accepted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accepted: Option<Acceptance>,
+        /// What is newly known of the payment.
+        #[serde(default, skip_serializing_if = "News::is_empty")]
+        news: News,
     },
     /// CAPTURED → COMPLETED: the money was settled to the charity.
     PledgeCompleted {
         /// The campaign it is for.
         campaign_id: CampaignId,
+        /// The donor's pseudonym.
+        donor_id: DonorId,
         /// The provider's payment.
         payment_id: PaymentId,
         /// How much was captured so far.
         amount: Money,
+        /// What is newly known of the payment.
+        #[serde(default, skip_serializing_if = "News::is_empty")]
+        news: News,
     },
     /// PENDING or AUTHORIZED → FAILED: the payment failed for good.
     PledgeFailed {
@@ -76,6 +90,9 @@ pub enum PledgeEvent {
         amount: Money,
         /// The provider's reason, where it gave one.
         reason: Option<FailureReason>,
+        /// What is newly known of the payment.
+        #[serde(default, skip_serializing_if = "News::is_empty")]
+        news: News,
     },
     /// PENDING → EXPIRED: nobody paid in time.
     PledgeExpired {
@@ -102,70 +119,26 @@ pub enum PledgeEvent {
         donor_id: DonorId,
         /// The provider's payment.
         payment_id: PaymentId,
-        /// How much is held.
+        /// How much was taken so far.
         amount: Money,
         /// Why.
         reason: UnappliedReason,
+        /// What is newly known of the payment.
+        #[serde(default, skip_serializing_if = "News::is_empty")]
+        news: News,
     },
-    /// No change of state: money that was taken was given back, in part or whole.
-    PaymentRefunded {
+    /// No change of state: something else is newly known of a payment, such as a refund or a dispute.
+    PaymentRecorded {
         /// The campaign the pledge is for.
         campaign_id: CampaignId,
         /// The donor's pseudonym.
         donor_id: DonorId,
         /// The provider's payment.
         payment_id: PaymentId,
-        /// The provider's refund.
-        refund_id: RefundId,
-        /// How much was given back.
-        amount: Money,
-        /// Which figure the money is in.
-        held: MoneyHeld,
-    },
-    /// No change of state: the donor's bank questions the payment. What is raised stays, and is in dispute.
-    PaymentDisputed {
-        /// The campaign the pledge is for.
-        campaign_id: CampaignId,
-        /// The donor's pseudonym.
-        donor_id: DonorId,
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// The provider's dispute.
-        dispute_id: DisputeId,
-        /// How much is in question.
-        amount: Money,
-        /// Which figure the money is in.
-        held: MoneyHeld,
-    },
-    /// No change of state: the dispute ended for the charity. The money is in dispute no longer.
-    DisputeWon {
-        /// The campaign the pledge is for.
-        campaign_id: CampaignId,
-        /// The donor's pseudonym.
-        donor_id: DonorId,
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// The provider's dispute.
-        dispute_id: DisputeId,
-        /// How much was in question.
-        amount: Money,
-        /// Which figure the money is in.
-        held: MoneyHeld,
-    },
-    /// No change of state: the dispute ended for the donor. A chargeback: the money is gone.
-    DisputeLost {
-        /// The campaign the pledge is for.
-        campaign_id: CampaignId,
-        /// The donor's pseudonym.
-        donor_id: DonorId,
-        /// The provider's payment.
-        payment_id: PaymentId,
-        /// The provider's dispute.
-        dispute_id: DisputeId,
-        /// How much is gone.
-        amount: Money,
-        /// Which figure the money is in.
-        held: MoneyHeld,
+        /// How much it took so far; none while nothing was taken.
+        captured: Option<Money>,
+        /// What is newly known.
+        news: News,
     },
     /// No change of state: money held apart was accepted as another pledge of the donor, whose own
     /// events follow in the same append. It is held apart no longer.
@@ -196,16 +169,14 @@ impl PledgeEvent {
             | Self::PledgeExpired { campaign_id, .. }
             | Self::PledgeCancelled { campaign_id, .. }
             | Self::PaymentUnapplied { campaign_id, .. }
-            | Self::PaymentRefunded { campaign_id, .. }
-            | Self::PaymentDisputed { campaign_id, .. }
-            | Self::DisputeWon { campaign_id, .. }
-            | Self::DisputeLost { campaign_id, .. }
+            | Self::PaymentRecorded { campaign_id, .. }
             | Self::UnappliedAccepted { campaign_id, .. } => *campaign_id,
         }
     }
 
-    /// The amount that it is about.
-    pub fn amount(&self) -> Money {
+    /// The amount that it is about: of what is newly known of a payment, that of the last statement; none
+    /// where that names none.
+    pub fn amount(&self) -> Option<Money> {
         match self {
             Self::PledgeCreated { amount, .. }
             | Self::PledgeAmended { amount, .. }
@@ -216,11 +187,12 @@ impl PledgeEvent {
             | Self::PledgeExpired { amount, .. }
             | Self::PledgeCancelled { amount, .. }
             | Self::PaymentUnapplied { amount, .. }
-            | Self::PaymentRefunded { amount, .. }
-            | Self::PaymentDisputed { amount, .. }
-            | Self::DisputeWon { amount, .. }
-            | Self::DisputeLost { amount, .. }
-            | Self::UnappliedAccepted { amount, .. } => *amount,
+            | Self::UnappliedAccepted { amount, .. } => Some(*amount),
+            Self::PaymentRecorded { news, .. } => {
+                let corrected = news.corrected.last().and_then(|said| said.correction.content().amount());
+                let stated = news.heard.last().and_then(|statement| statement.content().amount());
+                corrected.or(stated).or(news.settled.map(|settled| settled.amount))
+            }
         }
     }
 
@@ -229,15 +201,12 @@ impl PledgeEvent {
         match self {
             Self::PledgeCreated { donor_id, .. }
             | Self::PledgeCaptured { donor_id, .. }
+            | Self::PledgeCompleted { donor_id, .. }
             | Self::PaymentUnapplied { donor_id, .. }
-            | Self::PaymentRefunded { donor_id, .. }
-            | Self::PaymentDisputed { donor_id, .. }
-            | Self::DisputeWon { donor_id, .. }
-            | Self::DisputeLost { donor_id, .. }
+            | Self::PaymentRecorded { donor_id, .. }
             | Self::UnappliedAccepted { donor_id, .. } => Some(*donor_id),
             Self::PledgeAmended { .. }
             | Self::PledgeAuthorized { .. }
-            | Self::PledgeCompleted { .. }
             | Self::PledgeFailed { .. }
             | Self::PledgeExpired { .. }
             | Self::PledgeCancelled { .. } => None,
@@ -253,13 +222,41 @@ impl PledgeEvent {
             | Self::PledgeFailed { payment_id, .. }
             | Self::PledgeCancelled { payment_id, .. }
             | Self::PaymentUnapplied { payment_id, .. }
-            | Self::PaymentRefunded { payment_id, .. }
-            | Self::PaymentDisputed { payment_id, .. }
-            | Self::DisputeWon { payment_id, .. }
-            | Self::DisputeLost { payment_id, .. }
+            | Self::PaymentRecorded { payment_id, .. }
             | Self::UnappliedAccepted { payment_id, .. } => Some(payment_id),
             Self::PledgeCreated { .. } | Self::PledgeAmended { .. } | Self::PledgeExpired { .. } => None,
         }
+    }
+
+    /// What is newly known of its payment; none where nothing is.
+    pub fn news(&self) -> Option<&News> {
+        match self {
+            Self::PledgeAuthorized { news, .. }
+            | Self::PledgeCaptured { news, .. }
+            | Self::PledgeCompleted { news, .. }
+            | Self::PledgeFailed { news, .. }
+            | Self::PaymentUnapplied { news, .. }
+            | Self::PaymentRecorded { news, .. } => Some(news),
+            Self::PledgeCreated { .. }
+            | Self::PledgeAmended { .. }
+            | Self::PledgeExpired { .. }
+            | Self::PledgeCancelled { .. }
+            | Self::UnappliedAccepted { .. } => None,
+        }
+    }
+
+    /// A word for what its payment's provider said last, such as `refunded`, or `corrected` where a person
+    /// did; none where nobody said anything.
+    pub fn said(&self) -> Option<&'static str> {
+        let news = self.news()?;
+        let stated = news.heard.last().map(|statement| statement.content().name());
+        let corrected = news.corrected.last().map(|_| "corrected");
+        corrected.or(news.settled.map(|_| "settled")).or(stated)
+    }
+
+    /// The moves of money that this event tells of; none if it moves no money.
+    pub fn money_moves(&self) -> &[MoneyMove] {
+        self.news().map_or(&[], |news| &news.moves)
     }
 
     /// The edge of the state machine that this event is: from where (none for the first event)
@@ -276,10 +273,7 @@ impl PledgeEvent {
             Self::PledgeCancelled { .. } => Some((Some(Authorized), Cancelled)),
             Self::PledgeAmended { .. }
             | Self::PaymentUnapplied { .. }
-            | Self::PaymentRefunded { .. }
-            | Self::PaymentDisputed { .. }
-            | Self::DisputeWon { .. }
-            | Self::DisputeLost { .. }
+            | Self::PaymentRecorded { .. }
             | Self::UnappliedAccepted { .. } => None,
         }
     }
@@ -295,9 +289,24 @@ event_kinds!(PledgeEvent {
     PledgeExpired: "1",
     PledgeCancelled: "1",
     PaymentUnapplied: "1",
-    PaymentRefunded: "1",
-    PaymentDisputed: "1",
-    DisputeWon: "1",
-    DisputeLost: "1",
+    PaymentRecorded: "1",
     UnappliedAccepted: "1",
-});
+}
+    fn claim(&self) -> Option<Claim<'_>> {
+        let (payment_id, news) = self.payment_id().zip(self.news())?;
+        let takes_over = match self {
+            Self::PledgeCaptured { accepted, .. } => accepted.is_some(),
+            Self::PledgeCreated { .. }
+            | Self::PledgeAmended { .. }
+            | Self::PledgeAuthorized { .. }
+            | Self::PledgeCompleted { .. }
+            | Self::PledgeFailed { .. }
+            | Self::PledgeExpired { .. }
+            | Self::PledgeCancelled { .. }
+            | Self::PaymentUnapplied { .. }
+            | Self::PaymentRecorded { .. }
+            | Self::UnappliedAccepted { .. } => false,
+        };
+        (!news.is_empty()).then_some(Claim { payment_id, takes_over })
+    }
+);

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Dispute, DisputeStatus, FailureReason, PledgeCommand, PledgeError, PledgeEvent, PledgeStatus,
-    TakenPayment, Usage,
+    FailureReason, News, PledgeCommand, PledgeError, PledgeEvent, PledgePayment, PledgeStatus, Usage,
 };
 use crate::rules::Rules;
-use crate::{CampaignId, DisputeId, DonorId, Money, PaymentId};
+use crate::{CampaignId, DonorId, Money, PaymentId};
 
 /// The state of a pledge, folded from its events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,11 +30,13 @@ pub struct PledgeRecord {
     pub amount: Money,
     /// Whether the donor wishes to stay nameless in public.
     pub anonymous: bool,
+    /// When it was made.
+    pub made_at: DateTime<Utc>,
     /// Where it stands.
     pub state: PledgeState,
-    /// Every payment whose money was taken, whatever it is used for. By id, so that the order of
+    /// Every payment of which anything was heard, whatever it is used for. By id, so that the order of
     /// arrival leaves no trace.
-    pub taken: BTreeMap<PaymentId, TakenPayment>,
+    pub payments: BTreeMap<PaymentId, PledgePayment>,
 }
 
 /// One payment at the provider.
@@ -121,15 +123,8 @@ impl Rules for Pledge {
 
     fn evolve(self, event: PledgeEvent) -> Self {
         match (self, event) {
-            (_, PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous }) => {
-                Self::Made(Box::new(PledgeRecord {
-                    campaign_id,
-                    donor_id,
-                    amount,
-                    anonymous,
-                    state: PledgeState::Pending,
-                    taken: BTreeMap::new(),
-                }))
+            (_, PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous, made_at }) => {
+                Self::Made(Box::new(PledgeRecord::new(campaign_id, donor_id, amount, anonymous, made_at)))
             }
             (Self::Made(mut record), event) => {
                 record.apply(event);
@@ -141,9 +136,20 @@ impl Rules for Pledge {
 }
 
 impl PledgeRecord {
+    pub(super) fn new(
+        campaign_id: CampaignId,
+        donor_id: DonorId,
+        amount: Money,
+        anonymous: bool,
+        made_at: DateTime<Utc>,
+    ) -> Self {
+        let (state, payments) = (PledgeState::Pending, BTreeMap::new());
+        Self { campaign_id, donor_id, amount, anonymous, made_at, state, payments }
+    }
+
     /// The payment that pays this pledge; none before its money was taken.
-    pub fn applied(&self) -> Option<&TakenPayment> {
-        self.taken.values().find(|taken| taken.usage == Usage::Applied)
+    pub fn applied(&self) -> Option<&PledgePayment> {
+        self.payments.values().find(|payment| payment.is_applied())
     }
 
     /// How much is captured or, before that, authorised or, before that, promised.
@@ -160,8 +166,8 @@ impl PledgeRecord {
 
     /// The payment for which this pledge waits for a person: it is held apart, and nothing else has paid.
     pub fn in_question(&self) -> Option<&PaymentId> {
-        let is_held = |taken: &TakenPayment| taken.usage == Usage::Unapplied && taken.left_minor() > 0;
-        let held = self.taken.iter().find(|(_, taken)| is_held(taken)).filter(|_| self.waits_for_money());
+        let is_held = |payment: &PledgePayment| payment.is_held_apart() && payment.left_minor() > 0;
+        let held = self.payments.iter().find(|(_, payment)| self.waits_for_money() && is_held(payment));
         held.map(|(payment_id, _)| payment_id)
     }
 
@@ -180,102 +186,160 @@ impl PledgeRecord {
         match event {
             PledgeEvent::PledgeCreated { .. } => {}
             PledgeEvent::PledgeAmended { amount, .. } => self.amount = amount,
-            PledgeEvent::PledgeAuthorized { payment_id, amount, .. } => {
+            PledgeEvent::PledgeAuthorized { payment_id, amount, news, .. } => {
+                // It may be no more than the way to a capture, which tells what is known.
+                if !news.is_empty() {
+                    self.hear(&payment_id, news);
+                }
                 self.state = PledgeState::Authorized(Payment { payment_id, amount });
             }
-            PledgeEvent::PledgeCaptured { payment_id, amount, .. } => {
-                let taken = self.taken.entry(payment_id.clone());
-                taken.or_insert_with(|| TakenPayment::new(amount, Usage::Applied)).usage = Usage::Applied;
+            PledgeEvent::PledgeCaptured { payment_id, amount, accepted, news, .. } => {
+                let known = self.payments.remove(&payment_id);
+                let payment = match (known, accepted) {
+                    (known, None) => {
+                        let mut payment = known.unwrap_or_else(|| self.payment(&payment_id));
+                        payment.hear(news);
+                        payment.usage = Usage::Applied;
+                        payment
+                    }
+                    (Some(mut payment), Some(accepted)) => {
+                        payment.hear(news);
+                        payment.usage = Usage::AppliedSince(accepted.at);
+                        payment
+                    }
+                    (None, Some(accepted)) => {
+                        let mut payment = PledgePayment::new(self.amount.currency(), accepted.held_since);
+                        payment.hear(news);
+                        payment.accepted_at(accepted.at)
+                    }
+                };
+                self.payments.insert(payment_id.clone(), payment);
                 self.state = PledgeState::Captured(Payment { payment_id, amount });
             }
-            PledgeEvent::PledgeCompleted { .. } => {
-                if let PledgeState::Captured(payment) = &self.state {
-                    self.state = PledgeState::Completed(payment.clone());
-                }
+            PledgeEvent::PledgeCompleted { payment_id, amount, news, .. } => {
+                self.hear(&payment_id, news);
+                self.state = PledgeState::Completed(Payment { payment_id, amount });
             }
-            PledgeEvent::PledgeFailed { reason, .. } => self.state = PledgeState::Failed(reason),
+            PledgeEvent::PledgeFailed { payment_id, reason, news, .. } => {
+                self.hear(&payment_id, news);
+                self.state = PledgeState::Failed(reason);
+            }
             PledgeEvent::PledgeExpired { .. } => self.state = PledgeState::Expired,
             PledgeEvent::PledgeCancelled { .. } => self.state = PledgeState::Cancelled,
-            PledgeEvent::PaymentUnapplied { payment_id, amount, .. } => {
-                self.taken.insert(payment_id, TakenPayment::new(amount, Usage::Unapplied));
+            PledgeEvent::PaymentUnapplied { payment_id, reason, news, .. } => {
+                self.hear(&payment_id, news).usage = Usage::Unapplied(reason);
             }
-            PledgeEvent::PaymentRefunded { payment_id, refund_id, amount, .. } => {
-                self.change(&payment_id, |taken| {
-                    taken.refunds.insert(refund_id, amount);
-                });
-            }
-            PledgeEvent::PaymentDisputed { payment_id, dispute_id, amount, .. } => {
-                self.dispute(&payment_id, dispute_id, amount, DisputeStatus::Open);
-            }
-            PledgeEvent::DisputeWon { payment_id, dispute_id, amount, .. } => {
-                self.dispute(&payment_id, dispute_id, amount, DisputeStatus::Won);
-            }
-            PledgeEvent::DisputeLost { payment_id, dispute_id, amount, .. } => {
-                self.dispute(&payment_id, dispute_id, amount, DisputeStatus::Lost);
+            PledgeEvent::PaymentRecorded { payment_id, captured, news, .. } => {
+                self.hear(&payment_id, news);
+                self.note_captured(&payment_id, captured);
+                self.note_ended();
             }
             PledgeEvent::UnappliedAccepted { payment_id, accepted_as, .. } => {
-                self.change(&payment_id, |taken| taken.usage = Usage::Accepted(accepted_as));
+                self.hear(&payment_id, News::default()).usage = Usage::AcceptedAs(accepted_as);
             }
         }
     }
 
-    fn dispute(
-        &mut self,
-        payment_id: &PaymentId,
-        dispute_id: DisputeId,
-        amount: Money,
-        status: DisputeStatus,
-    ) {
-        self.change(payment_id, |taken| {
-            taken.disputes.insert(dispute_id, Dispute { amount, status });
-        });
+    /// The payment, with what an event tells of it.
+    fn hear(&mut self, payment_id: &PaymentId, news: News) -> &mut PledgePayment {
+        let nothing = || PledgePayment::new(self.amount.currency(), self.made_at);
+        let payment = self.payments.entry(payment_id.clone()).or_insert_with(nothing);
+        if !news.is_empty() {
+            payment.hear(news);
+        }
+        payment
     }
 
-    /// Events about money that was taken follow its capture, so the payment is there.
-    fn change(&mut self, payment_id: &PaymentId, change: impl FnOnce(&mut TakenPayment)) {
-        if let Some(taken) = self.taken.get_mut(payment_id) {
-            change(taken);
+    /// More, or by a person's word less, was captured by the payment that pays.
+    fn note_captured(&mut self, payment_id: &PaymentId, captured: Option<Money>) {
+        match &mut self.state {
+            PledgeState::Captured(payment) | PledgeState::Completed(payment)
+                if payment.payment_id == *payment_id =>
+            {
+                payment.amount = captured.unwrap_or(payment.amount);
+            }
+            PledgeState::Pending
+            | PledgeState::Authorized(_)
+            | PledgeState::Captured(_)
+            | PledgeState::Completed(_)
+            | PledgeState::Failed(_)
+            | PledgeState::Expired
+            | PledgeState::Cancelled => {}
         }
     }
 
-    /// Whether the money that `event` names is where the event says it is, and is as much as that.
+    /// Where the payment that was reserved for the pledge will not pay it any more, another one that is
+    /// reserved takes its place.
+    fn note_ended(&mut self) {
+        let PledgeState::Authorized(payment) = &self.state else { return };
+        let may_pay = |payment: &PledgePayment| payment.is_reserved() || payment.left_minor() > 0;
+        if self.payments.get(&payment.payment_id).is_some_and(may_pay) {
+            return;
+        }
+        let reserved = self.payments.iter().find(|(_, payment)| payment.is_reserved());
+        if let Some((payment_id, payment)) = reserved {
+            let amount = payment.history.authorized().unwrap_or(self.amount);
+            self.state = PledgeState::Authorized(Payment { payment_id: payment_id.clone(), amount });
+        }
+    }
+
+    /// Whether the moves of `event` follow from what it tells, and the amounts that it names are those of
+    /// the pledge after it.
     fn has_money_for(&self, event: &PledgeEvent) -> bool {
-        let taken = |payment_id| self.taken.get(payment_id);
-        match event {
-            PledgeEvent::PaymentUnapplied { payment_id, .. } => taken(payment_id).is_none(),
-            PledgeEvent::PaymentRefunded { payment_id, refund_id, amount, held, .. } => taken(payment_id)
-                .is_some_and(|taken| {
-                    taken.held() == Some(*held)
-                        && !taken.refunds.contains_key(refund_id)
-                        && taken.can_give_back(*amount)
-                }),
-            PledgeEvent::PaymentDisputed { payment_id, dispute_id, held, .. } => taken(payment_id)
-                .is_some_and(|taken| taken.held() == Some(*held) && !taken.disputes.contains_key(dispute_id)),
-            PledgeEvent::DisputeWon { payment_id, dispute_id, amount, held, .. } => taken(payment_id)
-                .is_some_and(|taken| taken.held() == Some(*held) && taken.has_open(dispute_id, *amount)),
-            PledgeEvent::DisputeLost { payment_id, dispute_id, amount, held, .. } => taken(payment_id)
-                .is_some_and(|taken| {
-                    taken.held() == Some(*held)
-                        && taken.has_open(dispute_id, *amount)
-                        && taken.can_give_back(*amount)
-                }),
-            PledgeEvent::PledgeCaptured { payment_id, was_unapplied: false, .. } => {
-                taken(payment_id).is_none()
-            }
-            PledgeEvent::PledgeCaptured { payment_id, amount, was_unapplied: true, .. }
-            | PledgeEvent::UnappliedAccepted { payment_id, amount, .. } => {
-                taken(payment_id).is_some_and(|taken| {
-                    taken.usage == Usage::Unapplied && taken.is_intact() && taken.amount == *amount
-                })
-            }
+        let names_its_amount = match event {
             PledgeEvent::PledgeFailed { amount, .. }
             | PledgeEvent::PledgeExpired { amount, .. }
             | PledgeEvent::PledgeCancelled { amount, .. } => *amount == self.latest_amount(),
-            // What was settled moves money, and is held against the accounts, which name its position.
+            PledgeEvent::UnappliedAccepted { payment_id, amount, .. } => {
+                self.payments.get(payment_id).is_some_and(|payment| {
+                    payment.is_held_apart() && payment.left_minor() == amount.amount_minor()
+                })
+            }
             PledgeEvent::PledgeCreated { .. }
             | PledgeEvent::PledgeAmended { .. }
             | PledgeEvent::PledgeAuthorized { .. }
-            | PledgeEvent::PledgeCompleted { .. } => true,
+            | PledgeEvent::PledgeCaptured { .. }
+            | PledgeEvent::PledgeCompleted { .. }
+            | PledgeEvent::PaymentUnapplied { .. }
+            | PledgeEvent::PaymentRecorded { .. } => true,
+        };
+        let Some((payment_id, news)) = event.payment_id().zip(event.news()) else { return names_its_amount };
+        let is_free = |payment: Option<&PledgePayment>| {
+            payment.is_none_or(|payment| payment.usage == Usage::Uncaptured)
+        };
+        let known = self.payments.get(payment_id);
+        let (is_its_turn, captured) = match event {
+            PledgeEvent::PledgeCaptured { accepted: Some(_), amount, .. } => {
+                (known.is_none_or(PledgePayment::is_held_apart), Some(*amount))
+            }
+            PledgeEvent::PledgeCaptured { accepted: None, amount, .. }
+            | PledgeEvent::PaymentUnapplied { amount, .. } => (is_free(known), Some(*amount)),
+            PledgeEvent::PledgeCompleted { amount, .. } => {
+                (known.is_some_and(PledgePayment::is_applied), Some(*amount))
+            }
+            PledgeEvent::PaymentRecorded { captured, .. } => (true, *captured),
+            PledgeEvent::PledgeCreated { .. }
+            | PledgeEvent::PledgeAmended { .. }
+            | PledgeEvent::PledgeAuthorized { .. }
+            | PledgeEvent::PledgeFailed { .. }
+            | PledgeEvent::PledgeExpired { .. }
+            | PledgeEvent::PledgeCancelled { .. }
+            | PledgeEvent::UnappliedAccepted { .. } => (true, known.and_then(PledgePayment::captured)),
+        };
+        let stated = news.heard.iter().flat_map(|said| [said.content().amount(), said.authorized_amount()]);
+        let settled = news.settled.map(|settled| settled.amount);
+        let corrected = news.corrected.iter().filter_map(|corrected| corrected.correction.content().amount());
+        let is_its_currency = stated
+            .flatten()
+            .chain(settled)
+            .chain(corrected)
+            .all(|amount| amount.currency() == self.amount.currency());
+        names_its_amount && is_its_turn && is_its_currency && {
+            let mut after = self.clone();
+            after.apply(event.clone());
+            let after = after.payment(payment_id);
+            let moves = after.postings().minus(self.payment(payment_id).postings()).into_moves();
+            after.captured() == captured && moves == news.moves
         }
     }
 }

@@ -4,9 +4,12 @@ mod messages;
 #[cfg(feature = "guarded")]
 mod settings;
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Currency, Money, PaymentId, PledgeId, RefundId};
+use domain::payment::{ObjectKey, Statement};
+use domain::{Currency, Money, PaymentFact, PaymentId, PledgeId, RefundId};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, Url};
 use serde::de::DeserializeOwned;
@@ -20,7 +23,9 @@ use crate::{
     ProviderError, Refund, ReportPage, SessionId, SignedMessage, VerifiedMessage, WebhookSecret, verify,
 };
 
-pub use messages::{DisputeData, FailureData, Message, MoneyData, RefundData, parse};
+pub use messages::{
+    CancellationData, DisputeData, FailureData, Message, MoneyData, RefundData, ReversalData, parse,
+};
 #[cfg(feature = "guarded")]
 pub use settings::{API_KEY_FILE, SandboxSettings};
 
@@ -122,7 +127,9 @@ struct ProblemBody {
     detail: Option<String>,
 }
 
-fn report(report: Report) -> Result<PaymentReport, ProviderError> {
+/// A report has every message, of which each may have been lost on its way, and says by them how each
+/// object stood when it was asked for.
+fn report(report: Report, asked_at: DateTime<Utc>) -> Result<PaymentReport, ProviderError> {
     let mut all = Vec::new();
     for message in &report.facts {
         let notice = messages::notice(message)
@@ -132,7 +139,29 @@ fn report(report: Report) -> Result<PaymentReport, ProviderError> {
             Notice::Unaddressed { .. } | Notice::Payout { .. } | Notice::Ignored => {}
         }
     }
+    let answers = answers(&all, asked_at);
+    all.extend(answers);
     Ok(PaymentReport { facts: all, ..PaymentReport::nothing(report.reference) })
+}
+
+/// How each object stands by the last of these facts about it.
+fn answers(facts: &[PaymentFact], asked_at: DateTime<Utc>) -> Vec<PaymentFact> {
+    let mut last: HashMap<(&PaymentId, &ObjectKey), (&PaymentFact, &Statement)> = HashMap::new();
+    for fact in facts {
+        let Some(statement) = fact.statement() else { continue };
+        let key = (&fact.payment_id, statement.object());
+        let is_repeated = last.get(&key).is_some_and(|(_, before)| before.stated() == statement.stated());
+        // The first to say so knows when it happened.
+        if !is_repeated {
+            last.insert(key, (fact, statement));
+        }
+    }
+    let mut last: Vec<_> = last.into_iter().collect();
+    last.sort_unstable_by_key(|(key, _)| *key);
+    let answered = |(_, (fact, statement)): (_, (&PaymentFact, &Statement))| {
+        PaymentFact::stated(fact.payment_id.clone(), statement.clone().answered_at(asked_at))
+    };
+    last.into_iter().map(answered).collect()
 }
 
 #[async_trait]
@@ -176,11 +205,14 @@ impl Provider for Sandbox {
     }
 
     async fn fetch(&self, session_id: &SessionId) -> Result<PaymentReport, ProviderError> {
-        report(answer(self.request(Method::GET, &["sessions", session_id.as_str()])).await?)
+        let asked_at = Utc::now();
+        report(answer(self.request(Method::GET, &["sessions", session_id.as_str()])).await?, asked_at)
     }
 
     async fn look_up(&self, payment_id: &PaymentId) -> Result<Option<PaymentReport>, ProviderError> {
-        report(answer(self.request(Method::GET, &["payments", payment_id.as_str()])).await?).map(Some)
+        let asked_at = Utc::now();
+        let request = self.request(Method::GET, &["payments", payment_id.as_str()]);
+        report(answer(request).await?, asked_at).map(Some)
     }
 
     async fn list(&self, cursor: Option<&str>) -> Result<ReportPage, ProviderError> {
@@ -188,8 +220,9 @@ impl Provider for Sandbox {
         if let Some(after) = cursor {
             request = request.query(&[("after", after)]);
         }
+        let asked_at = Utc::now();
         let Reports { items, next_cursor } = answer(request).await?;
-        let reports = items.into_iter().map(report).collect::<Result<_, _>>()?;
+        let reports = items.into_iter().map(|item| report(item, asked_at)).collect::<Result<_, _>>()?;
         Ok(ReportPage { reports, next: next_cursor })
     }
 
@@ -232,5 +265,58 @@ pub(crate) fn descriptor() -> crate::ProviderDescriptor {
             body: "{type, timestamp, data}",
         },
         build: std::sync::Arc::new(|settings, context| settings.sandbox.build(context)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::payment::{DisputeState, Origin, RefundState, Stated};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_report_has_every_message_and_answers_for_every_object_how_it_stands() {
+        let usd = |amount_minor: i64| json!({"amount_minor": amount_minor, "currency": "USD"});
+        let message = |r#type: &str, second: i64, data: serde_json::Value| {
+            let mut data = data;
+            data["pledge_id"] = json!("00000000-0000-8000-8000-000000000001");
+            data["payment_id"] = json!("pay_1");
+            json!({"type": r#type, "timestamp": at(second), "data": data})
+        };
+        let body = json!({
+            "reference": "00000000-0000-8000-8000-000000000001",
+            "facts": [
+                message("payment.authorized", 1, json!({"amount": usd(5000)})),
+                message("payment.captured", 2, json!({"amount": usd(5000)})),
+                message("payment.refunded", 3, json!({"amount": usd(500), "refund_id": "ref_1"})),
+                message("dispute.opened", 4, json!({"amount": usd(5000), "dispute_id": "dis_1"})),
+                message("settlement.confirmed", 5, json!({"amount": usd(5000)})),
+                message("dispute.lost", 6, json!({"amount": usd(5000), "dispute_id": "dis_1"})),
+                message("refund.failed", 7, json!({"amount": usd(500), "refund_id": "ref_1"})),
+                message("dispute.won", 8, json!({"amount": usd(5000), "dispute_id": "dis_1"})),
+            ],
+        });
+        let facts = report(serde_json::from_str(&body.to_string()).unwrap(), at(60)).unwrap().facts;
+        let statements: Vec<_> = facts.iter().filter_map(PaymentFact::statement).collect();
+        let (told, answered): (Vec<_>, Vec<_>) =
+            statements.into_iter().partition(|statement| statement.origin() == Origin::Told);
+        let times: Vec<_> = told.iter().map(|statement| statement.stood_at()).collect();
+        assert_eq!(times, (1..=8).map(at).collect::<Vec<_>>(), "every message, at its time");
+        assert_eq!(facts.iter().filter(|fact| fact.statement().is_none()).count(), 1, "settled");
+        let captured = domain::Money::new(5000, "USD".parse().unwrap()).unwrap();
+        let expected = [
+            // It was captured in second 2; the settlement only repeats it.
+            Statement::answered(Stated::payment(Some(captured), None), at(60)).happened_at(at(2)),
+            Statement::answered(Stated::refund("ref_1".parse().unwrap(), RefundState::Failed), at(60))
+                .happened_at(at(7)),
+            Statement::answered(Stated::dispute("dis_1".parse().unwrap(), DisputeState::Won), at(60))
+                .happened_at(at(8)),
+        ];
+        assert_eq!(answered, expected.iter().collect::<Vec<_>>());
+    }
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
     }
 }

@@ -1,14 +1,14 @@
 //! What Stripe's events say: <https://docs.stripe.com/api/events/types>.
 
-use domain::PaymentFact;
+use domain::{PaymentFact, PaymentId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::amount::AmountError;
-use super::facts;
+use super::facts::{self, Stood};
 use super::objects::{
-    Charge, DisputeObject, Intent, Metadata, Payout, RefundObject, Session, payment_id, pledge_id,
+    Charge, DisputeObject, Intent, Metadata, Payout, RefundObject, Session, instant, payment_id, pledge_id,
 };
 use crate::json::{parse_json, short_text};
 use crate::{Notice, ParseError};
@@ -20,6 +20,8 @@ const OBJECT: &str = "data.object";
 struct Event {
     id: String,
     r#type: String,
+    /// When its object stood as it is, in seconds since 1970.
+    created: i64,
     /// Whether it is about real money.
     livemode: Option<bool>,
     /// The connected account that it is about; none for our own.
@@ -57,23 +59,37 @@ pub(super) fn parse(body: &[u8], is_live: Option<bool>) -> Result<ParsedEvent, P
 /// - `payment_intent.payment_failed`: an attempt that the donor can repeat on the same page;
 /// - `checkout.session.expired`: nobody has paid, and the pledge expires by itself;
 /// - `payout.paid`, `balance.available`: sums, whose payments cannot be asked for at that time or at
-///   all; `payout.reconciliation_completed` says when they can;
-/// - `refund.failed`: the ledger has no fact for money that came back a second time.
+///   all; `payout.reconciliation_completed` says when they can.
 fn notice(event: &Event) -> Result<Notice, ParseError> {
+    let created = instant(event.created).ok_or_else(|| ParseError::at("created", "is no time"))?;
+    let stood = Stood::Told(created);
     match event.r#type.as_str() {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
             let session: Session = event.object()?;
-            addressed(session.metadata.as_ref(), facts::of_session(&session))
+            addressed(session.metadata.as_ref(), facts::of_session(&session, stood))
         }
         "payment_intent.amount_capturable_updated"
         | "payment_intent.succeeded"
         | "payment_intent.canceled" => {
             let intent: Intent = event.object()?;
-            addressed(intent.metadata.as_ref(), facts::of_intent(&intent))
+            addressed(intent.metadata.as_ref(), facts::of_intent(&intent, stood))
         }
-        "charge.refunded" => charge_refunded(&event.object()?),
-        "refund.created" | "refund.updated" | "charge.refund.updated" => refund(&event.object()?),
-        "charge.dispute.created" | "charge.dispute.closed" => dispute(&event.object()?),
+        "charge.refunded" => charge_refunded(&event.object()?, stood),
+        "charge.failed" => Ok(charge_failed(&event.object()?)),
+        "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
+            refund(&event.object()?, stood)
+        }
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.closed"
+        | "charge.dispute.funds_withdrawn" => {
+            let object = event.object()?;
+            dispute(&object, |payment_id| facts::of_dispute(payment_id, &object, stood))
+        }
+        "charge.dispute.funds_reinstated" => {
+            let object = event.object()?;
+            dispute(&object, |payment_id| facts::of_reinstated(payment_id, &object, stood))
+        }
         "payout.reconciliation_completed" => {
             let Payout { id } = event.object()?;
             Ok(Notice::Payout { payout_id: short_text("data.object.id", &id)? })
@@ -100,23 +116,35 @@ fn addressed(
 
 /// A charge has the metadata of its payment. Since 2022-11-15 it comes without its refunds, only
 /// with their sum; then the payment is looked up.
-fn charge_refunded(charge: &Charge) -> Result<Notice, ParseError> {
+fn charge_refunded(charge: &Charge, stood: Stood) -> Result<Notice, ParseError> {
     let ours = pledge_id(charge.metadata.as_ref()).is_some();
     let Some(payment_id) = payment_id(charge.payment_intent.as_ref()).filter(|_| ours) else {
         return Ok(Notice::Ignored);
     };
     match &charge.refunds {
         Some(refunds) if !refunds.has_more => {
-            addressed(charge.metadata.as_ref(), facts::of_refunds(&payment_id, charge, &refunds.data))
+            addressed(charge.metadata.as_ref(), facts::of_refunds(&payment_id, charge, &refunds.data, stood))
         }
         Some(_) | None => Ok(Notice::Unaddressed { payment_id, facts: vec![] }),
     }
 }
 
+/// An attempt that failed means nothing, unless its money had been taken: the payment says whether it had.
+fn charge_failed(charge: &Charge) -> Notice {
+    let ours = pledge_id(charge.metadata.as_ref()).is_some();
+    match payment_id(charge.payment_intent.as_ref()) {
+        Some(payment_id) if ours && charge.may_have_bounced() => {
+            Notice::Unaddressed { payment_id, facts: vec![] }
+        }
+        Some(_) | None => Notice::Ignored,
+    }
+}
+
 /// A refund has the metadata that whoever made it gave it, which need not name a pledge.
-fn refund(refund: &RefundObject) -> Result<Notice, ParseError> {
+fn refund(refund: &RefundObject, stood: Stood) -> Result<Notice, ParseError> {
     let Some(payment_id) = payment_id(refund.payment_intent.as_ref()) else { return Ok(Notice::Ignored) };
-    let facts = facts::of_refund(&payment_id, refund).map_err(|error| ParseError::at(OBJECT, error))?;
+    let facts =
+        facts::of_refund(&payment_id, refund, stood).map_err(|error| ParseError::at(OBJECT, error))?;
     Ok(match pledge_id(refund.metadata.as_ref()) {
         _ if facts.is_empty() => Notice::Ignored,
         Some(pledge_id) => Notice::Facts { pledge_id, facts },
@@ -125,9 +153,12 @@ fn refund(refund: &RefundObject) -> Result<Notice, ParseError> {
 }
 
 /// Disputes are opened by banks and carry nothing of ours.
-fn dispute(dispute: &DisputeObject) -> Result<Notice, ParseError> {
+fn dispute(
+    dispute: &DisputeObject,
+    facts: impl FnOnce(&PaymentId) -> Result<Vec<PaymentFact>, AmountError>,
+) -> Result<Notice, ParseError> {
     let Some(payment_id) = payment_id(dispute.payment_intent.as_ref()) else { return Ok(Notice::Ignored) };
-    let facts = facts::of_dispute(&payment_id, dispute).map_err(|error| ParseError::at(OBJECT, error))?;
+    let facts = facts(&payment_id).map_err(|error| ParseError::at(OBJECT, error))?;
     Ok(Notice::Unaddressed { payment_id, facts })
 }
 

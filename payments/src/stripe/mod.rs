@@ -26,6 +26,7 @@ use crate::{
     CheckOut, MessageError, Notice, ParseError, PayableAmounts, PaymentReport, PaymentSession, Provider,
     ProviderError, Refund, ReportPage, SessionId, VerifiedMessage,
 };
+use facts::Stood;
 use objects::{
     BalanceLine, CANCELED, DisputeObject, ErrorBody, ErrorObject, Expandable, FAILED, Intent, IntentStatus,
     LineSource, List, RefundObject, Session, SessionStatus, pledge_id,
@@ -182,11 +183,10 @@ impl Stripe {
 
     /// The refund that was made under a key, whenever that was.
     fn refund_under<'a>(&'a self, payment_id: &'a PaymentId, key: &'a str) -> Looking<'a, RefundObject> {
-        let id = |refund: &RefundObject| refund.id.to_string();
         let is_it = move |refund: &RefundObject| {
             refund.metadata.as_ref().and_then(|own| own.get(REFUND_KEY)).is_some_and(|own| own == key)
         };
-        Box::pin(async move { Ok(self.all_of("refunds", payment_id, id).await?.into_iter().find(is_it)) })
+        Box::pin(async move { Ok(self.refunds(payment_id).await?.into_iter().find(is_it)) })
     }
 
     /// A session, if nobody can pay on it any more.
@@ -208,21 +208,34 @@ impl Stripe {
         })
     }
 
+    /// The refunds of a payment, each with how it moved the balance.
+    async fn refunds(&self, payment_id: &PaymentId) -> Result<Vec<RefundObject>, ProviderError> {
+        let expand = [("expand[]", "data.balance_transaction".to_owned())];
+        self.all_of("refunds", payment_id, &expand, |refund: &RefundObject| refund.id.to_string()).await
+    }
+
+    async fn disputes(&self, payment_id: &PaymentId) -> Result<Vec<DisputeObject>, ProviderError> {
+        self.all_of("disputes", payment_id, &[], |dispute: &DisputeObject| dispute.id.to_string()).await
+    }
+
     /// The refunds or disputes of a payment.
     async fn all_of<T: DeserializeOwned>(
         &self,
         what: &str,
         payment_id: &PaymentId,
+        expand: &[(&'static str, String)],
         id: impl Fn(&T) -> String,
     ) -> Result<Vec<T>, ProviderError> {
         let mut all = Vec::new();
-        let mut query = vec![("payment_intent", payment_id.to_string()), ("limit", LARGEST_PAGE.to_owned())];
+        let mut first = vec![("payment_intent", payment_id.to_string()), ("limit", LARGEST_PAGE.to_owned())];
+        first.extend_from_slice(expand);
+        let mut query = first.clone();
         for _ in 0..MAX_PAGES {
             let page: List<T> = self.get(&[what], &query).await?;
             let last = page.data.last().map(&id).filter(|_| page.has_more);
             all.extend(page.data);
             let Some(last) = last else { return Ok(all) };
-            query.truncate(2);
+            query.clone_from(&first);
             query.push(("starting_after", last));
         }
         Err(ProviderError::Refused(format!("{payment_id} has too many {what} to be read")))
@@ -245,29 +258,25 @@ impl Stripe {
     }
 
     /// All that is known of a payment; none when it is for no pledge of ours.
-    async fn report(&self, intent: &Intent) -> Result<Option<PaymentReport>, ProviderError> {
+    async fn report(&self, intent: &Intent, stood: Stood) -> Result<Option<PaymentReport>, ProviderError> {
         let Some(pledge_id) = pledge_id(intent.metadata.as_ref()) else { return Ok(None) };
-        let mut all = facts::of_intent(intent).map_err(not_understood)?;
-        let mut failed_refunds = Vec::new();
+        let mut all = facts::of_intent(intent, stood).map_err(not_understood)?;
         if let Some(charge) = facts::latest_charge(intent) {
+            all.extend(facts::of_bounced(intent, charge, stood).map_err(not_understood)?);
             let refunds = match &charge.refunds {
                 Some(refunds) if !refunds.has_more => refunds.data.clone(),
                 // Also where nothing is refunded now: a refund that failed is listed all the same.
-                Some(_) | None => {
-                    self.all_of("refunds", &intent.id, |refund: &RefundObject| refund.id.to_string()).await?
-                }
+                Some(_) | None => self.refunds(&intent.id).await?,
             };
-            failed_refunds.extend(facts::failed_refunds(&refunds));
-            all.extend(facts::of_refunds(&intent.id, charge, &refunds).map_err(not_understood)?);
+            all.extend(facts::of_refunds(&intent.id, charge, &refunds, stood).map_err(not_understood)?);
             if charge.disputed {
-                let id = |dispute: &DisputeObject| dispute.id.to_string();
-                for dispute in self.all_of("disputes", &intent.id, id).await? {
-                    all.extend(facts::of_dispute(&intent.id, &dispute).map_err(not_understood)?);
+                for dispute in self.disputes(&intent.id).await? {
+                    all.extend(facts::of_dispute(&intent.id, &dispute, stood).map_err(not_understood)?);
                 }
             }
         }
         let is_underway = intent.status == IntentStatus::Processing;
-        Ok(Some(PaymentReport { pledge_id, facts: all, is_underway, failed_refunds }))
+        Ok(Some(PaymentReport { pledge_id, facts: all, is_underway }))
     }
 }
 
@@ -414,19 +423,21 @@ impl Provider for Stripe {
     }
 
     async fn fetch(&self, session_id: &SessionId) -> Result<PaymentReport, ProviderError> {
+        let stood = Stood::Answered(Utc::now());
         let session = self.session(session_id).await?;
         let pledge_id = pledge_id(session.metadata.as_ref())
             .ok_or_else(|| ProviderError::Refused(format!("{session_id} is for no pledge")))?;
         let nothing_yet = PaymentReport::nothing(pledge_id);
         match session.payment_intent {
-            Some(Expandable::Object(intent)) => Ok(self.report(&intent).await?.unwrap_or(nothing_yet)),
+            Some(Expandable::Object(intent)) => Ok(self.report(&intent, stood).await?.unwrap_or(nothing_yet)),
             Some(Expandable::Id(_)) => Err(not_understood("payment_intent is not expanded")),
             None => Ok(nothing_yet),
         }
     }
 
     async fn look_up(&self, payment_id: &PaymentId) -> Result<Option<PaymentReport>, ProviderError> {
-        self.report(&self.intent(payment_id).await?).await
+        let stood = Stood::Answered(Utc::now());
+        self.report(&self.intent(payment_id).await?, stood).await
     }
 
     async fn list(&self, cursor: Option<&str>) -> Result<ReportPage, ProviderError> {
@@ -436,10 +447,11 @@ impl Provider for Stripe {
             ("expand[]", "data.latest_charge.refunds".to_owned()),
         ];
         query.extend(cursor.map(|after| ("starting_after", after.to_owned())));
+        let stood = Stood::Answered(Utc::now());
         let page: List<Intent> = self.get(&["payment_intents"], &query).await?;
         let mut reports = Vec::new();
         for intent in &page.data {
-            reports.extend(self.report(intent).await?);
+            reports.extend(self.report(intent, stood).await?);
         }
         let next = page.data.last().map(|intent| intent.id.to_string()).filter(|_| page.has_more);
         Ok(ReportPage { reports, next })
@@ -453,13 +465,14 @@ impl Provider for Stripe {
             ("expand[]", "data.source".to_owned()),
         ];
         query.extend(cursor.map(|after| ("starting_after", after.to_owned())));
+        let stood = Stood::Answered(Utc::now());
         let page: List<BalanceLine> = self.get(&["balance_transactions"], &query).await?;
         let next = page.data.last().map(|line| line.id.clone()).filter(|_| page.has_more);
         let mut reports = Vec::new();
         for line in page.data {
             let Some(LineSource::Charge(charge)) = line.source else { continue };
             let Some(pledge_id) = pledge_id(charge.metadata.as_ref()) else { continue };
-            let facts = facts::of_paid_out(&charge).map_err(not_understood)?;
+            let facts = facts::of_paid_out(&charge, line.available_on, stood).map_err(not_understood)?;
             reports.push(PaymentReport { facts, ..PaymentReport::nothing(pledge_id) });
         }
         Ok(ReportPage { reports, next })

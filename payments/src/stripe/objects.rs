@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use domain::{PaymentId, PledgeId};
 use serde::{Deserialize, Deserializer};
 
@@ -18,8 +19,13 @@ pub(super) fn pledge_id(metadata: Option<&Metadata>) -> Option<PledgeId> {
     metadata?.get(PLEDGE_ID)?.parse().ok()
 }
 
+/// A time of Stripe's, which is in seconds since 1970.
+pub(super) fn instant(seconds: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds, 0)
+}
+
 /// An object, or only its id where it was not asked to be expanded.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Expandable<T> {
     Id(String),
@@ -71,8 +77,11 @@ pub(super) struct Intent {
     pub(super) currency: String,
     #[serde(default)]
     pub(super) amount_capturable: i64,
+    /// Captured so far.
     #[serde(default)]
     pub(super) amount_received: i64,
+    /// `automatic`, `automatic_async` or `manual`.
+    pub(super) capture_method: Option<String>,
     /// The last attempt.
     pub(super) latest_charge: Option<Expandable<Charge>>,
     /// Why the last attempt failed; none when it did not.
@@ -105,6 +114,12 @@ pub(super) struct Charge {
     pub(super) amount: i64,
     #[serde(default)]
     pub(super) amount_captured: i64,
+    /// Whether it was captured, be it only on the way to a bank.
+    #[serde(default)]
+    pub(super) captured: bool,
+    /// `succeeded`, `pending` or `failed`.
+    pub(super) status: Option<String>,
+    pub(super) payment_method_details: Option<PaymentMethod>,
     pub(super) currency: Option<String>,
     /// Not there unless it is asked for, or in the older versions of the API.
     pub(super) refunds: Option<List<RefundObject>>,
@@ -112,10 +127,40 @@ pub(super) struct Charge {
     pub(super) metadata: Option<Metadata>,
 }
 
-/// How a charge moved Stripe's balance of the account.
+impl Charge {
+    pub(super) fn is_of_card(&self) -> bool {
+        self.payment_method_details.as_ref().is_some_and(|method| method.r#type == "card")
+    }
+
+    /// Whether it failed after it was captured, or on its way to a bank.
+    pub(super) fn may_have_bounced(&self) -> bool {
+        self.captured && self.amount_captured > 0 && self.status.as_deref() == Some(FAILED)
+    }
+}
+
+/// By what a charge was paid.
 #[derive(Clone, Debug, Deserialize)]
+pub(super) struct PaymentMethod {
+    pub(super) r#type: String,
+}
+
+/// One movement of Stripe's balance of the account, by a charge, a refund or a dispute.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct BalanceTransaction {
     pub(super) status: String,
+    /// Less than zero where money left the account. In the currency of the account.
+    #[serde(default)]
+    pub(super) amount: i64,
+    /// When it was made, in seconds since 1970.
+    pub(super) created: Option<i64>,
+    /// From when on it can be paid out, in seconds since 1970.
+    pub(super) available_on: Option<i64>,
+}
+
+impl BalanceTransaction {
+    pub(super) fn is_available(&self) -> bool {
+        self.status == "available"
+    }
 }
 
 /// One movement of the account's balance, with what moved it. Its own amount is less the fee, and in
@@ -124,13 +169,15 @@ pub(super) struct BalanceTransaction {
 pub(super) struct BalanceLine {
     pub(super) id: String,
     pub(super) source: Option<LineSource>,
+    /// From when on it can be paid out, in seconds since 1970.
+    pub(super) available_on: Option<i64>,
 }
 
 /// The object that moved the balance.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "object", rename_all = "snake_case")]
 pub(super) enum LineSource {
-    Charge(Charge),
+    Charge(Box<Charge>),
     /// A refund, a fee, the payout itself: what it means is told elsewhere.
     #[serde(other)]
     Other,
@@ -146,6 +193,9 @@ pub(super) struct Payout {
 pub(super) const FAILED: &str = "failed";
 pub(super) const CANCELED: &str = "canceled";
 
+/// The end of a dispute by which the money stays with the donor.
+pub(super) const LOST: &str = "lost";
+
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct RefundObject {
     pub(super) id: domain::RefundId,
@@ -157,7 +207,7 @@ pub(super) struct RefundObject {
     pub(super) failure_reason: Option<String>,
     /// How it moved the account's balance: `Some(None)` where Stripe says that it did not.
     #[serde(default, deserialize_with = "present")]
-    pub(super) balance_transaction: Option<Option<serde::de::IgnoredAny>>,
+    pub(super) balance_transaction: Option<Option<Expandable<BalanceTransaction>>>,
     /// When it was made, in seconds since 1970.
     #[serde(default)]
     pub(super) created: i64,
@@ -171,6 +221,17 @@ pub(super) struct DisputeObject {
     pub(super) currency: String,
     pub(super) payment_intent: Option<Expandable<Intent>>,
     pub(super) status: String,
+    /// What was withdrawn for it, and given back.
+    #[serde(default)]
+    pub(super) balance_transactions: Vec<BalanceTransaction>,
+}
+
+impl DisputeObject {
+    /// Whether all that was withdrawn for it was given back.
+    pub(super) fn is_reinstated(&self) -> bool {
+        let moved = self.balance_transactions.iter().map(|moved| i128::from(moved.amount));
+        !self.balance_transactions.is_empty() && moved.sum::<i128>() >= 0
+    }
 }
 
 /// Tells a field that is null from one that is not there.

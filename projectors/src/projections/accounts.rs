@@ -143,8 +143,7 @@ row! {
 /// account.
 fn lines(recorded: &RecordedEvent) -> Vec<Line> {
     let Event::Pledge(pledge_id, event) = &recorded.event else { return Vec::new() };
-    let moves = event.money_moves(recorded.recorded_at);
-    lines_of(&moves, event.campaign_id(), *pledge_id, recorded.position, recorded.recorded_at)
+    lines_of(event.money_moves(), event.campaign_id(), *pledge_id, recorded.position, recorded.recorded_at)
 }
 
 fn lines_of(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
-use domain::{Campaign, CampaignId, Currency, Event, MoneyMove, PledgeEvent, PledgeStatus, Rules};
+use domain::{Campaign, CampaignId, Currency, Event, Money, MoneyMove, PledgeEvent, PledgeStatus, Rules};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;
@@ -38,9 +38,11 @@ impl Projector for Days {
         for recorded in events {
             let Event::Pledge(_, event) = &recorded.event else { continue };
             let (campaign_id, at) = (event.campaign_id(), recorded.recorded_at);
-            let of_pledge = [(at.date_naive(), Figures::of_pledge(event))];
-            batch.add(campaign_id, event.amount().currency(), of_pledge, at);
-            batch.add_moves(campaign_id, &event.money_moves(at), at);
+            if let Some(amount) = event.amount() {
+                let of_pledge = [(at.date_naive(), Figures::of_pledge(event))];
+                batch.add(campaign_id, amount.currency(), of_pledge, at);
+            }
+            batch.add_moves(campaign_id, event.money_moves(), at);
         }
         batch.write(connection).await?;
         Ok(())
@@ -155,7 +157,8 @@ impl Figures {
         let none = Self::default();
         match event.edge().map(|(_, to)| to) {
             Some(PledgeStatus::Pending) => {
-                Self { created: 1, created_minor: event.amount().amount_minor(), ..none }
+                let created_minor = event.amount().map_or(0, Money::amount_minor);
+                Self { created: 1, created_minor, ..none }
             }
             Some(PledgeStatus::Completed) => Self { completed: 1, ..none },
             Some(PledgeStatus::Failed) => Self { failed: 1, ..none },

@@ -59,7 +59,7 @@ impl Batch {
     fn of(events: &PledgeEvents<'_>) -> Self {
         let mut batch = Self::default();
         for (id, event, recorded) in events {
-            batch.add_moves(*id, recorded.position, &event.money_moves(recorded.recorded_at));
+            batch.add_moves(*id, recorded.position, event.money_moves());
         }
         batch
     }

@@ -37,12 +37,12 @@ impl Projector for TotalsHistory {
             match &recorded.event {
                 Event::Campaign(_, event) => add_campaign_event(totals, event),
                 Event::Pledge(_, event) => {
-                    let moves = event.money_moves(recorded.recorded_at);
+                    let moves = event.money_moves();
                     add_edge(totals, event);
-                    add_moves(totals, &moves);
+                    add_moves(totals, moves);
                     if let Some(donor_id) = event.donor_id() {
                         let donor = (event.campaign_id(), donor_id);
-                        totals.donors += donors.add(donor, gifts(&moves), recorded.position);
+                        totals.donors += donors.add(donor, gifts(moves), recorded.position);
                     }
                 }
             }
@@ -160,7 +160,7 @@ impl Donors {
         for recorded in events {
             let Event::Pledge(_, event) = &recorded.event else { continue };
             let Some(donor_id) = event.donor_id() else { continue };
-            if event.money_moves(recorded.recorded_at).iter().any(|moved| moved.gifts != 0) {
+            if event.money_moves().iter().any(|moved| moved.gifts != 0) {
                 donors.row((event.campaign_id(), donor_id));
             }
         }

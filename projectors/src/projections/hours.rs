@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{Campaign, CampaignId, Currency, Event, MoneyMove, Rules};
+use domain::{Campaign, CampaignId, Currency, Event, MoneyMove, PledgeEvent, Rules};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;
@@ -40,11 +40,11 @@ impl Projector for CampaignHours {
         for recorded in events {
             let Event::Pledge(_, event) = &recorded.event else { continue };
             let (campaign_id, at) = (event.campaign_id(), recorded.recorded_at);
-            if let Some((None, _)) = event.edge() {
+            if let PledgeEvent::PledgeCreated { amount, .. } = event {
                 let created = Figures { created: 1, ..Figures::default() };
-                batch.add(campaign_id, at, event.amount().currency(), &created);
+                batch.add(campaign_id, at, amount.currency(), &created);
             }
-            batch.add_moves(campaign_id, &event.money_moves(at));
+            batch.add_moves(campaign_id, event.money_moves());
         }
         let hours: Vec<(Hour, Figures)> = batch.0.into_iter().collect();
         let insert = "insert into campaign_hours as t ({columns}) select {columns} from {rows}

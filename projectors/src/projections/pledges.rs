@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use domain::{Campaign, CampaignId, DonorId, Event, MoneyMove, PledgeEvent, PledgeId, PledgeStatus, Rules};
+use domain::{
+    Campaign, CampaignId, DonorId, Event, Money, MoneyMove, PledgeEvent, PledgeId, PledgeStatus, Rules,
+};
 use event_store::RecordedEvent;
 use read_model::Projection;
 use sqlx::PgConnection;
@@ -68,7 +70,7 @@ row! {
 async fn insert_created(connection: &mut PgConnection, events: &PledgeEvents<'_>) -> Result<(), sqlx::Error> {
     let mut rows = Vec::new();
     for (id, event, recorded) in events {
-        if let PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous } = event {
+        if let PledgeEvent::PledgeCreated { campaign_id, donor_id, amount, anonymous, .. } = event {
             rows.push(Created {
                 pledge_id: *id,
                 campaign_id: *campaign_id,
@@ -126,7 +128,7 @@ impl Change {
         if let PledgeEvent::PledgeAmended { amount, .. } = event {
             self.amount_minor = Some(amount.amount_minor());
         }
-        self.add_moves(&event.money_moves(recorded.recorded_at));
+        self.add_moves(event.money_moves());
     }
 
     fn add_moves(&mut self, moves: &[MoneyMove]) {
@@ -166,6 +168,7 @@ row! {
         position: i64,
         event_type: &'a str,
         status: Option<PledgeStatus>,
+        said: Option<&'static str>,
         amount_minor: Option<i64>,
         recorded_at: DateTime<Utc>,
     }
@@ -177,6 +180,7 @@ async fn insert_history(connection: &mut PgConnection, events: &PledgeEvents<'_>
         position: recorded.position,
         event_type: &recorded.event_type,
         status: event.edge().map(|(_, to)| to),
+        said: event.said(),
         amount_minor: history_amount(event),
         recorded_at: recorded.recorded_at,
     });
@@ -189,7 +193,7 @@ fn history_amount(event: &PledgeEvent) -> Option<i64> {
     use PledgeStatus::{Authorized, Cancelled, Captured, Completed, Expired, Failed, Pending};
     match event.edge() {
         Some((_, Completed | Failed | Expired | Cancelled)) => None,
-        Some((_, Pending | Authorized | Captured)) | None => Some(event.amount().amount_minor()),
+        Some((_, Pending | Authorized | Captured)) | None => event.amount().map(Money::amount_minor),
     }
 }
 

@@ -182,7 +182,7 @@ impl Batch {
                     id.0
                 }
                 Event::Pledge(_, event) => {
-                    batch.add_pledge_event(event, recorded.recorded_at);
+                    batch.add_pledge_event(event);
                     event.campaign_id().0
                 }
             };
@@ -220,7 +220,7 @@ impl Batch {
         }
     }
 
-    fn add_pledge_event(&mut self, event: &PledgeEvent, recorded_at: DateTime<Utc>) {
+    fn add_pledge_event(&mut self, event: &PledgeEvent) {
         let campaign_id = event.campaign_id().0;
         let figures = &mut self.delta(campaign_id).figures;
         if let Some((from, to)) = event.edge() {
@@ -229,9 +229,8 @@ impl Batch {
             }
             *count(&mut figures.pledges, to) += 1;
         }
-        let moves = event.money_moves(recorded_at);
         let donor = event.donor_id().map(|donor_id| Donor { campaign_id, donor_id });
-        self.add_moves(campaign_id, donor, &moves);
+        self.add_moves(campaign_id, donor, event.money_moves());
     }
 
     fn add_moves(&mut self, campaign_id: Uuid, donor: Option<Donor>, moves: &[MoneyMove]) {

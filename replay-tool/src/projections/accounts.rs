@@ -1,14 +1,13 @@
-//! `journal` and `campaign_accounts`: double entry. Lines come from the events; balances come from the
-//! final state of every pledge, so the two check each other.
+//! `journal` and `campaign_accounts`: double entry. Lines come from what each event changed; balances come
+//! from the final state of every pledge, so the two check each other.
 
 use std::io;
 
-use domain::pledge::Usage;
-use domain::{Currency, Money, MoneyHeld, Pledge, PledgeEvent, PledgeStatus};
+use domain::{Currency, Pledge};
 use uuid::Uuid;
 
 use super::{Audit, Projection};
-use crate::figures::Figures;
+use crate::figures::Counted;
 use crate::grouping::Grouping;
 use crate::occurrence::{FinalState, Occurrence};
 use crate::rows::{Rows, Table};
@@ -102,20 +101,26 @@ impl Projection for Accounts {
         if occurrence.sequence == 1 {
             self.posted = 0;
         }
-        let at = occurrence.at;
-        for (line, (debit, credit, amount)) in (1..).zip(lines(occurrence.event)) {
+        let (Some(record), at) = (occurrence.after.record(), occurrence.at) else { return Ok(()) };
+        let moved = occurrence
+            .changed
+            .iter()
+            .flat_map(|(instant, change)| lines(change).into_iter().map(move |line| (instant, line)));
+        let moved = moved.filter(|(_, (_, _, amount))| *amount != 0);
+        for (line, (instant, (debit, credit, amount))) in (1..).zip(moved) {
             self.posted = at.position;
+            // What shrinks goes the other way round.
+            let (debit, credit) = if amount > 0 { (debit, credit) } else { (credit, debit) };
             rows.put(JOURNAL, |row| {
                 row.push(at.position)
                     .push(line)
                     .push(debit)
                     .push(credit)
-                    .push(occurrence.event.campaign_id().0)
+                    .push(record.campaign_id.0)
                     .push(occurrence.id)
-                    .push(amount.amount_minor())
-                    .push(amount.currency().code())
-                    // Money moves when it is recorded.
-                    .push(at.recorded_at)
+                    .push(amount.abs())
+                    .push(record.amount.currency().code())
+                    .push(instant)
                     .push(at.recorded_at)
             })?;
         }
@@ -126,31 +131,23 @@ impl Projection for Accounts {
         let (Some(record), Some(balances)) = (end.state.record(), &mut self.balances) else {
             return Ok(());
         };
-        for taken in record.taken.values() {
-            let figures = Figures::of(taken);
-            let mut of = [0; NUMBERS];
-            of[LOSSES] = figures.loss;
-            of[DISPUTED] = figures.in_dispute;
-            match taken.usage {
-                Usage::Applied => {
-                    of[CAMPAIGN] = -figures.captured;
-                    of[REFUNDS] = figures.refunded;
-                    of[REVERSALS] = figures.reversed;
-                    of[CHARGEBACKS] = figures.charged_back;
-                    if record.state.status() == PledgeStatus::Completed {
-                        of[BANK] = figures.captured;
-                    }
-                }
-                Usage::Unapplied => of[HELD_APART] = -figures.left,
-                // All of it is in the pledge that it became.
-                Usage::Accepted(_) => {}
-            }
-            // What is in no other account is still with the provider.
-            of[CLEARING] = -of[BANK..=FEES].iter().sum::<i64>();
-            of[POSITION] = self.posted;
-            balances.add(key(record.campaign_id.0, taken.amount.currency()), of)?;
+        if self.posted == 0 {
+            return Ok(());
         }
-        Ok(())
+        let money = end.money.total();
+        let mut of = [0; NUMBERS];
+        of[BANK] = money.settled;
+        of[DISPUTED] = money.in_dispute;
+        of[CAMPAIGN] = -money.captured;
+        of[HELD_APART] = -money.held_apart;
+        of[REFUNDS] = money.refunded;
+        of[REVERSALS] = money.reversed;
+        of[CHARGEBACKS] = money.charged_back;
+        of[LOSSES] = money.loss;
+        // What is in no other account is still with the provider.
+        of[CLEARING] = -of[BANK..=FEES].iter().sum::<i64>();
+        of[POSITION] = self.posted;
+        balances.add(key(record.campaign_id.0, record.amount.currency()), of)
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
@@ -169,55 +166,21 @@ impl Projection for Accounts {
     }
 }
 
-type Line = (&'static str, &'static str, Money);
+/// The accounts that are debited and credited, and the amount.
+type Line = (&'static str, &'static str, i64);
 
-/// The money that an event moves, line by line: to the account that is debited, from the one that is
-/// credited.
-fn lines(event: &PledgeEvent) -> impl Iterator<Item = Line> {
-    let [first, second] = match event {
-        PledgeEvent::PledgeCaptured { amount, was_unapplied, .. } => {
-            let no_more_apart = was_unapplied.then_some(("unapplied", "provider_clearing", *amount));
-            [Some(("provider_clearing", "campaign", *amount)), no_more_apart]
-        }
-        PledgeEvent::PledgeCompleted { amount, .. } => [Some(("bank", "provider_clearing", *amount)), None],
-        PledgeEvent::PaymentUnapplied { amount, .. } => {
-            [Some(("provider_clearing", "unapplied", *amount)), None]
-        }
-        PledgeEvent::PaymentRefunded { amount, held, .. } => {
-            [Some((given_back("refunds", *held), "provider_clearing", *amount)), None]
-        }
-        PledgeEvent::PaymentDisputed { amount, .. } => {
-            [Some(("disputed", "provider_clearing", *amount)), None]
-        }
-        PledgeEvent::DisputeWon { amount, .. } => [Some(("provider_clearing", "disputed", *amount)), None],
-        PledgeEvent::DisputeLost { amount, held, .. } => {
-            let gone = Some((given_back("chargebacks", *held), "provider_clearing", *amount));
-            let ended = Some(("provider_clearing", "disputed", *amount));
-            match held {
-                MoneyHeld::Raised => [gone, ended],
-                MoneyHeld::Unapplied => [ended, gone],
-            }
-        }
-        // It comes back with the capture of the pledge that it became.
-        PledgeEvent::UnappliedAccepted { amount, .. } => {
-            [Some(("unapplied", "provider_clearing", *amount)), None]
-        }
-        PledgeEvent::PledgeCreated { .. }
-        | PledgeEvent::PledgeAmended { .. }
-        | PledgeEvent::PledgeAuthorized { .. }
-        | PledgeEvent::PledgeFailed { .. }
-        | PledgeEvent::PledgeExpired { .. }
-        | PledgeEvent::PledgeCancelled { .. } => [None, None],
-    };
-    first.into_iter().chain(second)
-}
-
-/// The account that is debited when money goes back.
-fn given_back(of_raised: &'static str, held: MoneyHeld) -> &'static str {
-    match held {
-        MoneyHeld::Raised => of_raised,
-        MoneyHeld::Unapplied => "unapplied",
-    }
+/// The lines of a change: as many as there are figures with an account of their own.
+fn lines(change: Counted) -> [Line; 8] {
+    [
+        ("provider_clearing", "campaign", change.captured),
+        ("bank", "provider_clearing", change.settled),
+        ("refunds", "provider_clearing", change.refunded),
+        ("reversals", "provider_clearing", change.reversed),
+        ("chargebacks", "provider_clearing", change.charged_back),
+        ("losses", "provider_clearing", change.loss),
+        ("disputed", "provider_clearing", change.in_dispute),
+        ("provider_clearing", "unapplied", change.held_apart),
+    ]
 }
 
 fn key(campaign_id: Uuid, currency: Currency) -> [u8; 19] {

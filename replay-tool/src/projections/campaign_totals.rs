@@ -4,14 +4,13 @@
 use std::io;
 
 use chrono::DateTime;
-use domain::pledge::Usage;
-use domain::{Campaign, CampaignId, CampaignStatus, Currency, DonorId, Pledge, PledgeEvent};
+use domain::{Campaign, CampaignId, CampaignStatus, Currency, DonorId, Pledge};
 use uuid::Uuid;
 
 use super::{Audit, Projection};
-use crate::figures::Figures;
+use crate::figures::Counted;
 use crate::grouping::Grouping;
-use crate::occurrence::{FinalState, Moment, Occurrence};
+use crate::occurrence::{FinalState, Moment};
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
 use crate::tuple::{ColumnType, Tuple};
@@ -114,28 +113,22 @@ pub(super) fn of_campaign(campaign: &Campaign) -> Option<Numbers> {
     Some(numbers)
 }
 
-/// Figures of a pledge, apart from its donor; none before it was made. Money that was accepted as
-/// another pledge is in that pledge.
+/// Figures of a pledge, apart from its donor and its money; none before it was made.
 pub(super) fn of_pledge(pledge: &Pledge) -> Option<Numbers> {
-    let record = pledge.record()?;
     let mut numbers = [0; NUMBERS];
-    numbers[STATES + record.state.status() as usize] = 1;
-    for taken in record.taken.values() {
-        let figures = Figures::of(taken);
-        numbers[LOSS] += figures.loss;
-        numbers[IN_DISPUTE] += figures.in_dispute;
-        match taken.usage {
-            Usage::Applied => {
-                numbers[RAISED] += figures.left;
-                numbers[REFUNDED] += figures.refunded;
-                numbers[REVERSED] += figures.reversed;
-                numbers[CHARGED_BACK] += figures.charged_back;
-            }
-            Usage::Unapplied => numbers[HELD_APART] += figures.left,
-            Usage::Accepted(_) => {}
-        }
-    }
+    numbers[STATES + pledge.status()? as usize] = 1;
     Some(numbers)
+}
+
+/// Adds what money counts for.
+pub(super) fn add_money(numbers: &mut Numbers, money: Counted) {
+    numbers[RAISED] += money.raised();
+    numbers[REFUNDED] += money.refunded;
+    numbers[REVERSED] += money.reversed;
+    numbers[CHARGED_BACK] += money.charged_back;
+    numbers[LOSS] += money.loss;
+    numbers[IN_DISPUTE] += money.in_dispute;
+    numbers[HELD_APART] += money.held_apart;
 }
 
 /// Writes the figures of a campaign: all numbers but the last two.
@@ -155,8 +148,6 @@ struct CampaignTotals {
     donors: Option<Grouping<32, 7>>,
     /// By campaign, donor and instant: captured.
     captures: Option<Grouping<40, 1>>,
-    /// When the present pledge was captured, in microseconds.
-    captured_at: i64,
 }
 
 impl CampaignTotals {
@@ -177,7 +168,7 @@ impl CampaignTotals {
             sum[6] = sum[6].max(more[6]);
         });
         let captures = Grouping::new(room.share(3), |[sum], [more]| *sum += more);
-        Self { totals: Some(totals), donors: Some(donors), captures: Some(captures), captured_at: 0 }
+        Self { totals: Some(totals), donors: Some(donors), captures: Some(captures) }
     }
 
     fn add(&mut self, campaign_id: Uuid, last: Moment, mut numbers: Numbers) -> io::Result<()> {
@@ -193,40 +184,43 @@ impl Projection for CampaignTotals {
         self.add(end.id, end.last, numbers)
     }
 
-    fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        if let PledgeEvent::PledgeCaptured { .. } = occurrence.event {
-            self.captured_at = occurrence.at.recorded_at.timestamp_micros();
-        }
-        Ok(())
-    }
-
     fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let (Some(record), Some(numbers)) = (end.state.record(), of_pledge(end.state)) else {
+        let (Some(record), Some(mut numbers)) = (end.state.record(), of_pledge(end.state)) else {
             return Ok(());
         };
-        if let (Some(donors), Some(captures), Some(taken)) =
-            (&mut self.donors, &mut self.captures, record.applied())
+        let money = end.money.total();
+        add_money(&mut numbers, money);
+        if let (Some(donors), Some(captures)) = (&mut self.donors, &mut self.captures)
+            && !end.money.is_empty()
         {
             let donor = campaign_and_donor(record.campaign_id, record.donor_id);
-            let Figures { captured, refunded, reversed, charged_back, .. } = Figures::of(taken);
-            let at = self.captured_at;
-            donors.add(donor, [1, captured, refunded, reversed, charged_back, at, at])?;
-            let mut instant = [0; 40];
-            instant[..32].copy_from_slice(&donor);
-            instant[32..].copy_from_slice(&at.to_be_bytes());
-            captures.add(instant, [captured])?;
+            let Counted { gifts, captured, refunded, reversed, charged_back, .. } = money;
+            donors.add(donor, [gifts, captured, refunded, reversed, charged_back, i64::MAX, i64::MIN])?;
+            for (at, Counted { captured, .. }) in end.money.iter().filter(|(_, change)| change.captured != 0)
+            {
+                let mut instant = [0; 40];
+                instant[..32].copy_from_slice(&donor);
+                instant[32..].copy_from_slice(&at.timestamp_micros().to_be_bytes());
+                captures.add(instant, [captured])?;
+            }
         }
         self.add(record.campaign_id.0, end.last, numbers)
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
-        let (Some(mut totals), Some(donors), Some(captures)) =
+        let (Some(mut totals), Some(mut donors), Some(captures)) =
             (self.totals.take(), self.donors.take(), self.captures.take())
         else {
             return Ok(());
         };
         captures.finish(|key, [captured]| {
             let at = key.last_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
+            if captured > 0 {
+                donors.add(*key.first_chunk().unwrap_or(&[0; 32]), [0, 0, 0, 0, 0, at, at])?;
+            }
+            if captured == 0 {
+                return Ok(());
+            }
             rows.put(CAPTURE_ROWS, |row| {
                 row.push(uuid(&key[..16]))
                     .push(uuid(&key[16..32]))
@@ -235,6 +229,9 @@ impl Projection for CampaignTotals {
             })
         })?;
         donors.finish(|key, [pledges, captured, refunded, reversed, charged_back, first, last]| {
+            if pledges == 0 {
+                return Ok(());
+            }
             let (campaign_id, donor_id) = (uuid(&key[..16]), uuid(&key[16..]));
             let mut numbers = [0; NUMBERS];
             numbers[DONORS] = 1;

@@ -1,17 +1,19 @@
-//! `campaign_days` and `overall_days`: what each day (UTC) changed of every pledge.
+//! `campaign_days` and `overall_days`: what each day (UTC) changed of every pledge. Money counts on the day
+//! on which it moved.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use chrono::{DateTime, NaiveDate};
-use domain::pledge::{PledgeState, Usage};
+use domain::pledge::{PledgeRecord, PledgeState};
 use domain::{Currency, Pledge, PledgeEvent};
 use uuid::Uuid;
 
 use super::steps::Steps;
 use super::{Audit, Projection};
-use crate::figures::Figures;
+use crate::figures::Counted;
 use crate::grouping::Grouping;
-use crate::occurrence::{FinalState, Moment, Occurrence};
+use crate::occurrence::{Moment, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
 use crate::tuple::ColumnType;
@@ -113,20 +115,26 @@ impl Days {
         Self { days: Some(days), steps: Steps::new(), created_minor: 0 }
     }
 
-    fn add(&mut self, pledge: &Pledge, step: Option<(Moment, Numbers)>) -> io::Result<()> {
-        let (Some(days), Some(record)) = (&mut self.days, pledge.record()) else { return Ok(()) };
-        let Some((at, change)) = step.filter(|(_, change)| *change != [0; NUMBERS]) else { return Ok(()) };
-        // Money moves when it is recorded, so no day changes after its end.
-        let day = at.recorded_at.date_naive();
+    /// Adds what an event at `at` changed of a day. Only that may be recorded after the day has ended.
+    fn add(
+        &mut self,
+        record: &PledgeRecord,
+        day: NaiveDate,
+        mut change: Numbers,
+        at: Moment,
+    ) -> io::Result<()> {
+        let Some(days) = self.days.as_mut().filter(|_| change != [0; NUMBERS]) else { return Ok(()) };
+        if at.recorded_at.date_naive() > day {
+            change[REVISED_AT] = at.recorded_at.timestamp_micros();
+        }
         for campaign_id in [record.campaign_id.0, Uuid::nil()] {
             days.add(key(campaign_id, record.amount.currency(), day), change)?;
         }
         Ok(())
     }
 
-    /// The numbers of a pledge; none before it was made.
-    fn numbers(&self, pledge: &Pledge) -> Option<Numbers> {
-        let record = pledge.record()?;
+    /// The numbers of a pledge without its money.
+    fn numbers(&self, record: &PledgeRecord) -> Numbers {
         let mut numbers = [0; NUMBERS];
         numbers[CREATED] = 1;
         numbers[CREATED_MINOR] = self.created_minor;
@@ -137,37 +145,33 @@ impl Days {
             PledgeState::Expired => numbers[EXPIRED] = 1,
             PledgeState::Cancelled => numbers[CANCELLED] = 1,
         }
-        for taken in record.taken.values() {
-            let figures = Figures::of(taken);
-            match taken.usage {
-                Usage::Applied => {
-                    numbers[CAPTURED] += 1;
-                    numbers[CAPTURED_MINOR] += figures.captured;
-                    numbers[REFUNDED] += figures.refunded;
-                    numbers[REVERSED] += figures.reversed;
-                    numbers[CHARGED_BACK] += figures.charged_back;
-                    numbers[NET] += figures.left;
-                }
-                Usage::Unapplied => numbers[HELD_APART] += figures.left,
-                Usage::Accepted(_) => {}
-            }
-        }
-        Some(numbers)
+        numbers
     }
+}
+
+fn add_money(numbers: &mut Numbers, money: Counted) {
+    numbers[CAPTURED] += money.gifts;
+    numbers[CAPTURED_MINOR] += money.captured;
+    numbers[REFUNDED] += money.refunded;
+    numbers[REVERSED] += money.reversed;
+    numbers[CHARGED_BACK] += money.charged_back;
+    numbers[HELD_APART] += money.held_apart;
+    numbers[NET] += money.raised();
 }
 
 impl Projection for Days {
     fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let step = self.steps.event(self.numbers(occurrence.before), occurrence.at);
+        let (Some(record), at) = (occurrence.after.record(), occurrence.at) else { return Ok(()) };
         if let PledgeEvent::PledgeCreated { amount, .. } = occurrence.event {
             self.created_minor = amount.amount_minor();
         }
-        self.add(occurrence.before, step)
-    }
-
-    fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let step = self.steps.end(self.numbers(end.state));
-        self.add(end.state, step)
+        let change = self.steps.to(occurrence.sequence, self.numbers(record));
+        self.add(record, at.recorded_at.date_naive(), change, at)?;
+        let mut days: BTreeMap<NaiveDate, Numbers> = BTreeMap::new();
+        for (instant, money) in occurrence.changed.iter() {
+            add_money(days.entry(instant.date_naive()).or_insert([0; NUMBERS]), money);
+        }
+        days.into_iter().try_for_each(|(day, change)| self.add(record, day, change, at))
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {

@@ -1,16 +1,16 @@
-//! `campaign_hours`: what each hour (UTC) changed of every pledge.
+//! `campaign_hours`: what each hour (UTC) changed of every pledge. Money counts in the hour in which it
+//! moved.
 
 use std::io;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use domain::Pledge;
+use domain::pledge::PledgeRecord;
 use uuid::Uuid;
 
-use super::steps::Steps;
 use super::{Audit, Projection};
-use crate::figures::Figures;
 use crate::grouping::Grouping;
-use crate::occurrence::{FinalState, Moment, Occurrence};
+use crate::occurrence::FinalState;
 use crate::rows::{Rows, Table};
 use crate::sorter::Room;
 use crate::tuple::ColumnType;
@@ -42,8 +42,6 @@ type Numbers = [i64; 3];
 
 struct Hours {
     hours: Option<Grouping<KEY_BYTES, 3>>,
-    /// The numbers of the present pledge.
-    steps: Steps<3>,
 }
 
 impl Hours {
@@ -53,31 +51,29 @@ impl Hours {
                 *sum += more;
             }
         });
-        Self { hours: Some(hours), steps: Steps::new() }
+        Self { hours: Some(hours) }
     }
 
-    fn add(&mut self, pledge: &Pledge, step: Option<(Moment, Numbers)>) -> io::Result<()> {
-        let (Some(hours), Some(record)) = (&mut self.hours, pledge.record()) else { return Ok(()) };
-        let Some((at, change)) = step.filter(|(_, change)| *change != [0; 3]) else { return Ok(()) };
+    fn add(&mut self, record: &PledgeRecord, at: DateTime<Utc>, numbers: Numbers) -> io::Result<()> {
+        let Some(hours) = &mut self.hours else { return Ok(()) };
         let mut key = [0; KEY_BYTES];
         key[..16].copy_from_slice(record.campaign_id.0.as_bytes());
-        let hour = at.recorded_at.timestamp().div_euclid(SECONDS);
+        let hour = at.timestamp().div_euclid(SECONDS);
         key[16..24].copy_from_slice(&hour.to_be_bytes());
         // A code has three letters.
         key[24..].copy_from_slice(&record.amount.currency().code().as_bytes()[..3]);
-        hours.add(key, change)
+        hours.add(key, numbers)
     }
 }
 
 impl Projection for Hours {
-    fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let step = self.steps.event(numbers(occurrence.before), occurrence.at);
-        self.add(occurrence.before, step)
-    }
-
     fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let step = self.steps.end(numbers(end.state));
-        self.add(end.state, step)
+        let Some(record) = end.state.record() else { return Ok(()) };
+        self.add(record, end.first.recorded_at, [1, 0, 0])?;
+        for (at, change) in end.money.iter() {
+            self.add(record, at, [0, change.gifts, change.captured])?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
@@ -98,10 +94,4 @@ impl Projection for Hours {
             })
         })
     }
-}
-
-/// The numbers of a pledge; none before it was made.
-fn numbers(pledge: &Pledge) -> Option<Numbers> {
-    let applied = pledge.record()?.applied();
-    Some([1, applied.map_or(0, |_| 1), applied.map_or(0, |taken| Figures::of(taken).captured)])
 }

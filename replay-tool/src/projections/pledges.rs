@@ -3,10 +3,10 @@
 use std::io;
 
 use domain::pledge::{UnappliedReason, Usage};
-use domain::{PaymentId, Pledge, PledgeEvent};
+use domain::{Money, PaymentId, Pledge, PledgeEvent};
 
 use super::{Audit, Projection};
-use crate::figures::Figures;
+use crate::figures::{Counted, Figures};
 use crate::occurrence::{FinalState, Moment, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::tuple::ColumnType;
@@ -50,6 +50,7 @@ pub(super) const AUDIT: Audit = Audit {
                 ("position", ColumnType::Int),
                 ("event_type", ColumnType::Text),
                 ("status", ColumnType::Text),
+                ("said", ColumnType::Text),
                 ("amount_minor", ColumnType::Int),
                 ("recorded_at", ColumnType::Time),
             ],
@@ -99,61 +100,77 @@ pub(super) const AUDIT: Audit = Audit {
     make: |_| Box::new(Pledges::default()),
 };
 
-/// Where money of the present pledge was held apart.
+/// The present pledge.
 #[derive(Default)]
 struct Pledges {
-    held_apart: Vec<(PaymentId, UnappliedReason, Moment)>,
+    held_apart: Vec<HeldApart>,
+    /// Pledges that are paid: one, or none.
+    gifts: i64,
+    /// Since which event there is a gift, if there is one.
+    gift_since: i64,
+}
+
+/// A payment whose money was held apart.
+struct HeldApart {
+    payment_id: PaymentId,
+    reason: UnappliedReason,
+    /// Since when.
+    at: Moment,
+    captured: i64,
+    left: i64,
+}
+
+impl HeldApart {
+    /// How it stands as long as it is held. If no money was taken after all, all of it has gone back.
+    fn note(&mut self, figures: Figures) {
+        self.captured = if figures.captured > 0 { figures.captured } else { self.captured };
+        self.left = figures.left;
+    }
 }
 
 impl Projection for Pledges {
     fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
         let (event, at) = (occurrence.event, occurrence.at);
         if occurrence.sequence == 1 {
-            self.held_apart.clear();
+            *self = Self::default();
         }
         rows.put(HISTORY, |row| {
             row.push(occurrence.id)
                 .push(at.position)
                 .push(occurrence.event_type)
                 .push(event.edge().map(|(_, to)| to.as_str()))
+                .push(event.said())
                 .push(amount_of_its_own(event))
                 .push(at.recorded_at)
         })?;
         if let PledgeEvent::PaymentUnapplied { payment_id, reason, .. } = event {
-            self.held_apart.push((payment_id.clone(), *reason, at));
+            let (payment_id, reason) = (payment_id.clone(), *reason);
+            self.held_apart.push(HeldApart { payment_id, reason, at, captured: 0, left: 0 });
         }
-        if let (PledgeEvent::PledgeCaptured { amount, .. }, Some(record)) =
-            (event, occurrence.before.record())
-        {
-            rows.put(DONATIONS, |row| {
-                row.push(at.position)
-                    .push(occurrence.id)
-                    .push(record.campaign_id.0)
-                    .push(record.donor_id.0)
-                    .push(amount.amount_minor())
-                    .push(amount.currency().code())
-                    .push(record.anonymous)
-                    .push(at.recorded_at)
-            })?;
-            rows.put(CAPTURES, |row| {
-                row.push(occurrence.id).push(at.recorded_at).push(amount.amount_minor())
-            })?;
+        for held in &mut self.held_apart {
+            let payment = occurrence.after.record().and_then(|record| record.payments.get(&held.payment_id));
+            if let Some(payment) = payment.filter(|payment| payment.is_held_apart()) {
+                held.note(Figures::of(payment));
+            }
         }
+        let gifts = self.gifts + occurrence.changed.total().gifts;
+        if self.gifts == 0 && gifts > 0 {
+            self.gift_since = at.position;
+        }
+        self.gifts = gifts;
         Ok(())
     }
 
     fn pledge(&mut self, end: &FinalState<'_, Pledge>, rows: &mut Rows) -> io::Result<()> {
         let Some(record) = end.state.record() else { return Ok(()) };
-        let applied = record.applied().map(Figures::of);
-        let Figures { refunded, reversed, charged_back, .. } = applied.unwrap_or_default();
-        let loss: i64 = record.taken.values().map(|taken| Figures::of(taken).loss).sum();
+        let Counted { captured, refunded, reversed, charged_back, loss, .. } = end.money.total();
         rows.put(PLEDGES, |row| {
             row.push(end.id)
                 .push(record.campaign_id.0)
                 .push(record.donor_id.0)
                 .push(record.state.status().as_str())
                 .push(record.amount.amount_minor())
-                .push(applied.map(|figures| figures.captured))
+                .push((captured != 0).then_some(captured))
                 .push(refunded)
                 .push(reversed)
                 .push(charged_back)
@@ -165,24 +182,38 @@ impl Projection for Pledges {
                 .push(end.first.position)
                 .push(end.last.position)
         })?;
-        for (payment_id, reason, at) in &self.held_apart {
-            let Some(taken) = record.taken.get(payment_id) else { continue };
-            let (status, accepted_as) = match taken.usage {
-                Usage::Accepted(pledge_id) => ("accepted", Some(pledge_id.0)),
-                Usage::Unapplied if taken.left_minor() == 0 => ("refunded", None),
-                Usage::Unapplied => ("held", None),
-                Usage::Applied => ("accepted", Some(end.id)),
+        let captures = || end.money.iter().filter(|(_, change)| change.captured != 0);
+        for (at, change) in captures() {
+            rows.put(CAPTURES, |row| row.push(end.id).push(at).push(change.captured))?;
+        }
+        if self.gifts > 0 {
+            rows.put(DONATIONS, |row| {
+                row.push(self.gift_since)
+                    .push(end.id)
+                    .push(record.campaign_id.0)
+                    .push(record.donor_id.0)
+                    .push(captured)
+                    .push(record.amount.currency().code())
+                    .push(record.anonymous)
+                    .push(captures().find(|(_, change)| change.captured > 0).map(|(at, _)| at))
+            })?;
+        }
+        for HeldApart { payment_id, reason, at, captured, left } in &self.held_apart {
+            let Some(payment) = record.payments.get(payment_id) else { continue };
+            let (status, accepted_as) = match payment.usage {
+                Usage::AcceptedAs(pledge_id) => ("accepted", Some(pledge_id.0)),
+                Usage::Applied | Usage::AppliedSince(_) => ("accepted", Some(end.id)),
+                Usage::Uncaptured | Usage::Unapplied(_) if *left == 0 => ("refunded", None),
+                Usage::Uncaptured | Usage::Unapplied(_) => ("held", None),
             };
-            // What goes back of accepted money is a matter of the pledge that it pays.
-            let given_back_minor = if accepted_as.is_none() { taken.given_back_minor() } else { 0 };
             rows.put(UNAPPLIED, |row| {
                 row.push(end.id)
                     .push(payment_id.as_str())
                     .push(record.campaign_id.0)
                     .push(record.donor_id.0)
-                    .push(taken.amount.amount_minor())
-                    .push(given_back_minor)
-                    .push(taken.amount.currency().code())
+                    .push(*captured)
+                    .push(captured - left)
+                    .push(record.amount.currency().code())
                     .push(reason.as_str())
                     .push(status)
                     .push(accepted_as)
@@ -197,5 +228,5 @@ impl Projection for Pledges {
 /// Events that end a pledge repeat an amount, and the table shows none.
 fn amount_of_its_own(event: &PledgeEvent) -> Option<i64> {
     let is_end = event.edge().is_some_and(|(_, to)| to.is_final());
-    (!is_end).then(|| event.amount().amount_minor())
+    event.amount().filter(|_| !is_end).map(Money::amount_minor)
 }

@@ -11,10 +11,12 @@ use chrono::DateTime;
 use domain::{Campaign, Pledge};
 use uuid::Uuid;
 
-use super::campaign_totals::{AS_OF, DONORS, NUMBERS, Numbers, of_campaign, of_pledge, push_figures, uuid};
+use super::campaign_totals::{
+    AS_OF, DONORS, NUMBERS, Numbers, add_money, of_campaign, of_pledge, push_figures, uuid,
+};
 use super::steps::Steps;
 use super::{Audit, Projection};
-use crate::occurrence::{FinalState, Moment, Occurrence};
+use crate::occurrence::{Moment, Occurrence};
 use crate::rows::{Rows, Table};
 use crate::sorter::{Room, Sorter};
 use crate::tuple::ColumnType;
@@ -71,8 +73,6 @@ struct TotalsHistory {
     gifts: Option<Gifts>,
     /// Those of the present campaign or pledge.
     steps: Steps<NUMBERS>,
-    /// Whether the present pledge is a gift.
-    gift: Steps<1>,
 }
 
 impl TotalsHistory {
@@ -81,48 +81,35 @@ impl TotalsHistory {
             changes: Some(Changes(Sorter::new(room.share(2)))),
             gifts: Some(Gifts(Sorter::new(room.share(2)))),
             steps: Steps::new(),
-            gift: Steps::new(),
         }
     }
 
-    fn add_gift(&mut self, pledge: &Pledge, step: Option<(Moment, [i64; 1])>) -> io::Result<()> {
-        let (Some(gifts), Some(record)) = (&mut self.gifts, pledge.record()) else { return Ok(()) };
-        match step {
-            None | Some((_, [0])) => Ok(()),
-            Some((at, [change])) => gifts.add(record.campaign_id.0, record.donor_id.0, at.position, change),
-        }
-    }
-
-    fn add(&mut self, campaign_id: Uuid, step: Option<(Moment, Numbers)>) -> io::Result<()> {
-        let (Some(changes), Some((at, change))) = (&mut self.changes, step) else { return Ok(()) };
-        changes.event(campaign_id, at, change)
+    fn add(&mut self, campaign_id: Uuid, at: Moment, change: Numbers) -> io::Result<()> {
+        self.changes.as_mut().map_or(Ok(()), |changes| changes.event(campaign_id, at, change))
     }
 }
 
 impl Projection for TotalsHistory {
     fn campaign_event(&mut self, occurrence: &Occurrence<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
-        let step = self.steps.event(of_campaign(occurrence.before), occurrence.at);
-        self.add(occurrence.id, step)
-    }
-
-    fn campaign(&mut self, end: &FinalState<'_, Campaign>, _: &mut Rows) -> io::Result<()> {
-        let step = self.steps.end(of_campaign(end.state));
-        self.add(end.id, step)
+        let Some(numbers) = of_campaign(occurrence.after) else { return Ok(()) };
+        let change = self.steps.to(occurrence.sequence, numbers);
+        self.add(occurrence.id, occurrence.at, change)
     }
 
     fn pledge_event(&mut self, occurrence: &Occurrence<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let step = self.steps.event(of_pledge(occurrence.before), occurrence.at);
-        self.add(occurrence.event.campaign_id().0, step)?;
-        let step = self.gift.event(of_gift(occurrence.before), occurrence.at);
-        self.add_gift(occurrence.before, step)
-    }
-
-    fn pledge(&mut self, end: &FinalState<'_, Pledge>, _: &mut Rows) -> io::Result<()> {
-        let Some(record) = end.state.record() else { return Ok(()) };
-        let step = self.steps.end(of_pledge(end.state));
-        self.add(record.campaign_id.0, step)?;
-        let step = self.gift.end(of_gift(end.state));
-        self.add_gift(end.state, step)
+        let (Some(record), Some(numbers)) = (occurrence.after.record(), of_pledge(occurrence.after)) else {
+            return Ok(());
+        };
+        let (campaign_id, at, money) = (record.campaign_id.0, occurrence.at, occurrence.changed.total());
+        let mut change = self.steps.to(occurrence.sequence, numbers);
+        add_money(&mut change, money);
+        self.add(campaign_id, at, change)?;
+        match &mut self.gifts {
+            Some(gifts) if money.gifts != 0 => {
+                gifts.add(campaign_id, record.donor_id.0, at.position, money.gifts)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn finish(&mut self, rows: &mut Rows) -> io::Result<()> {
@@ -142,11 +129,6 @@ impl Projection for TotalsHistory {
             })
         })
     }
-}
-
-/// One if money of the pledge's own payment was captured; none before it was made.
-fn of_gift(pledge: &Pledge) -> Option<[i64; 1]> {
-    Some([i64::from(pledge.record()?.applied().is_some())])
 }
 
 /// Pledges that became gifts or are none any more, by donor, campaign and position. A donor's id, unlike a

@@ -5,54 +5,20 @@ use super::*;
 /// Twice the 50.00 that were promised, and one cent.
 const TOO_MUCH: i64 = 10_001;
 
-fn record(pledge: &Pledge, fact: PaymentFact) -> Result<Vec<PledgeEvent>, PledgeError> {
-    pledge.decide(&PledgeCommand::record(fact))
-}
-
-fn captured_fact(id: &str, amount: i64) -> PaymentFact {
-    PaymentFact::Captured { payment_id: payment(id), amount: usd(amount) }
-}
-
-fn settled_fact(id: &str, amount: i64) -> PaymentFact {
-    PaymentFact::Settled { payment_id: payment(id), amount: usd(amount) }
-}
-
-fn refunded_fact(id: &str, amount: i64) -> PaymentFact {
-    PaymentFact::Refunded { payment_id: payment(id), refund_id: "r".parse().unwrap(), amount: usd(amount) }
-}
-
-fn failed_fact(id: &str) -> PaymentFact {
-    PaymentFact::Failed { payment_id: payment(id), reason: None }
-}
-
-fn held(id: &str, amount: i64) -> PledgeEvent {
-    PledgeEvent::PaymentUnapplied {
-        campaign_id: CAMPAIGN,
-        donor_id: DONOR,
-        payment_id: payment(id),
-        amount: usd(amount),
-        reason: UnappliedReason::AboveLimit,
-    }
-}
-
-fn after(pledge: &Pledge, events: Vec<PledgeEvent>) -> Pledge {
-    events.into_iter().fold(pledge.clone(), |state, event| {
-        assert!(state.allows(&event), "{state:?} does not allow {event:?}");
-        state.evolve(event)
-    })
-}
-
 /// A pledge that waits for money, and holds some of it apart.
-fn in_question(status: PledgeStatus) -> Pledge {
-    after(&in_status(status), vec![held("a", TOO_MUCH)])
+fn in_question(status: PledgeStatus) -> Book {
+    let mut book = in_status(status);
+    let events = book.pledge.decide(&record(says("a", [told(taken(TOO_MUCH), 20)]))).unwrap();
+    let [PledgeEvent::PaymentUnapplied { reason: UnappliedReason::AboveLimit, .. }] = events[..] else {
+        panic!("{events:?}")
+    };
+    book.takes(events);
+    assert_eq!((book.status(), book.record().in_question()), (status, Some(&payment("a"))));
+    book
 }
 
-fn names(events: &[PledgeEvent]) -> Vec<&'static str> {
-    events.iter().map(|event| crate::VersionedEvent::kind(event).name).collect()
-}
-
-fn apply(pledge: &Pledge, id: &str) -> Result<Vec<PledgeEvent>, PledgeError> {
-    pledge.decide(&PledgeCommand::Apply { payment_id: payment(id) })
+fn apply(book: &mut Book, id: &str, seconds: i64) -> Result<String, PledgeError> {
+    book.does(&PledgeCommand::Apply { payment_id: payment(id), at: at(seconds) })
 }
 
 #[test]
@@ -74,110 +40,123 @@ fn limits_are_multiples_with_two_decimals() {
 #[test]
 fn a_capture_above_the_limit_is_held_apart() {
     for status in [Pending, Authorized] {
-        let pledge = in_status(status);
-        for fact in [captured_fact("a", TOO_MUCH), settled_fact("a", TOO_MUCH)] {
-            assert_eq!(record(&pledge, fact), Ok(vec![held("a", TOO_MUCH)]), "{status}");
-        }
-        let most = record(&pledge, captured_fact("a", 10_000)).unwrap();
-        assert_eq!(names(&most).last(), Some(&"PledgeCaptured"), "{status}");
-        let limit = "3".parse().unwrap();
-        let fact = captured_fact("a", TOO_MUCH);
-        let within = pledge.decide(&PledgeCommand::Record { fact, limit }).unwrap();
-        assert_eq!(names(&within).last(), Some(&"PledgeCaptured"), "{status}");
+        let mut held = in_question(status);
+        assert_eq!(held.figures(), [0, TOO_MUCH, 0, 0, 0, 0]);
+        assert_eq!(held.settles("a", TOO_MUCH, 30), NOTED);
+        assert_eq!((held.status(), held.posted(at(30)).settled_minor), (status, TOO_MUCH));
+        let most = in_status(status).hears("a", [told(taken(10_000), 20)]);
+        assert!(most.ends_with(CAPT), "{status}");
+        let report = says("a", [told(taken(TOO_MUCH), 20)]);
+        let within = in_status(status).does(&record(Report { limit: "3".parse().unwrap(), ..report }));
+        assert!(within.unwrap().ends_with(CAPT), "{status}");
     }
     // Whoever has no need of the money does not ask how much it is.
-    let finished = record(&in_status(Expired), captured_fact("b", TOO_MUCH)).unwrap();
-    assert!(matches!(
-        finished[..],
-        [PledgeEvent::PaymentUnapplied { reason: UnappliedReason::NotNeeded, .. }]
-    ));
+    let mut finished = in_status(Expired);
+    assert_eq!(finished.hears("b", [told(taken(TOO_MUCH), 20)]), HELD);
+    let usage = finished.record().payments[&payment("b")].usage;
+    assert_eq!(usage, Usage::Unapplied(UnappliedReason::NotNeeded));
 }
 
 #[test]
 fn a_pledge_in_question_stays_as_it_is() {
     for status in [Pending, Authorized] {
-        let pledge = in_question(status);
-        assert_eq!(pledge.record().unwrap().in_question(), Some(&payment("a")));
-        let in_question = Err(PledgeError::InQuestion(payment("a")));
-        let amended = pledge.decide(&PledgeCommand::Amend { amount: usd(1) });
-        let cancelled = pledge.decide(&PledgeCommand::Cancel);
-        let refused = if status == Pending { amended } else { cancelled };
-        assert_eq!(refused, in_question);
-        assert_eq!(pledge.decide(&PledgeCommand::Expire), Ok(vec![]));
-        for known in [captured_fact("a", TOO_MUCH), settled_fact("a", TOO_MUCH), failed_fact("b")] {
-            assert_eq!(record(&pledge, known.clone()), Ok(vec![]), "{status} {known:?}");
+        let mut book = in_question(status);
+        let asked =
+            if status == Pending { PledgeCommand::Amend { amount: usd(1) } } else { PledgeCommand::Cancel };
+        let refused = book.does(&asked);
+        assert_eq!(refused, Err(PledgeError::InQuestion(payment("a"))));
+        assert_eq!(book.does(&PledgeCommand::Expire).as_deref(), Ok(""));
+        for (id, said, expected) in [
+            ("a", told(taken(TOO_MUCH), 20), ""),
+            ("a", told(nothing_taken(), 5).authorized(usd(TOO_MUCH)), NOTED),
+            ("a", told(over(Over::Failed), 25), NOTED),
+            ("b", told(over(Over::Failed), 25), NOTED),
+        ] {
+            assert_eq!(book.hears(id, [said.clone()]), expected, "{status} {said:?}");
+            assert_eq!((book.status(), book.record().in_question()), (status, Some(&payment("a"))));
         }
-        let authorized = PaymentFact::Authorized { payment_id: payment("a"), amount: usd(TOO_MUCH) };
-        assert_eq!(record(&pledge, authorized), Ok(vec![]), "{status}");
-        let failed = record(&pledge, failed_fact("a"));
-        assert!(matches!(failed, Err(PledgeError::NeedsReview(_))), "{status} {failed:?}");
     }
 }
 
 #[test]
 fn accepted_money_pays_the_pledge_once() {
-    for (status, expected) in
-        [(Pending, &["PledgeAuthorized", "PledgeCaptured"][..]), (Authorized, &["PledgeCaptured"][..])]
-    {
-        let pledge = in_question(status);
-        let events = apply(&pledge, "a").unwrap();
-        assert_eq!(names(&events), expected);
-        let moved: Vec<_> =
-            events.iter().flat_map(|event| event.money_moves(chrono::DateTime::UNIX_EPOCH)).collect();
-        let sum = |of: fn(&MoneyMove) -> i64| moved.iter().map(of).sum::<i64>();
-        assert_eq!((sum(|m| m.unapplied_minor), sum(|m| m.captured_minor)), (-TOO_MUCH, TOO_MUCH));
-        let paid = after(&pledge, events);
-        assert_eq!(paid.status(), Some(Captured));
-        assert_eq!(paid.record().unwrap().in_question(), None);
-        assert_eq!(apply(&paid, "a"), Ok(vec![]));
-        let settled = record(&paid, settled_fact("a", TOO_MUCH)).unwrap();
-        assert_eq!(names(&settled), ["PledgeCompleted"]);
-        let refunded = record(&paid, refunded_fact("a", 1)).unwrap();
-        assert!(matches!(refunded[..], [PledgeEvent::PaymentRefunded { held: MoneyHeld::Raised, .. }]));
+    for (status, expected) in [(Pending, "PledgeAuthorized PledgeCaptured"), (Authorized, CAPT)] {
+        let mut book = in_question(status);
+        assert_eq!(apply(&mut book, "a", 60).as_deref(), Ok(expected));
+        assert_eq!([book.at(59), book.at(60)], [[0, TOO_MUCH, 0, 0, 0, 0], [TOO_MUCH, 0, 0, 0, 0, 0]]);
+        assert_eq!((book.posted(at(59)).gifts, book.posted(at(60)).gifts), (0, 1));
+        assert_eq!((book.status(), book.record().in_question()), (Captured, None));
+        assert_eq!(apply(&mut book, "a", 70).as_deref(), Ok(""), "again");
+        assert_eq!(book.settles("a", TOO_MUCH, 80), COMP);
+        assert_eq!(book.hears("a", [told(refunded("r", 1), 90)]), NOTED);
+        assert_eq!(book.figures(), [TOO_MUCH - 1, 0, 1, 0, 0, 0]);
     }
+    // What was settled before it was accepted completes the pledge with it.
+    let mut settled = in_question(Authorized);
+    settled.settles("a", TOO_MUCH, 30);
+    assert_eq!(apply(&mut settled, "a", 60), Ok([CAPT, COMP].join(" ")));
+    assert_eq!(settled.posted(at(100)).settled_minor, TOO_MUCH, "once");
+}
+
+/// The whole payment moves at the instant of the acceptance: what went back before it, whenever that is
+/// heard, came of money that was held apart.
+#[test]
+fn what_is_left_of_money_can_be_accepted() {
+    let mut book = in_question(Pending);
+    book.hears("a", [told(refunded("r", 3000), 40)]);
+    assert_eq!(apply(&mut book, "a", 60), Ok([AUTH, CAPT].join(" ")));
+    assert_eq!([book.at(59), book.at(60)], [[0, 7001, 0, 0, 0, 0], [7001, 0, 3000, 0, 0, 0]]);
+    assert_eq!(book.hears("a", [told(reversed(1000), 50)]), NOTED);
+    assert_eq!([book.at(49), book.at(50)], [[0, 7001, 0, 0, 0, 0], [0, 6001, 0, 0, 0, 0]]);
+    assert_eq!(book.at(60), [6001, 0, 3000, 1000, 0, 0]);
 }
 
 #[test]
-fn only_whole_money_that_is_needed_is_applied() {
+fn only_money_that_is_needed_and_there_is_applied() {
     let not_unapplied = |id| Err(PledgeError::NotUnapplied(payment(id)));
-    assert_eq!(apply(&in_status(Pending), "a"), not_unapplied("a"));
-    assert_eq!(apply(&in_status(Captured), "a"), not_unapplied("a"));
-    let paid_otherwise = in_question(Pending);
-    let paid = record(&paid_otherwise, captured_fact("b", 5000)).unwrap();
-    let paid_otherwise = after(&paid_otherwise, paid);
-    assert_eq!(apply(&paid_otherwise, "a"), Err(PledgeError::NotWaiting(Captured)));
-    let pledge = in_question(Pending);
-    let part = after(&pledge, record(&pledge, refunded_fact("a", 1)).unwrap());
-    assert_eq!(apply(&part, "a"), Err(PledgeError::NotIntact(payment("a"))));
+    assert_eq!(apply(&mut in_status(Pending), "a", 60), not_unapplied("a"));
+    assert_eq!(apply(&mut in_status(Authorized), "a", 60), not_unapplied("a"));
+    assert_eq!(apply(&mut in_status(Captured), "a", 60), not_unapplied("a"));
+    let mut paid_otherwise = in_question(Pending);
+    paid_otherwise.hears("b", [told(taken(5000), 20)]);
+    assert_eq!(apply(&mut paid_otherwise, "a", 60), Err(PledgeError::NotWaiting(Captured)));
+    let mut given_back = in_status(Authorized);
+    given_back.hears("b", [told(taken(TOO_MUCH), 20)]);
+    given_back.hears("b", [told(refunded("r", TOO_MUCH), 30)]);
+    assert_eq!(apply(&mut given_back, "b", 60), Err(PledgeError::NothingLeft(payment("b"))));
 }
 
 #[test]
 fn a_pledge_ends_when_the_money_in_question_has_gone_back() {
-    let lost = PaymentFact::DisputeLost {
-        payment_id: payment("a"),
-        dispute_id: "d".parse().unwrap(),
-        amount: usd(TOO_MUCH),
-    };
     for status in [Pending, Authorized] {
-        let pledge = in_question(status);
-        let part = record(&pledge, refunded_fact("a", 1)).unwrap();
-        assert_eq!(names(&part), ["PaymentRefunded"], "{status}");
-        for fact in [refunded_fact("a", TOO_MUCH), lost.clone()] {
-            let events = record(&pledge, fact).unwrap();
-            assert_eq!(names(&events).last(), Some(&"PledgeFailed"), "{status}");
-            let over = after(&pledge, events);
-            assert_eq!((over.status(), over.record().unwrap().in_question()), (Some(Failed), None));
-            // The provider may say so too.
-            assert_eq!(record(&over, failed_fact("a")), Ok(vec![]), "{status}");
+        for back in [refunded("s", TOO_MUCH), lost(TOO_MUCH), reversed(TOO_MUCH - 1)] {
+            let mut book = in_question(status);
+            assert_eq!(book.hears("a", [told(refunded("r", 1), 30)]), NOTED, "{status}");
+            assert_eq!(book.hears("a", [told(back.clone(), 40)]), [NOTED, FAIL].join(" "), "{status}");
+            assert_eq!((book.status(), book.record().in_question()), (Failed, None));
+            assert_eq!(book.hears("a", [told(over(Over::Failed), 25)]), NOTED, "{status}");
+            // Heard at once, it is the same.
+            let mut at_once = in_status(status);
+            let all = [taken(TOO_MUCH), refunded("r", 1), back].map(|stated| told(stated, 40));
+            assert_eq!(at_once.hears("a", all), [HELD, FAIL].join(" "), "{status}");
+            assert_eq!(at_once.figures()[1], 0);
         }
     }
 }
 
 #[test]
 fn a_payment_in_use_is_not_touched_by_what_is_in_question() {
-    let pledge = after(&in_status(Authorized), vec![held("b", TOO_MUCH)]);
-    let refunded = record(&pledge, refunded_fact("b", TOO_MUCH)).unwrap();
-    assert_eq!(names(&refunded), ["PaymentRefunded"]);
-    assert_eq!(names(&record(&pledge, failed_fact("a")).unwrap()), ["PledgeFailed"]);
-    assert_eq!(record(&pledge, failed_fact("c")), Ok(vec![]));
+    let mut book = in_status(Authorized);
+    assert_eq!(book.hears("b", [told(taken(TOO_MUCH), 20)]), HELD);
+    let mut gone = book.clone();
+    assert_eq!(gone.hears("b", [told(refunded("r", TOO_MUCH), 30)]), NOTED);
+    assert_eq!(gone.status(), Authorized);
+    assert_eq!(gone.hears("a", [told(over(Over::Failed), 25)]), FAIL);
+    assert_eq!(book.hears("c", [told(over(Over::Failed), 25)]), NOTED);
+    // The one in use fails while another waits for a person: so does the pledge, until nothing is left.
+    assert_eq!(book.hears("a", [told(over(Over::Failed), 25)]), NOTED);
+    assert_eq!((book.status(), book.record().in_question()), (Authorized, Some(&payment("b"))));
+    let mut accepted = book.clone();
+    assert_eq!(apply(&mut accepted, "b", 60).as_deref(), Ok(CAPT));
+    assert_eq!(book.hears("b", [told(refunded("r", TOO_MUCH), 30)]), [NOTED, FAIL].join(" "));
 }

@@ -1,5 +1,8 @@
 //! Events as Stripe documents them, and what each says.
 
+use chrono::{DateTime, Utc};
+use domain::payment::{DisputeState, Over, RefundState, Stated, Statement};
+use domain::pledge::{FailureReason, Said};
 use domain::{Money, PaymentFact, PaymentId, PledgeId};
 use serde_json::{Value, json};
 
@@ -16,10 +19,33 @@ fn intent_id() -> PaymentId {
     INTENT.parse().unwrap()
 }
 
+/// When the events of these tests were made.
+const CREATED: i64 = 1_686_089_970;
+
+fn created() -> DateTime<Utc> {
+    DateTime::from_timestamp(CREATED, 0).unwrap()
+}
+
+fn told(stated: Stated) -> PaymentFact {
+    PaymentFact::stated(intent_id(), Statement::told(stated, created()))
+}
+
+fn captured(amount: Money) -> PaymentFact {
+    told(Stated::payment(Some(amount), None))
+}
+
+fn refund(id: &str, state: RefundState) -> PaymentFact {
+    told(Stated::refund(id.parse().unwrap(), state))
+}
+
+fn dispute_is(state: DisputeState) -> PaymentFact {
+    told(Stated::dispute("du_1MtJUT2eZvKYlo2CNaw2HvEv".parse().unwrap(), state))
+}
+
 fn read(r#type: &str, object: &Value) -> Result<Notice, ParseError> {
     let event = json!({
         "id": "evt_1NG8Du2eZvKYlo2CUI79vXWy", "object": "event", "api_version": "2025-07-30.basil",
-        "created": 1_686_089_970, "livemode": false, "pending_webhooks": 0,
+        "created": CREATED, "livemode": false, "pending_webhooks": 0,
         "request": {"id": null, "idempotency_key": null}, "type": r#type, "data": {"object": object},
     });
     let parsed = parse(event.to_string().as_bytes(), Some(false))?;
@@ -98,18 +124,13 @@ fn dispute_object() -> Value {
 }
 
 fn refunded() -> PaymentFact {
-    PaymentFact::Refunded {
-        payment_id: intent_id(),
-        refund_id: "re_1Nispe2eZvKYlo2Cd31jOCgZ".parse().unwrap(),
-        amount: usd(1500),
-    }
+    refund("re_1Nispe2eZvKYlo2Cd31jOCgZ", RefundState::Succeeded(usd(1500)))
 }
 
 #[test]
 fn a_completed_session_that_is_paid_is_a_capture() {
-    let captured = PaymentFact::Captured { payment_id: intent_id(), amount: usd(5000) };
-    says("checkout.session.completed", &session(), captured.clone());
-    says("checkout.session.async_payment_succeeded", &session(), captured);
+    says("checkout.session.completed", &session(), captured(usd(5000)));
+    says("checkout.session.async_payment_succeeded", &session(), captured(usd(5000)));
     for unpaid in [
         json!({"payment_status": "unpaid"}),
         json!({"payment_status": "no_payment_required"}),
@@ -126,26 +147,21 @@ fn a_completed_session_that_is_paid_is_a_capture() {
 #[test]
 fn a_payment_is_authorised_and_captured() {
     let reserved = json!({"status": "requires_capture", "amount_capturable": 5000, "amount_received": 0});
+    let statement = Statement::told(Stated::payment(None, None), created()).authorized(usd(5000));
     says(
         "payment_intent.amount_capturable_updated",
         &with(intent(), reserved),
-        PaymentFact::Authorized { payment_id: intent_id(), amount: usd(5000) },
+        PaymentFact::stated(intent_id(), statement),
     );
+    let in_part = json!({"status": "requires_capture", "amount_capturable": 3000, "amount_received": 2000});
+    let r#type = "payment_intent.amount_capturable_updated";
+    says(r#type, &with(intent(), in_part), captured(usd(2000)));
     // What counts is what was taken, which may be less than was asked for.
-    says(
-        "payment_intent.succeeded",
-        &with(intent(), json!({"amount_received": 4000})),
-        PaymentFact::Captured { payment_id: intent_id(), amount: usd(4000) },
-    );
+    let less = json!({"amount_received": 4000});
+    says("payment_intent.succeeded", &with(intent(), less), captured(usd(4000)));
     let yen = json!({"currency": "jpy", "amount_received": 700});
-    says(
-        "payment_intent.succeeded",
-        &with(intent(), yen),
-        PaymentFact::Captured {
-            payment_id: intent_id(),
-            amount: Money::new(700, "JPY".parse().unwrap()).unwrap(),
-        },
-    );
+    let yens = Money::new(700, "JPY".parse().unwrap()).unwrap();
+    says("payment_intent.succeeded", &with(intent(), yen), captured(yens));
     says_nothing("payment_intent.succeeded", &with(intent(), json!({"metadata": {}})));
 }
 
@@ -159,16 +175,17 @@ fn an_attempt_that_failed_is_no_fact() {
 }
 
 #[test]
-fn a_canceled_payment_has_failed_where_money_was_reserved() {
+fn a_canceled_payment_is_over_where_money_was_reserved() {
     let canceled = with(
         intent(),
         json!({"status": "canceled", "amount_received": 0, "cancellation_reason": "requested_by_customer"}),
     );
-    let reason = Some("requested_by_customer".parse().unwrap());
-    says("payment_intent.canceled", &canceled, PaymentFact::Failed { payment_id: intent_id(), reason });
+    let over = Stated::payment(None, Some(Over::Cancelled));
+    let reason: FailureReason = "requested_by_customer".parse().unwrap();
+    let said = Said::Failed(Statement::told(over.clone(), created()), reason);
+    says("payment_intent.canceled", &canceled, PaymentFact { payment_id: intent_id(), said });
     let unexplained = with(canceled.clone(), json!({"cancellation_reason": null}));
-    let failed = PaymentFact::Failed { payment_id: intent_id(), reason: None };
-    says("payment_intent.canceled", &unexplained, failed);
+    says("payment_intent.canceled", &unexplained, told(over));
     // A page that was closed: nobody had tried, or the last attempt had failed.
     says_nothing("payment_intent.canceled", &with(canceled.clone(), json!({"latest_charge": null})));
     let declined = json!({"last_payment_error": {"code": "card_declined", "type": "card_error"}});
@@ -181,12 +198,9 @@ fn a_refunded_charge_has_its_refunds_or_is_looked_up() {
     let pending = with(refund_object(), json!({"id": "re_3", "status": "pending"}));
     let refunds = json!({"object": "list", "data": [refund_object(), second, pending], "has_more": false});
     let older = with(charge(), json!({"refunds": refunds}));
-    let second = PaymentFact::Refunded {
-        payment_id: intent_id(),
-        refund_id: "re_2".parse().unwrap(),
-        amount: usd(500),
-    };
-    let expected = Notice::Facts { pledge_id: PLEDGE.parse().unwrap(), facts: vec![refunded(), second] };
+    let second = refund("re_2", RefundState::Succeeded(usd(500)));
+    let facts = vec![refunded(), second, refund("re_3", RefundState::Asked)];
+    let expected = Notice::Facts { pledge_id: PLEDGE.parse().unwrap(), facts };
     assert_eq!(read("charge.refunded", &older), Ok(expected));
 
     names_no_pledge("charge.refunded", &charge(), vec![]);
@@ -197,38 +211,94 @@ fn a_refunded_charge_has_its_refunds_or_is_looked_up() {
 }
 
 #[test]
-fn a_refund_moves_money_when_it_has_succeeded() {
-    for r#type in ["refund.created", "refund.updated", "charge.refund.updated"] {
+fn a_refund_says_by_its_status_how_it_stands() {
+    for r#type in ["refund.created", "refund.updated", "refund.failed", "charge.refund.updated"] {
         names_no_pledge(r#type, &refund_object(), vec![refunded()]);
         let ours = with(refund_object(), json!({"metadata": {"pledge_id": PLEDGE}}));
         says(r#type, &ours, refunded());
-        for status in ["pending", "requires_action", "failed", "canceled"] {
-            says_nothing(r#type, &with(refund_object(), json!({"status": status})));
+        for (status, state) in [
+            ("pending", RefundState::Asked),
+            ("requires_action", RefundState::Asked),
+            ("failed", RefundState::Failed),
+            ("canceled", RefundState::Cancelled),
+        ] {
+            let fact = refund("re_1Nispe2eZvKYlo2Cd31jOCgZ", state);
+            names_no_pledge(r#type, &with(refund_object(), json!({"status": status})), vec![fact]);
         }
+        says_nothing(r#type, &with(refund_object(), json!({"status": "of a later version"})));
+        says_nothing(r#type, &with(refund_object(), json!({"status": null})));
         says_nothing(r#type, &with(refund_object(), json!({"payment_intent": null})));
     }
 }
 
 #[test]
-fn disputes_open_and_close() {
-    let payment_id = intent_id();
-    let dispute_id: domain::DisputeId = "du_1MtJUT2eZvKYlo2CNaw2HvEv".parse().unwrap();
-    let ids = || (payment_id.clone(), dispute_id.clone());
-    let opened = {
-        let (payment_id, dispute_id) = ids();
-        PaymentFact::DisputeOpened { payment_id, dispute_id, amount: usd(5000) }
-    };
-    names_no_pledge("charge.dispute.created", &dispute_object(), vec![opened]);
-    for status in ["won", "warning_closed", "prevented"] {
-        let (payment_id, dispute_id) = ids();
-        let won = PaymentFact::DisputeWon { payment_id, dispute_id, amount: usd(5000) };
-        let object = with(dispute_object(), json!({"status": status}));
-        names_no_pledge("charge.dispute.closed", &object, vec![won]);
+fn a_refund_happened_when_it_moved_the_balance() {
+    let transaction = json!({"id": "txn_1", "status": "pending", "amount": -1500, "created": CREATED - 60});
+    let moved = with(refund_object(), json!({"balance_transaction": transaction}));
+    let Said::Stated(statement) = refunded().said else { panic!() };
+    let statement = statement.happened_at(created() - chrono::TimeDelta::seconds(60));
+    names_no_pledge("refund.updated", &moved, vec![PaymentFact::stated(intent_id(), statement)]);
+    // That is not when it failed.
+    let failed = refund("re_1Nispe2eZvKYlo2Cd31jOCgZ", RefundState::Failed);
+    names_no_pledge("refund.failed", &with(moved, json!({"status": "failed"})), vec![failed]);
+}
+
+#[test]
+fn a_dispute_says_by_its_status_how_it_stands() {
+    for r#type in [
+        "charge.dispute.created",
+        "charge.dispute.updated",
+        "charge.dispute.closed",
+        "charge.dispute.funds_withdrawn",
+    ] {
+        for (status, state) in [
+            ("warning_needs_response", DisputeState::Inquiry),
+            ("warning_under_review", DisputeState::Inquiry),
+            ("warning_closed", DisputeState::Won),
+            ("needs_response", DisputeState::Opened(Some(usd(5000)))),
+            ("under_review", DisputeState::Opened(Some(usd(5000)))),
+            ("won", DisputeState::Won),
+            ("prevented", DisputeState::Won),
+            ("lost", DisputeState::Lost(usd(5000))),
+        ] {
+            let object = with(dispute_object(), json!({"status": status}));
+            names_no_pledge(r#type, &object, vec![dispute_is(state)]);
+        }
     }
-    let (payment_id, dispute_id) = ids();
-    let lost = PaymentFact::DisputeLost { payment_id, dispute_id, amount: usd(5000) };
-    let object = with(dispute_object(), json!({"status": "lost"}));
-    names_no_pledge("charge.dispute.closed", &object, vec![lost]);
+}
+
+#[test]
+fn a_lost_dispute_whose_money_came_back_is_reinstated() {
+    let lost = with(dispute_object(), json!({"status": "lost"}));
+    let reinstated = || vec![dispute_is(DisputeState::Reinstated)];
+    names_no_pledge("charge.dispute.funds_reinstated", &lost, reinstated());
+    let won = with(dispute_object(), json!({"status": "won"}));
+    names_no_pledge("charge.dispute.funds_reinstated", &won, vec![dispute_is(DisputeState::Won)]);
+
+    let with_moves = |amounts: &[i64]| {
+        let moves: Vec<_> =
+            amounts.iter().map(|amount| json!({"amount": amount, "status": "pending"})).collect();
+        with(lost.clone(), json!({"balance_transactions": moves}))
+    };
+    names_no_pledge("charge.dispute.updated", &with_moves(&[-5000, 5000]), reinstated());
+    let still_lost = || vec![dispute_is(DisputeState::Lost(usd(5000)))];
+    names_no_pledge("charge.dispute.updated", &with_moves(&[-5000]), still_lost());
+    names_no_pledge("charge.dispute.updated", &with_moves(&[-5000, 2000]), still_lost());
+}
+
+#[test]
+fn a_captured_charge_that_failed_is_looked_up() {
+    let bounced = with(charge(), json!({"status": "failed", "paid": false}));
+    names_no_pledge("charge.failed", &bounced, vec![]);
+    says_nothing("charge.failed", &charge());
+    for declined in [
+        json!({"captured": false}),
+        json!({"amount_captured": 0}),
+        json!({"metadata": {}}),
+        json!({"payment_intent": null}),
+    ] {
+        says_nothing("charge.failed", &with(bounced.clone(), declined));
+    }
 }
 
 #[test]
@@ -245,7 +315,7 @@ fn a_payout_whose_payments_can_be_asked_for_is_looked_up() {
 
 #[test]
 fn other_types_are_ignored_whatever_they_carry() {
-    for r#type in ["payout.paid", "balance.available", "checkout.session.expired", "refund.failed", "x.y"] {
+    for r#type in ["payout.paid", "balance.available", "checkout.session.expired", "x.y"] {
         says_nothing(r#type, &json!({"unexpected": [1, 2, 3]}));
     }
 }
@@ -257,9 +327,12 @@ fn errors_say_where() {
     assert_eq!(error.path, "data.object.amount_received");
     let error = read("payment_intent.succeeded", &with(intent(), json!({"currency": "xxx"}))).unwrap_err();
     assert_eq!(error.path, "data.object");
+    let no_time =
+        json!({"id": "evt_1", "type": "x", "created": i64::MAX, "data": {"object": {}}}).to_string();
+    assert_eq!(parse(no_time.as_bytes(), None).unwrap_err().path, "created");
     let error = parse(br#"{"id": "evt_1", "type": 1}"#, None).unwrap_err();
     assert_eq!(error.path, "type");
-    let long = json!({"id": "x".repeat(201), "type": "x", "data": {"object": {}}}).to_string();
+    let long = json!({"id": "x".repeat(201), "type": "x", "created": 0, "data": {"object": {}}}).to_string();
     assert_eq!(parse(long.as_bytes(), None).unwrap_err().path, "id");
 }
 
@@ -267,7 +340,7 @@ fn errors_say_where() {
 fn events_of_the_other_mode_or_of_another_account_say_nothing() {
     let event = |change: Value| {
         let event = json!({
-            "id": "evt_1", "type": "checkout.session.completed", "livemode": true,
+            "id": "evt_1", "type": "checkout.session.completed", "created": CREATED, "livemode": true,
             "data": {"object": session()},
         });
         with(event, change).to_string()
@@ -285,17 +358,13 @@ fn events_of_the_other_mode_or_of_another_account_say_nothing() {
 
 #[test]
 fn what_was_reserved_and_not_taken_is_no_refund() {
-    let refund = |id: &str, amount: i64, created: i64| {
+    let made = |id: &str, amount: i64, created: i64| {
         json!({
             "id": id, "amount": amount, "currency": "usd", "payment_intent": INTENT, "status": "succeeded",
             "created": created, "metadata": {"pledge_id": PLEDGE},
         })
     };
-    let refunded = |id: &str, amount: i64| PaymentFact::Refunded {
-        payment_id: intent_id(),
-        refund_id: id.parse().unwrap(),
-        amount: usd(amount),
-    };
+    let refunded = |id: &str, amount: i64| refund(id, RefundState::Succeeded(usd(amount)));
     let charge = |refunds: Value| {
         json!({
             "id": "ch_1", "payment_intent": INTENT, "amount": 20_675, "amount_captured": 20_300,
@@ -303,11 +372,11 @@ fn what_was_reserved_and_not_taken_is_no_refund() {
             "refunds": {"data": refunds, "has_more": false},
         })
     };
-    let rest = refund("re_rest", 375, 1);
+    let rest = made("re_rest", 375, 1);
     says_nothing("charge.refunded", &charge(json!([rest])));
     // A refund of as much, and another one, are refunds.
-    says("charge.refunded", &charge(json!([refund("re_2", 375, 2), rest])), refunded("re_2", 375));
-    says("charge.refunded", &charge(json!([refund("re_2", 100, 2), rest])), refunded("re_2", 100));
+    says("charge.refunded", &charge(json!([made("re_2", 375, 2), rest])), refunded("re_2", 375));
+    says("charge.refunded", &charge(json!([made("re_2", 100, 2), rest])), refunded("re_2", 100));
     let moved_nothing = with(rest.clone(), json!({"balance_transaction": null}));
     says_nothing("refund.created", &moved_nothing);
     let moved = with(rest, json!({"balance_transaction": "txn_1"}));
@@ -321,6 +390,6 @@ fn a_payment_that_is_canceled_after_a_part_was_taken_keeps_it() {
         "id": INTENT, "amount": 5000, "amount_received": 2000, "currency": "usd", "status": "canceled",
         "latest_charge": "ch_1", "cancellation_reason": "abandoned", "metadata": {"pledge_id": PLEDGE},
     });
-    let fact = PaymentFact::Captured { payment_id: intent_id(), amount: usd(2000) };
+    let fact = told(Stated::payment(Some(usd(2000)), Some(Over::Cancelled)));
     says("payment_intent.canceled", &canceled, fact);
 }
