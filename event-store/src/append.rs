@@ -122,7 +122,7 @@ pub enum AppendError {
     /// A stream has moved on: load again and decide anew.
     #[error("the stream has moved on")]
     Conflict,
-    /// A payment of it is another pledge's: [`pledge_of_payment`](crate::pledge_of_payment) says whose.
+    /// A payment of it is another pledge's: [`pledge_of_payment`] says whose.
     #[error("the payment is another pledge's")]
     ForeignPayment,
     /// The database refuses what is in it; trying again would not help.

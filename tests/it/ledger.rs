@@ -8,13 +8,14 @@ use chrono::Utc;
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{AggregateError, CqrsFramework, EventStore};
 use domain::campaign::CampaignDetails;
+use domain::payment::{Stated, Statement};
 use domain::{
-    Campaign, CampaignCommand, CampaignId, DonorId, EventKind, Money, Pledge, PledgeCommand, PledgeError,
-    PledgeEvent, Rules, VersionedEvent,
+    Campaign, CampaignCommand, CampaignId, DonorId, EventKind, Money, PaymentFact, Pledge, PledgeCommand,
+    PledgeError, PledgeEvent, Rules, VersionedEvent,
 };
 use event_store::{
     Append, AppendError, Condition, EventReader, ExecuteError, Ledger, LedgerRepository, Metadata, NewEvent,
-    PledgeDonor, StreamEvents,
+    PledgeDonor, StreamEvents, pledge_of_payment,
 };
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -443,4 +444,42 @@ async fn an_event_that_is_not_understood_stops_the_reader() {
     assert_eq!(EventReader::default().read_after(ledger.pool(), 0, 10).await.unwrap().len(), 1);
     let stopped = EventReader::default().read_after(ledger.pool(), 1, 10).await.unwrap_err();
     assert!(stopped.to_string().contains("position 2"), "{stopped}");
+}
+
+/// Within one batch, across batches and across processes; others in the batch are not concerned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_is_one_pledges_whoever_appends_at_once() {
+    let pool = PgPool::connect(&fresh_database().await).await.unwrap();
+    let ledgers = [Ledger::start(pool.clone()), Ledger::start(pool.clone())];
+    let amount = Money::new(100, "USD".parse().unwrap()).unwrap();
+    let capture = |payment: &str| {
+        let captured = Statement::told(Stated::payment(Some(amount), None), Utc::now());
+        PledgeCommand::record(PaymentFact::stated(payment.parse().unwrap(), captured), Utc::now())
+    };
+    let race = async |n: usize| {
+        let payment = format!("pay_{n}");
+        let command = capture(&payment);
+        let pledges = [Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4()];
+        for id in pledges {
+            let (new, metadata) = (create_pledge(), Metadata::default());
+            ledgers[0].create::<Pledge>(id, &new, vec![], &metadata, None).await.unwrap();
+        }
+        let metadata = Metadata::default();
+        // Two in one process, which share a batch, and one in another.
+        let tried = pledges.iter().zip([0, 0, 1]);
+        let tried = tried.map(|(id, of)| ledgers[of].execute::<Pledge>(*id, &command, &metadata));
+        let tried = join_all(tried).await;
+        let won: Vec<Uuid> =
+            pledges.into_iter().zip(&tried).filter(|(_, tried)| tried.is_ok()).map(|(id, _)| id).collect();
+        let foreign = |tried: &&_| matches!(tried, Err(ExecuteError::Append(AppendError::ForeignPayment)));
+        assert_eq!((won.len(), tried.iter().filter(foreign).count()), (1, 2), "{tried:?}");
+        assert_eq!(pledge_of_payment(&pool, &payment).await.unwrap(), Some(won[0]));
+    };
+    join_all((0..20).map(race)).await;
+    assert_eq!(pledge_of_payment(&pool, "pay_unheard_of").await.unwrap(), None);
+    let captured: i64 = sqlx::query_scalar("select count(*) from events where event_type = 'PledgeCaptured'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(captured, 20);
 }

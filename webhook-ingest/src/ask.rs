@@ -14,6 +14,9 @@ use payments::{PaymentReport, Provider, ProviderError};
 
 use crate::apply::{BatchOutcome, Hearing, Verdict, apply};
 
+/// A question that stands later than this is asked another time.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
 /// Asks until it is settled, or a person has to decide. The rules say when that is.
 ///
 /// # Errors
@@ -27,7 +30,13 @@ pub(crate) async fn settle(
     let mut settled = BatchOutcome::default();
     loop {
         let stands_at = question_stands_at(ledger, &mut hearing).await?;
-        tokio::time::sleep((stands_at - Utc::now()).to_std().unwrap_or(Duration::ZERO)).await;
+        let wait = (stands_at - Utc::now()).to_std().unwrap_or(Duration::ZERO);
+        if wait > MAX_WAIT {
+            // The provider's clock is ahead. Nobody waits for it here, where others want to ask.
+            let reason = format!("payment {} is asked about at {stands_at}", hearing.payment_id);
+            return Ok((Verdict::Unreachable(reason), settled));
+        }
+        tokio::time::sleep(wait).await;
         tracing::info!(payment_id = %hearing.payment_id, provider = provider.name(), "the provider is asked");
         // That the provider does not know a payment, or refuses to speak of it, is an answer without content.
         let report = match provider.look_up(&hearing.payment_id).await {

@@ -190,11 +190,7 @@ fn is_unknown(fact: &PaymentFact, recording: &Recording, payment: Option<&Pledge
     };
     match recording.outcomes.get(statement.object()) {
         None | Some(Outcome::Known) => false,
-        Some(Outcome::Recorded) => {
-            let counts = payment.and_then(|payment| payment.history.counts(statement.object()));
-            let repeats = is_answer(fact) && counts == Some(statement.content());
-            !repeats && news().any(|news| news.heard.contains(statement))
-        }
+        Some(Outcome::Recorded) => news().any(|news| news.heard.contains(statement)),
         Some(Outcome::Ask(_) | Outcome::Wait | Outcome::Review(_)) => {
             payment.is_none_or(|payment| !payment.history.statements().any(|known| known == statement))
         }

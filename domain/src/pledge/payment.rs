@@ -46,7 +46,7 @@ pub enum Usage {
 pub enum UnappliedReason {
     /// The pledge is finished, or was paid by another payment.
     NotNeeded,
-    /// It is more than the [`CaptureLimit`]: a person has to accept it.
+    /// It is more than the [`CaptureLimit`](super::CaptureLimit): a person has to accept it.
     AboveLimit,
 }
 
