@@ -28,8 +28,8 @@ pub(crate) struct Hearing {
     pub(crate) facts: Vec<PaymentFact>,
     /// What the provider answered since, each time that it was asked.
     pub(crate) answers: Vec<Vec<PaymentFact>>,
-    /// Whether its message was never tried before: then its payment is asked for if it waits for a capture.
-    pub(crate) is_first_try: bool,
+    /// Whether its payment is asked for if it waits for a capture.
+    pub(crate) may_ask: bool,
     /// Metadata of its events, which names the message.
     pub(crate) metadata: Metadata,
 }
@@ -52,7 +52,7 @@ impl Hearing {
                     payment_id: fact.payment_id.clone(),
                     facts: vec![fact],
                     answers: vec![],
-                    is_first_try: true,
+                    may_ask: true,
                     metadata: metadata.clone(),
                 }),
             }
@@ -67,9 +67,10 @@ impl Hearing {
 }
 
 /// The verdict on what a message says. Where it says several things the worst one counts, in this order.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     /// It means nothing to the ledger.
+    #[default]
     Ignored,
     /// It is in the ledger, now or before.
     Processed,
@@ -227,7 +228,7 @@ impl Decision {
         }
         for hearing in waiting {
             let reason = PledgeError::AwaitsCapture(hearing.payment_id.clone()).to_string();
-            let asks = hearing.is_first_try && hearing.answers.is_empty();
+            let asks = hearing.may_ask && hearing.answers.is_empty();
             let verdict = if asks { Verdict::Ask(reason) } else { Verdict::Await(reason) };
             decision.verdicts.push((hearing, verdict));
         }

@@ -100,9 +100,15 @@ async fn find_owner(
     let payment_id = &hearing.payment_id;
     let holder = pledge_of_payment(ledger.pool(), payment_id.as_str()).await?;
     let Some(holder) = holder.filter(|holder| *holder != hearing.pledge_id) else { return Ok(None) };
-    if report.is_some_and(|report| report.pledge_id.0 == holder) {
-        hearing.pledge_id = holder;
-        return Ok(None);
+    if let Some(report) = report {
+        // The provider knows the pledge that the money was given for; it may have been accepted as another.
+        let named = report.pledge_id.0;
+        let loaded = ledger.load_many::<Pledge>(&[named]).await?.remove(&named).and_then(Result::ok);
+        let accepted_as = loaded.and_then(|loaded| loaded.aggregate.accepted_as(payment_id));
+        if named == holder || accepted_as.is_some_and(|pledge_id| pledge_id.0 == holder) {
+            hearing.pledge_id = holder;
+            return Ok(None);
+        }
     }
     let named = hearing.pledge_id;
     Ok(Some(format!("payment {payment_id} is pledge {holder}'s, and this was said of it for pledge {named}")))

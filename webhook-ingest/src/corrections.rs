@@ -14,7 +14,7 @@ use domain::payment::{ObjectKey, Stated, Statement, WrittenStanding};
 use domain::pledge::{CaptureLimit, Correcting, CorrectionNote};
 use domain::{AmountsByCurrency, MoneyMove, PaymentFact, PaymentId, Pledge, PledgeCommand, Rules, Text};
 use event_store::{ExecuteError, Ledger, LoadError, Metadata, pledge_of_payment};
-use payments::{Notice, Providers};
+use payments::{Notice, ProviderError, Providers};
 use serde::{Deserialize, Serialize};
 use service::auth::Organiser;
 use service::{FieldErrors, Json, NoBody, Path, Problem, ProblemKind, RequestId};
@@ -132,6 +132,9 @@ struct Kept {
     stands: WrittenStanding,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     happened_at: Option<DateTime<Utc>>,
+    /// How it stood as its corrector had seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    counts: Option<WrittenStanding>,
 }
 
 /// State how an object of a payment stands
@@ -233,6 +236,8 @@ async fn confirm(
     }
     let checked = Checked::of_kept(&asked)?;
     let correcting = checked.correcting(&state, asked.pledge_id, correction_id).await?;
+    let loaded = state.desk.ledger.load::<Pledge>(asked.pledge_id).await.map_err(load_problem)?;
+    checked.require_as_seen(&loaded.aggregate)?;
     record(&state, asked.pledge_id, correcting, operator.as_str(), request_id).await?;
     Ok(Json(shown(&state.pool, correction_id).await?))
 }
@@ -306,15 +311,15 @@ impl Checked {
             errors.add("happened_at", "must not be in the future");
         }
         let stated = object.clone().and_then(|object| errors.take("stands", stands.clone().of(object)));
-        let counts = object.clone().zip(counts);
-        let counts = counts.map(|(object, counts)| errors.take("counts", counts.of(object)));
+        let seen = object.clone().zip(counts.clone());
+        let seen = seen.map(|(object, counts)| errors.take("counts", counts.of(object)));
         let fields = (payment_id, object, stated, reason, evidence);
         match fields {
             (Some(payment_id), Some(object), Some(stated), Some(reason), Some(evidence))
-                if counts.as_ref().is_none_or(Option::is_some) =>
+                if seen.as_ref().is_none_or(Option::is_some) =>
             {
-                let kept = Kept { object, stands, happened_at };
-                Ok(Self { payment_id, kept, stated, counts: counts.flatten(), answers, reason, evidence })
+                let kept = Kept { object, stands, happened_at, counts };
+                Ok(Self { payment_id, kept, stated, counts: seen.flatten(), answers, reason, evidence })
             }
             _ => Err(errors.problem()),
         }
@@ -324,11 +329,13 @@ impl Checked {
     fn of_kept(asked: &CorrectionReply) -> Result<Self, Problem> {
         let kept: Kept = serde_json::from_value(asked.stated.clone()).map_err(Problem::internal)?;
         let stated = kept.stands.clone().of(kept.object.clone()).map_err(Problem::internal)?;
+        let counts = kept.counts.clone().map(|counts| counts.of(kept.object.clone()));
+        let counts = counts.transpose().map_err(Problem::internal)?;
         Ok(Self {
             payment_id: asked.payment_id.parse().map_err(Problem::internal)?,
             kept,
             stated,
-            counts: None,
+            counts,
             answers: asked.answers.clone(),
             reason: asked.reason.parse().map_err(Problem::internal)?,
             evidence: Text::optional(asked.evidence.clone()).map_err(Problem::internal)?,
@@ -349,11 +356,15 @@ impl Checked {
         correction_id: Uuid,
     ) -> Result<Correcting, Problem> {
         let made_at = Utc::now();
-        let mut unrecorded = waiting(&state.pool, &state.providers, pledge_id, &self.payment_id).await?;
-        if let Ok(provider) = state.providers.of_payment(&self.payment_id)
-            && let Ok(Some(report)) = provider.look_up(&self.payment_id).await
-        {
-            unrecorded.extend(statements(report.facts, &self.payment_id, made_at));
+        let mut unrecorded = self.waiting(&state.pool, &state.providers, pledge_id).await?;
+        if let Ok(provider) = state.providers.of_payment(&self.payment_id) {
+            match provider.look_up(&self.payment_id).await {
+                Ok(Some(report)) => unrecorded.extend(statements(report.facts, &self.payment_id, made_at)),
+                Ok(None) | Err(ProviderError::Refused(_)) => {}
+                Err(error @ ProviderError::Unavailable(_)) => {
+                    return Err(Problem::unavailable("the payment provider", error));
+                }
+            }
         }
         Ok(Correcting {
             payment_id: self.payment_id.clone(),
@@ -364,6 +375,35 @@ impl Checked {
             note: CorrectionNote { correction_id, text_sha256: self.text_sha256() },
             limit: state.desk.limit,
         })
+    }
+
+    /// What its provider said and is in no pledge yet.
+    async fn waiting(
+        &self,
+        pool: &PgPool,
+        providers: &Providers,
+        pledge_id: Uuid,
+    ) -> Result<Vec<Statement>, Problem> {
+        let rows: Vec<(String, Origin, String)> = sqlx::query_as(
+            "select provider, origin, body from webhook_inbox
+         where (pledge_id = $1 or inbox_id = any ($3))
+                 and status in ('pending', 'review', 'dead', 'discarded')
+         order by inbox_id desc limit $2",
+        )
+        .bind(pledge_id)
+        .bind(MAX_WAITING)
+        .bind(&self.answers)
+        .fetch_all(pool)
+        .await?;
+        let now = Utc::now();
+        let said = rows.into_iter().filter_map(|(provider, origin, body)| match origin {
+            Origin::Poll => polled::parse(&body).ok().map(|(_, fact)| vec![fact]),
+            Origin::Webhook => match providers.named(&provider)?.parse(body.as_bytes()).ok()? {
+                Notice::Facts { facts, .. } | Notice::Unaddressed { facts, .. } => Some(facts),
+                Notice::Payout { .. } | Notice::Ignored => None,
+            },
+        });
+        Ok(said.flat_map(|facts| statements(facts, &self.payment_id, now)).collect())
     }
 
     /// 409 if the object stands otherwise than its corrector has seen.
@@ -420,33 +460,6 @@ impl ObjectInput {
     }
 }
 
-/// What its provider said of a payment and is in no pledge yet.
-async fn waiting(
-    pool: &PgPool,
-    providers: &Providers,
-    pledge_id: Uuid,
-    payment_id: &PaymentId,
-) -> Result<Vec<Statement>, Problem> {
-    let rows: Vec<(String, Origin, String)> = sqlx::query_as(
-        "select provider, origin, body from webhook_inbox
-         where pledge_id = $1 and status in ('pending', 'review', 'dead', 'discarded')
-         order by inbox_id desc limit $2",
-    )
-    .bind(pledge_id)
-    .bind(MAX_WAITING)
-    .fetch_all(pool)
-    .await?;
-    let now = Utc::now();
-    let said = rows.into_iter().filter_map(|(provider, origin, body)| match origin {
-        Origin::Poll => polled::parse(&body).ok().map(|(_, fact)| vec![fact]),
-        Origin::Webhook => match providers.named(&provider)?.parse(body.as_bytes()).ok()? {
-            Notice::Facts { facts, .. } | Notice::Unaddressed { facts, .. } => Some(facts),
-            Notice::Payout { .. } | Notice::Ignored => None,
-        },
-    });
-    Ok(said.flat_map(|facts| statements(facts, payment_id, now)).collect())
-}
-
 fn statements(facts: Vec<PaymentFact>, payment_id: &PaymentId, now: DateTime<Utc>) -> Vec<Statement> {
     let about_it = facts.into_iter().filter(|fact| fact.payment_id == *payment_id);
     about_it.filter_map(|fact| fact.answered_at(now).statement().cloned()).collect()
@@ -486,6 +499,18 @@ async fn record(
     let correction_id = correcting.note.correction_id;
     let metadata =
         Metadata { actor: Some(operator.to_owned()), request_id: Some(request_id.0), ..Metadata::default() };
+    // Who withdraws it, or confirms it too, waits until it is done.
+    let mut transaction = state.pool.begin().await?;
+    let status: Option<String> =
+        sqlx::query_scalar("select status from corrections where correction_id = $1 for update")
+            .bind(correction_id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+    match status.as_deref() {
+        Some("proposed") => {}
+        Some("recorded") => return Ok(()),
+        _ => return Err(Problem::new(ProblemKind::Conflict, "the correction was withdrawn")),
+    }
     let command = PledgeCommand::Correct(Box::new(correcting));
     let executed =
         state.desk.ledger.execute::<Pledge>(pledge_id, &command, &metadata).await.map_err(execute_problem)?;
@@ -501,7 +526,7 @@ async fn record(
              update webhook_inbox w
              set status = 'discarded', finished_at = now(), reason = 'settled by correction ' || $1::text
              from recorded r
-             where w.inbox_id = any (r.answers) and w.pledge_id = $4 and w.status in ('review', 'dead')
+             where w.inbox_id = any (r.answers) and w.status in ('review', 'dead')
              returning w.inbox_id
          )
          insert into webhook_inbox_acts (inbox_id, act, reason, acted_by)
@@ -510,9 +535,9 @@ async fn record(
     .bind(correction_id)
     .bind(position)
     .bind(operator)
-    .bind(pledge_id)
-    .execute(&state.pool)
+    .execute(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use payments::Provider;
 use uuid::Uuid;
 
 use crate::apply::{Hearing, Verdict, apply};
+use crate::ask;
 
 /// Pages of one payout that are read at most, so that a provider whose pages never end holds nothing
 /// up. At a hundred payments each, a payout of a hundred thousand.
@@ -50,8 +51,19 @@ pub(crate) async fn settle(
             .flat_map(|report| Hearing::of_facts(0, report.pledge_id.0, report.facts, metadata));
         let applied = apply(ledger, limit, said.collect()).await?;
         paid_out.moved.extend(applied.moved);
-        let worst = applied.outcomes.into_iter().map(|outcome| outcome.verdict).max();
-        paid_out.verdict = paid_out.verdict.max(worst.unwrap_or(Verdict::Processed));
+        let mut worst = paid_out.verdict;
+        for outcome in applied.outcomes {
+            let verdict = match outcome.to_ask {
+                Some(hearing) => {
+                    let (verdict, asked) = ask::settle(ledger, limit, provider, hearing).await?;
+                    paid_out.moved.extend(asked.moved);
+                    verdict
+                }
+                None => outcome.verdict,
+            };
+            worst = worst.max(verdict);
+        }
+        paid_out.verdict = worst;
         cursor = page.next;
         if cursor.is_none() {
             return Ok(paid_out);

@@ -69,7 +69,9 @@ pub(crate) async fn store_missing(
     asked_at: DateTime<Utc>,
 ) -> Result<MissingFacts, PollError> {
     let mut found = MissingFacts::default();
-    for (fact, replaced) in unknown(ledger, limit, report, asked_at).await? {
+    let (missing, too_early) = unknown(ledger, limit, report, asked_at).await?;
+    found.unknown += too_early;
+    for (fact, replaced) in missing {
         let delivery = delivery(provider, report.pledge_id, fact, replaced)?;
         let what = &delivery.event_type;
         tracing::info!(provider, pledge_id = %report.pledge_id, what, "found by asking");
@@ -118,14 +120,15 @@ fn name_of(fact: &PaymentFact) -> &'static str {
     }
 }
 
-/// What would move the pledge, contradict it, or have the provider void a payment.
+/// What would move the pledge, contradict it, or have the provider void a payment; and how many answers say
+/// nothing, because they were asked for too soon after the latest news.
 async fn unknown(
     ledger: &Ledger,
     limit: CaptureLimit,
     report: &PaymentReport,
     asked_at: DateTime<Utc>,
-) -> Result<Vec<(PaymentFact, Replaced)>, sqlx::Error> {
-    let mut unknown = Vec::new();
+) -> Result<(Vec<(PaymentFact, Replaced)>, usize), sqlx::Error> {
+    let (mut unknown, mut too_early) = (Vec::new(), 0);
     let mut payments: Vec<&PaymentId> = report.facts.iter().map(|fact| &fact.payment_id).collect();
     payments.sort();
     payments.dedup();
@@ -136,15 +139,15 @@ async fn unknown(
             continue;
         };
         let stands_at = pledge.question_stands_at(payment_id, asked_at, &[]);
-        // An answer that was asked for too soon after the latest news says nothing.
         let is_in_time = |fact: &PaymentFact| stands_at == asked_at || !is_answer(fact);
-        let facts: Vec<PaymentFact> =
-            facts.filter(is_in_time).map(|fact| fact.answered_at(asked_at)).collect();
+        let (facts, late): (Vec<PaymentFact>, Vec<PaymentFact>) = facts.partition(is_in_time);
+        let facts: Vec<PaymentFact> = facts.into_iter().map(|fact| fact.answered_at(asked_at)).collect();
+        too_early += late.len();
         if !facts.is_empty() {
             unknown.extend(unknown_of(&pledge, payment_id, facts, limit, asked_at));
         }
     }
-    Ok(unknown)
+    Ok((unknown, too_early))
 }
 
 fn unknown_of(

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use domain::{PaymentFact, PaymentId, PledgeId};
 use event_store::{Metadata, Wakeup};
 use futures_util::future::join_all;
-use payments::{Notice, Provider, Providers};
+use payments::{Notice, Provider, ProviderError, Providers};
 use rand::Rng;
 use service::Shutdown;
 use sha2::{Digest, Sha256};
@@ -72,7 +72,7 @@ struct Conclusion {
     /// Payments to void before the verdict holds.
     to_void: Vec<PaymentId>,
     /// What to ask before there is a verdict.
-    to_ask: Vec<Hearing>,
+    to_ask: Vec<(Hearing, Verdict)>,
     /// The payout to read before the verdict holds.
     payout_id: Option<String>,
 }
@@ -140,9 +140,9 @@ impl Worker {
         for outcome in applied.outcomes {
             let conclusion = &mut conclusions[outcome.message];
             conclusion.to_void.extend(outcome.to_void);
-            conclusion.to_ask.extend(outcome.to_ask);
-            if conclusion.verdict < outcome.verdict {
-                conclusion.verdict = outcome.verdict;
+            match outcome.to_ask {
+                Some(hearing) => conclusion.to_ask.push((hearing, outcome.verdict)),
+                None => conclusion.verdict = std::mem::take(&mut conclusion.verdict).max(outcome.verdict),
             }
         }
         let mut marks = Vec::with_capacity(taken);
@@ -150,7 +150,7 @@ impl Worker {
         let room = self.errand_permits.available_permits();
         for (row, conclusion) in rows.into_iter().zip(conclusions) {
             let is_errand = conclusion.payout_id.is_some()
-                || matches!(conclusion.verdict, Verdict::Ask(_))
+                || !conclusion.to_ask.is_empty()
                 || matches!(conclusion.verdict, Verdict::Processed | Verdict::Review(_))
                     && !conclusion.to_void.is_empty();
             if is_errand && errands.len() >= room {
@@ -166,11 +166,12 @@ impl Worker {
                 errands.push((row, conclusion));
                 continue;
             }
+            if let Some((_, Verdict::Ask(reason))) = conclusion.to_ask.first() {
+                marks.push(Mark::until(&row, reason, ASK_SECONDS));
+                errands.push((row, conclusion));
+                continue;
+            }
             match &conclusion.verdict {
-                Verdict::Ask(reason) => {
-                    marks.push(Mark::until(&row, reason, ASK_SECONDS));
-                    errands.push((row, conclusion));
-                }
                 Verdict::Processed | Verdict::Review(_) if !conclusion.to_void.is_empty() => {
                     marks.push(Mark::until(&row, "waits for the provider to void the payment", VOID_SECONDS));
                     errands.push((row, conclusion));
@@ -224,11 +225,7 @@ async fn ask_all(
     mut conclusion: Conclusion,
 ) -> Result<(Conclusion, HashSet<Uuid>), sqlx::Error> {
     let mut moved = HashSet::new();
-    let to_ask = std::mem::take(&mut conclusion.to_ask);
-    if !to_ask.is_empty() {
-        conclusion.verdict = Verdict::Processed;
-    }
-    for hearing in to_ask {
+    for (hearing, _) in std::mem::take(&mut conclusion.to_ask) {
         let (verdict, applied) = ask::settle(&config.ledger, config.capture_limit, provider, hearing).await?;
         moved.extend(applied.moved);
         conclusion.to_void.extend(applied.outcomes.into_iter().filter_map(|outcome| outcome.to_void));
@@ -267,8 +264,9 @@ async fn read_all(providers: &Providers, rows: &[InboxRow]) -> (Vec<Conclusion>,
             Ok(Content::Facts { pledge_id, facts }) => {
                 conclusions.push(Verdict::Processed.into());
                 let hearings = Hearing::of_facts(message, pledge_id.0, facts, &metadata(row));
-                let is_first_try = row.attempts <= 1;
-                said.extend(hearings.into_iter().map(|hearing| Hearing { is_first_try, ..hearing }));
+                // Not at each try: the capture may well be on its way.
+                let may_ask = row.attempts <= 1 || row.attempts % 4 == 0;
+                said.extend(hearings.into_iter().map(|hearing| Hearing { may_ask, ..hearing }));
             }
         }
     }
@@ -331,7 +329,10 @@ async fn void(provider: &dyn Provider, conclusion: Conclusion) -> Verdict {
     }
     for payment_id in &conclusion.to_void {
         if let Err(error) = provider.void(payment_id).await {
-            return Verdict::Retry(error.to_string());
+            return match error {
+                ProviderError::Unavailable(_) => Verdict::Unreachable(error.to_string()),
+                ProviderError::Refused(_) => Verdict::Retry(error.to_string()),
+            };
         }
     }
     conclusion.verdict
@@ -356,7 +357,9 @@ impl Mark {
             Verdict::Processed => ("processed", None),
             Verdict::Ignored => ("ignored", None),
             Verdict::Review(reason) => ("review", Some(reason)),
-            Verdict::Await(reason) if row.attempts >= MAX_ATTEMPTS => ("review", Some(reason)),
+            Verdict::Await(reason) | Verdict::Ask(reason) if row.attempts >= MAX_ATTEMPTS => {
+                ("review", Some(reason))
+            }
             Verdict::Retry(reason) if row.attempts >= MAX_ATTEMPTS => ("dead", Some(reason)),
             Verdict::Await(reason)
             | Verdict::Ask(reason)

@@ -1,6 +1,6 @@
 //! A person's word on how an object stands.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 
 use super::statement::{Content, ObjectKey, Stated, Statement};
 
@@ -23,7 +23,8 @@ impl Correction {
         happened_at: Option<DateTime<Utc>>,
         heard: Vec<Content>,
     ) -> Self {
-        Self { stated, stood_at, happened_at: happened_at.filter(|at| *at <= stood_at), heard }
+        let happened_at = happened_at.map(|at| at.trunc_subsecs(6)).filter(|at| *at <= stood_at);
+        Self { stated, stood_at, happened_at, heard }
     }
 
     /// The object that it corrects.

@@ -1,4 +1,4 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -126,7 +126,8 @@ impl PaymentFact {
 
     /// The money of a payment has arrived.
     pub fn settled(payment_id: PaymentId, settlement: Settlement) -> Self {
-        Self { payment_id, said: Said::Settled(settlement) }
+        let at = settlement.at.trunc_subsecs(6);
+        Self { payment_id, said: Said::Settled(Settlement { at, ..settlement }) }
     }
 
     /// The statement, if it is one.

@@ -102,6 +102,7 @@ impl PledgeRecord {
         }
         let before = self.payment(payment_id);
         let decision = before.history.decide(&report.heard, report.now).map_err(currency_error)?;
+        let mut outcomes = decision.outcomes;
         // The times of answers that say nothing new are kept where there is an event anyway.
         let heard = match decision.recorded.is_empty() {
             true => Vec::new(),
@@ -112,16 +113,17 @@ impl PledgeRecord {
         let mut after = before.clone();
         after.hear(news.clone());
         if news.settled.is_some() && after.captured().is_none() {
-            // It says no more than that the capture is not known yet.
+            // It waits for its capture.
             news.settled = None;
             after.settled = None;
+            outcomes.entry(ObjectKey::Payment).or_insert(Outcome::Wait);
         }
         let events = if news.heard.is_empty() && news.settled.is_none() {
             Vec::new()
         } else {
             self.tell(payment_id, report.reason.as_ref(), report.limit, &before, after, news)
         };
-        Ok(Recording { payment_id: payment_id.clone(), events, outcomes: decision.outcomes })
+        Ok(Recording { payment_id: payment_id.clone(), events, outcomes })
     }
 
     /// A person states how an object of a payment stands.
@@ -131,6 +133,9 @@ impl PledgeRecord {
             return Err(PledgeError::MovedTo(pledge_id));
         }
         let before = self.payment(payment_id);
+        if before.corrected.iter().any(|known| known.note.correction_id == note.correction_id) {
+            return Ok(vec![]);
+        }
         if *stated.object() != ObjectKey::Payment && before.captured().is_none() {
             return Err(PledgeError::AwaitsCapture(payment_id.clone()));
         }
@@ -199,12 +204,15 @@ impl PledgeRecord {
         news: News,
     ) -> Vec<PledgeEvent> {
         match &self.state {
-            PledgeState::Pending if after.is_reserved() => {
+            PledgeState::Pending if before.usage == Usage::Uncaptured && after.is_reserved() => {
                 let amount = after.history.authorized().unwrap_or(self.amount);
                 vec![self.authorized_event(payment_id, amount, news)]
             }
             PledgeState::Pending | PledgeState::Authorized(_)
-                if after.came_to_nothing() && !before.came_to_nothing() && self.ends_with(payment_id) =>
+                if before.usage == Usage::Uncaptured
+                    && after.came_to_nothing()
+                    && !before.came_to_nothing()
+                    && self.ends_with(payment_id) =>
             {
                 vec![self.failed_event(payment_id, reason, news)]
             }

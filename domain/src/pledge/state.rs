@@ -228,6 +228,7 @@ impl PledgeRecord {
             PledgeEvent::PledgeCancelled { .. } => self.state = PledgeState::Cancelled,
             PledgeEvent::PaymentUnapplied { payment_id, reason, news, .. } => {
                 self.hear(&payment_id, news).usage = Usage::Unapplied(reason);
+                self.note_ended();
             }
             PledgeEvent::PaymentRecorded { payment_id, captured, news, .. } => {
                 self.hear(&payment_id, news);

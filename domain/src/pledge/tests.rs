@@ -369,13 +369,42 @@ fn an_event_says_what_is_newly_known_and_what_moves() {
 
 #[test]
 fn a_settlement_alone_completes_what_is_captured() {
-    row(vec![settles("a", usd(5000), 30)], ["", "", COMP, "", "", "", ""]);
+    for status in PledgeStatus::ALL {
+        let settled = record(report_of(vec![settles("a", usd(5000), 30)]));
+        let decision = in_status(status).does(&settled);
+        match status {
+            Captured => assert_eq!(decision.as_deref(), Ok(COMP)),
+            Completed => assert_eq!(decision.as_deref(), Ok("")),
+            Pending | Authorized | Failed | Expired | Cancelled => {
+                assert_eq!(decision, Err(PledgeError::AwaitsCapture(payment("a"))), "{status}");
+            }
+        }
+    }
     let mut book = in_status(Captured);
     book.hears("b", [told(taken(700), 22)]);
     assert_eq!(book.settles("b", 700, 40), NOTED, "money that is held apart");
     assert_eq!((book.status(), book.posted(at(39)).settled_minor), (Captured, 0));
     assert_eq!(book.posted(at(40)).settled_minor, 700);
     assert_eq!(book.settles("b", 700, 50), "", "the first one counts");
+}
+
+#[test]
+fn money_held_apart_that_was_never_taken_is_corrected_once() {
+    let mut book = in_status(Pending);
+    assert_eq!(book.hears("a", [told(taken(20_000), 20)]), HELD);
+    let correcting = Correcting {
+        payment_id: payment("a"),
+        stated: over(Over::Failed),
+        made_at: at(60),
+        happened_at: None,
+        unrecorded: vec![],
+        note: CorrectionNote { correction_id: Uuid::from_u128(9), text_sha256: String::new() },
+        limit: CaptureLimit::default(),
+    };
+    let correct = PledgeCommand::Correct(Box::new(correcting));
+    assert_eq!(book.does(&correct), Ok([NOTED, FAIL].join(" ")));
+    assert_eq!(book.posted(at(99)).unapplied_minor, 0);
+    assert_eq!(book.does(&correct).as_deref(), Ok(""));
 }
 
 #[test]

@@ -29,7 +29,6 @@ row! {
     struct Begun {
         pledge_id: PledgeId,
         position: i64,
-        captured_at: DateTime<Utc>,
     }
 }
 
@@ -82,21 +81,10 @@ impl Batch {
 }
 
 impl Batch {
-    /// The gifts that begin, at the first of their instants. Of a pledge that had none, all are in the batch.
+    /// The gifts that begin.
     fn begun(&self) -> Vec<Begun> {
-        let first = |pledge_id: PledgeId| {
-            let of_it = |captured_at| Instant { pledge_id, captured_at };
-            let instants = self.captures.range(of_it(DateTime::<Utc>::MIN_UTC)..);
-            let instants = instants.take_while(|(instant, _)| instant.pledge_id == pledge_id);
-            instants.filter(|(_, captured)| captured.captured_minor > 0).map(|(at, _)| at.captured_at).next()
-        };
         let begun = self.gifts.iter().filter_map(|(id, gift)| Some((*id, gift.begun?)));
-        let row = |(pledge_id, position)| Begun {
-            pledge_id,
-            position,
-            captured_at: first(pledge_id).unwrap_or_default(),
-        };
-        begun.map(row).collect()
+        begun.map(|(pledge_id, position)| Begun { pledge_id, position }).collect()
     }
 }
 
@@ -138,9 +126,15 @@ async fn insert_begun(connection: &mut PgConnection, batch: &Batch) -> Result<()
     if rows.is_empty() {
         return Ok(());
     }
-    let sql = "insert into donations ({columns}, campaign_id, donor_id, amount_minor, currency, anonymous)
-        select r.*, p.campaign_id, p.donor_id, p.captured_minor, p.currency, p.anonymous
-        from {rows} join pledges p using (pledge_id)";
+    // The first instant is that of all that was ever captured: a gift may end, and begin again.
+    let sql = "insert into donations
+            ({columns}, captured_at, campaign_id, donor_id, amount_minor, currency, anonymous)
+        select r.*, c.captured_at, p.campaign_id, p.donor_id, p.captured_minor, p.currency, p.anonymous
+        from {rows} join pledges p using (pledge_id)
+        cross join lateral (
+            select min(c.captured_at) as captured_at from pledge_captures c
+            where c.pledge_id = r.pledge_id and c.captured_minor > 0
+        ) c";
     Rows::of(&rows)?.execute(connection, sql).await
 }
 
@@ -186,7 +180,7 @@ mod tests {
             let batch = batch(&told);
             assert_eq!(batch.gifts, BTreeMap::from([(PLEDGE, Gift { is_over: false, begun: Some(1) })]));
             assert_eq!(captures(&batch), [(noon(0), 2000), (noon(1), 3000)]);
-            let begun = Begun { pledge_id: PLEDGE, position: 1, captured_at: noon(0) };
+            let begun = Begun { pledge_id: PLEDGE, position: 1 };
             assert_eq!(batch.begun(), [begun]);
         }
     }

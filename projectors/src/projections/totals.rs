@@ -256,9 +256,14 @@ impl Batch {
 }
 
 impl Batch {
-    /// Whether a donor has captured less than before, or fewer pledges.
+    /// Whether a donor may have captured less than before, or fewer pledges, or the same at other instants.
     fn takes_from_donors(&self) -> bool {
-        self.donors.values().any(|given| given.captured_pledges < 0 || given.captured_minor < 0)
+        let is_new = |donor: &Donor| self.donors.get(donor).is_some_and(|given| given.captured_pledges > 0);
+        let moves_on = self
+            .captures
+            .iter()
+            .any(|(instant, captured)| captured.captured_minor <= 0 || !is_new(&instant.donor));
+        moves_on || self.donors.values().any(|given| given.captured_pledges < 0 || given.captured_minor < 0)
     }
 
     /// Per donor, if nothing is taken from any.
