@@ -39,7 +39,16 @@ async fn overload(client: &Client, pool: &PgPool, campaign: Uuid, wave: usize) -
         let body = Client::pledge_body(campaign, 100, "ada@example.org");
         let key = format!("{wave}-{n}");
         let request = client.request(reqwest::Method::POST, "/api/pledges").header("idempotency-key", key);
-        requests.spawn(async move { request.json(&body).send().await.unwrap() });
+        let request = request.json(&body);
+        let again = request.try_clone().unwrap();
+        requests.spawn(async move {
+            match request.send().await {
+                Ok(response) => response,
+                // The answer of a service that is overloaded may be lost with its connection. The key makes
+                // it safe to ask again.
+                Err(_) => again.send().await.unwrap(),
+            }
+        });
     }
     let (mut made, mut refused) = (0, 0);
     let mut held = Some(held);
