@@ -176,6 +176,23 @@ async fn decide_all(
     Ok(decisions)
 }
 
+/// The pledge that a payment is in by now, with its id: the one that it is said to be for, or the one that it
+/// was accepted as. None where its events cannot be understood, which the worker says of its messages.
+pub(crate) async fn load_holder(
+    ledger: &Ledger,
+    pledge_id: Uuid,
+    payment_id: &PaymentId,
+) -> Result<Option<(Uuid, Pledge)>, sqlx::Error> {
+    let mut id = pledge_id;
+    loop {
+        let Some(Ok(loaded)) = ledger.load_many::<Pledge>(&[id]).await?.remove(&id) else { return Ok(None) };
+        match loaded.aggregate.accepted_as(payment_id) {
+            Some(other) => id = other.0,
+            None => return Ok(Some((id, loaded.aggregate))),
+        }
+    }
+}
+
 impl BatchOutcome {
     fn conclude_all(&mut self, hearings: Vec<Hearing>, verdict: &Verdict) {
         let outcome = |hearing| HearingOutcome::of(&hearing, verdict.clone());

@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use domain::PaymentFact;
 use domain::payment::Statement;
 use domain::pledge::CaptureLimit;
-use domain::{PaymentFact, Pledge};
 use event_store::{Ledger, pledge_of_payment};
 use payments::{PaymentReport, Provider, ProviderError};
 
-use crate::apply::{BatchOutcome, Hearing, Verdict, apply};
+use crate::apply::{BatchOutcome, Hearing, Verdict, apply, load_holder};
 
 /// A question that stands later than this is asked another time.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -77,17 +77,10 @@ fn answer_of(facts: Vec<PaymentFact>, stands_at: DateTime<Utc>) -> Vec<PaymentFa
 async fn question_stands_at(ledger: &Ledger, hearing: &mut Hearing) -> Result<DateTime<Utc>, sqlx::Error> {
     let facts = hearing.facts.iter().chain(hearing.answers.iter().flatten());
     let waiting: Vec<Statement> = facts.filter_map(|fact| fact.statement().cloned()).collect();
-    loop {
-        let id = hearing.pledge_id;
-        let loaded = ledger.load_many::<Pledge>(&[id]).await?.remove(&id).and_then(Result::ok);
-        let Some(loaded) = loaded else { return Ok(Utc::now()) };
-        match loaded.aggregate.accepted_as(&hearing.payment_id) {
-            Some(other) => hearing.pledge_id = other.0,
-            None => {
-                return Ok(loaded.aggregate.question_stands_at(&hearing.payment_id, Utc::now(), &waiting));
-            }
-        }
-    }
+    let holder = load_holder(ledger, hearing.pledge_id, &hearing.payment_id).await?;
+    let Some((pledge_id, pledge)) = holder else { return Ok(Utc::now()) };
+    hearing.pledge_id = pledge_id;
+    Ok(pledge.question_stands_at(&hearing.payment_id, Utc::now(), &waiting))
 }
 
 /// A payment that is another pledge's is decided there, if the provider says so too. Otherwise a person
@@ -102,10 +95,8 @@ async fn find_owner(
     let Some(holder) = holder.filter(|holder| *holder != hearing.pledge_id) else { return Ok(None) };
     if let Some(report) = report {
         // The provider knows the pledge that the money was given for; it may have been accepted as another.
-        let named = report.pledge_id.0;
-        let loaded = ledger.load_many::<Pledge>(&[named]).await?.remove(&named).and_then(Result::ok);
-        let accepted_as = loaded.and_then(|loaded| loaded.aggregate.accepted_as(payment_id));
-        if named == holder || accepted_as.is_some_and(|pledge_id| pledge_id.0 == holder) {
+        let named = load_holder(ledger, report.pledge_id.0, payment_id).await?;
+        if named.is_some_and(|(pledge_id, _)| pledge_id == holder) {
             hearing.pledge_id = holder;
             return Ok(None);
         }

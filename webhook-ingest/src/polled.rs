@@ -2,7 +2,7 @@
 //! is processed like the provider's own webhooks.
 
 use chrono::{DateTime, Utc};
-use domain::payment::{Content, Origin as Source, Outcome, Statement};
+use domain::payment::{Content, Origin as Source, Outcome, Statement, WrittenStanding};
 use domain::pledge::{CaptureLimit, News, PledgePayment, Recording, Report, Said};
 use domain::{PaymentFact, PaymentId, Pledge, PledgeId};
 use event_store::{GroupCommit, Ledger, QueueError};
@@ -10,8 +10,8 @@ use payments::{PaymentReport, ProviderError};
 use serde::{Deserialize, Serialize};
 use service::Problem;
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
+use crate::apply::load_holder;
 use crate::inbox::{Delivery, InboxWriter, Origin};
 
 /// Ids and types of such messages begin with this, for people; programs look at [`Origin`].
@@ -96,7 +96,11 @@ fn delivery(
     let event_type = format!("{PREFIX}{}", name_of(&fact));
     let said = match fact.statement().filter(|statement| statement.origin() == Source::Answered) {
         // When it was asked for is no part of what it says.
-        Some(answer) => format!("{pledge_id} {} {:?} after {replaced:?}", fact.payment_id, answer.stated()),
+        Some(answer) => {
+            let stands = WrittenStanding::from(answer.content());
+            let replaced = replaced.map(|(content, at)| (WrittenStanding::from(content), at));
+            serde_json::to_string(&(pledge_id, fact.payment_id.as_str(), answer.object(), stands, replaced))?
+        }
         None => serde_json::to_string(&(pledge_id, &fact))?,
     };
     let webhook_id = format!("{PREFIX}{:x}", Sha256::digest(said.as_bytes()));
@@ -134,7 +138,7 @@ async fn unknown(
     payments.dedup();
     for payment_id in payments {
         let facts = report.facts.iter().filter(|fact| fact.payment_id == *payment_id).cloned();
-        let Some(pledge) = load_with(ledger, report.pledge_id.0, payment_id).await? else {
+        let Some((_, pledge)) = load_holder(ledger, report.pledge_id.0, payment_id).await? else {
             unknown.extend(facts.map(|fact| (fact, None)));
             continue;
         };
@@ -200,28 +204,12 @@ fn is_unknown(fact: &PaymentFact, recording: &Recording, payment: Option<&Pledge
     }
 }
 
-/// The pledge that the payment is in by now, or else the one that the report names; none where its events
-/// cannot be understood, which the inbox's worker says.
-async fn load_with(
-    ledger: &Ledger,
-    pledge_id: Uuid,
-    payment_id: &PaymentId,
-) -> Result<Option<Pledge>, sqlx::Error> {
-    let mut id = pledge_id;
-    loop {
-        let Some(Ok(loaded)) = ledger.load_many::<Pledge>(&[id]).await?.remove(&id) else { return Ok(None) };
-        match loaded.aggregate.accepted_as(payment_id) {
-            Some(other) if other.0 != id => id = other.0,
-            Some(_) | None => return Ok(Some(loaded.aggregate)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
     use domain::Money;
     use domain::payment::Stated;
+    use uuid::Uuid;
 
     use super::*;
 
